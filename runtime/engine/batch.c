@@ -1,0 +1,49 @@
+#include "engine/batch.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/array.h"
+
+const char *sd_op_name(uint8_t op) {
+  switch (op) {
+    case SD_OP_READ_DIR: return "ReadDir";
+    case SD_OP_CREATE_ENTRY: return "CreateEntry";
+    case SD_OP_CONTENT_ID: return "ContentId";
+    default: return "Skip";
+  }
+}
+
+struct sd_batch *sd_batch_new(void) {
+  struct sd_batch *b = calloc(1, sizeof(*b));
+  if (b) sd_arena_init(&b->arena);
+  return b;
+}
+
+void sd_batch_free(struct sd_batch *b) {
+  if (!b) return;
+  for (size_t i = 0; i < b->born_len; i++) sd_dir_put(b->born[i]);
+  free(b->entries);
+  free(b->dirs);
+  free(b->deltas);
+  free(b->errors);
+  free(b->skips);
+  free(b->vanished);
+  free(b->born);
+  free(b->done);
+  sd_arena_fini(&b->arena);
+  free(b);
+}
+
+int sd_batch_note(struct sd_batch *b, uint8_t op, int code, const char *path, size_t path_len,
+                  const char *reason) {
+  if (!(op ? SD_ARRAY_ROOM(b, errors) : SD_ARRAY_ROOM(b, skips))) return -ENOMEM;
+  struct sd_note note = {.op = op, .code = code, .path_len = (uint32_t)path_len};
+  note.path = sd_arena_copy(&b->arena, path, path_len);
+  note.reason = sd_arena_copy(&b->arena, reason, strlen(reason));
+  if (!note.path || !note.reason) return -ENOMEM;
+  if (op) b->errors[b->errors_len++] = note;
+  else b->skips[b->skips_len++] = note;
+  return 0;
+}

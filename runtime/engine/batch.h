@@ -1,0 +1,88 @@
+/* batch.h - what one step of the walk found, on its way to the library.
+ * Owner:  whoever took it; released with sd_batch_free(). Owns its strings and references.
+ * Thread: one thread at a time.
+ * Errors: 0 or -ENOMEM; a batch that could not take something is still valid. */
+#ifndef SD_ENGINE_BATCH_H
+#define SD_ENGINE_BATCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/error.h"
+#include "engine/dir.h"
+#include "engine/entry.h"
+
+/* Frozen: these numbers are stored. */
+enum sd_op {
+  SD_OP_READ_DIR = 1,
+  SD_OP_CREATE_ENTRY = 2,
+  SD_OP_CONTENT_ID = 3,
+};
+
+/* "ReadDir", "CreateEntry", "ContentId". */
+const char *sd_op_name(uint8_t op);
+
+/* Something that could not be read, or was left out on purpose. */
+struct sd_note {
+  const char *path; /* below the root */
+  uint32_t path_len;
+  uint8_t op;         /* enum sd_op; 0 for what was left out */
+  int code;           /* negative errno or SD_E*; 0 for what was left out */
+  const char *reason; /* a message, or the rule that left it out: "pseudo", "loop", "library" */
+};
+
+/* A directory that is new in the library, with the piece of its path that is kept; see dir.h. */
+struct sd_new_dir {
+  int64_t id, anchor;
+  const char *segment;
+  uint32_t segment_len;
+};
+
+/* How the names directly in one directory changed. */
+struct sd_dir_delta {
+  int64_t id, parent_id; /* parent_id 0: not known here */
+  struct sd_totals delta;
+  bool listed; /* read to its end for the first time */
+};
+
+struct sd_batch {
+  struct sd_arena arena;
+  struct sd_entry *entries; /* only what differs from the library */
+  size_t entries_len, entries_cap;
+  struct sd_new_dir *dirs;
+  size_t dirs_len, dirs_cap;
+  struct sd_dir_delta *deltas;
+  size_t deltas_len, deltas_cap;
+  struct sd_note *errors;
+  size_t errors_len, errors_cap;
+  struct sd_note *skips;
+  size_t skips_len, skips_cap;
+  int64_t *vanished; /* entries that are not on the disk; negative: only what is below them */
+  size_t vanished_len, vanished_cap;
+  struct sd_dir **born; /* directories still to be walked; each a reference */
+  size_t born_len, born_cap;
+  void **done; /* leases of the directories that are finished with this batch */
+  size_t done_len, done_cap;
+  struct sd_totals seen; /* everything listed, changed or not */
+  uint64_t listed;       /* directories read */
+  int64_t last_dir;      /* the directory read last, for progress; see last_path */
+  const char *last_path;
+  uint32_t last_path_len;
+};
+
+struct sd_batch *sd_batch_new(void);
+void sd_batch_free(struct sd_batch *b); /* accepts NULL */
+
+/* Notes that `path` (copied) could not be read, or was left out (op 0). */
+int sd_batch_note(struct sd_batch *b, uint8_t op, int code, const char *path, size_t path_len,
+                  const char *reason);
+
+/* The rows of a batch as bytes, for a queue that outlives the process: version, fixed-width
+ * little-endian fields, XXH3 checksum. What belongs to this process (born, done) is not part of it. */
+int sd_batch_encode(const struct sd_batch *b, struct sd_buf *out);
+int sd_batch_decode(const void *data, size_t len, struct sd_batch **out, struct sd_err *err);
+
+#endif

@@ -1,0 +1,69 @@
+#include "engine/cursor.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+struct sd_dir_cursor *sd_dir_cursor_new(int fd) {
+  struct sd_dir_cursor *c = calloc(1, sizeof(*c));
+  if (c) c->fd = fd;
+  return c;
+}
+
+void sd_dir_cursor_free(struct sd_dir_cursor *c) {
+  if (!c) return;
+  close(c->fd);
+  free(c->seen);
+  free(c);
+}
+
+uint64_t sd_name_hash(const char *name, size_t len) {
+  uint64_t h = XXH3_64bits(name, len);
+  return h ? h : 1;
+}
+
+/* The place of `hash`, or the free one where it belongs. */
+static size_t place(const struct sd_dir_cursor *c, uint64_t hash) {
+  size_t i = hash & (c->cap - 1);
+  while (c->seen[i] && c->seen[i] != hash) i = (i + 1) & (c->cap - 1);
+  return i;
+}
+
+static int grow(struct sd_dir_cursor *c) {
+  struct sd_dir_cursor wide = {.fd = c->fd, .count = c->count, .cap = c->cap ? c->cap * 2 : 8192};
+  wide.seen = calloc(wide.cap, sizeof(*wide.seen));
+  if (!wide.seen) return -ENOMEM;
+  for (size_t i = 0; i < c->cap; i++)
+    if (c->seen[i]) wide.seen[place(&wide, c->seen[i])] = c->seen[i];
+  free(c->seen);
+  *c = wide;
+  return 0;
+}
+
+int sd_dir_cursor_add(struct sd_dir_cursor *c, uint64_t hash) {
+  if (c->count * 4 >= c->cap * 3 && grow(c)) return -ENOMEM;
+  size_t i = place(c, hash);
+  if (c->seen[i]) return 0;
+  c->seen[i] = hash;
+  c->count++;
+  return 1;
+}
+
+bool sd_dir_cursor_has(const struct sd_dir_cursor *c, uint64_t hash) {
+  return c->cap && c->seen[place(c, hash)] == hash;
+}
+
+/* Linear probing without tombstones: what follows the gap moves up (Knuth 6.4, algorithm R). */
+void sd_dir_cursor_remove(struct sd_dir_cursor *c, uint64_t hash) {
+  if (!sd_dir_cursor_has(c, hash)) return;
+  size_t mask = c->cap - 1, gap = place(c, hash);
+  for (size_t i = (gap + 1) & mask; c->seen[i]; i = (i + 1) & mask) {
+    size_t home = c->seen[i] & mask;
+    if (((i - home) & mask) < ((i - gap) & mask)) continue;
+    c->seen[gap] = c->seen[i];
+    gap = i;
+  }
+  c->seen[gap] = 0;
+  c->count--;
+}

@@ -1,0 +1,77 @@
+#include "engine/entry.h"
+
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include "base/clock.h"
+
+static uint8_t kind_of(unsigned mode) {
+  switch (mode & S_IFMT) {
+    case S_IFREG: return SD_KIND_FILE;
+    case S_IFDIR: return SD_KIND_DIRECTORY;
+    case S_IFLNK: return SD_KIND_SYMLINK;
+    case S_IFIFO: return SD_KIND_FIFO;
+    case S_IFSOCK: return SD_KIND_SOCKET;
+    case S_IFCHR: return SD_KIND_CHAR;
+    case S_IFBLK: return SD_KIND_BLOCK;
+    default: return SD_KIND_UNKNOWN;
+  }
+}
+
+void sd_stat_from_statx(struct sd_stat *st, const struct statx *stx) {
+  bool clamped = false;
+  st->size = stx->stx_size > INT64_MAX ? INT64_MAX : (int64_t)stx->stx_size;
+  st->allocated = (int64_t)(stx->stx_blocks * 512);
+  st->mtime = sd_time_ns(stx->stx_mtime.tv_sec, stx->stx_mtime.tv_nsec, &clamped);
+  st->ctime = sd_time_ns(stx->stx_ctime.tv_sec, stx->stx_ctime.tv_nsec, &clamped);
+  st->btime = 0;
+  st->flags = 0;
+  if (stx->stx_mask & STATX_BTIME) {
+    st->btime = sd_time_ns(stx->stx_btime.tv_sec, stx->stx_btime.tv_nsec, &clamped);
+    st->flags |= SD_ENTRY_BTIME;
+  }
+  if (clamped) st->flags |= SD_ENTRY_CLAMPED;
+  if (stx->stx_attributes & STATX_ATTR_MOUNT_ROOT) st->flags |= SD_ENTRY_MOUNT;
+  st->dev = makedev(stx->stx_dev_major, stx->stx_dev_minor);
+  st->ino = stx->stx_ino;
+  st->mode = stx->stx_mode & 07777;
+  st->uid = stx->stx_uid;
+  st->gid = stx->stx_gid;
+  st->nlink = stx->stx_nlink;
+  st->kind = kind_of(stx->stx_mode);
+}
+
+const char *sd_kind_name(uint8_t kind) {
+  static const char *const names[] = {"unknown", "file", "directory", "symlink", "fifo",
+                                      "socket",  "char", "block",     "unknown"};
+  return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "unknown";
+}
+
+void sd_totals_add(struct sd_totals *t, const struct sd_stat *st, int sign) {
+  if (st->kind == SD_KIND_DIRECTORY) {
+    t->dirs += sign;
+  } else if (st->kind == SD_KIND_SYMLINK) {
+    t->symlinks += sign;
+  } else {
+    t->files += sign;
+    t->file_bytes += sign * st->size;
+  }
+  t->bytes += sign * st->size;
+  t->allocated += sign * st->allocated;
+}
+
+void sd_totals_merge(struct sd_totals *t, const struct sd_totals *more) {
+  t->files += more->files;
+  t->dirs += more->dirs;
+  t->symlinks += more->symlinks;
+  t->file_bytes += more->file_bytes;
+  t->bytes += more->bytes;
+  t->allocated += more->allocated;
+}
+
+int sd_name_compare(const char *a, uint16_t a_len, bool a_text, const char *b, uint16_t b_len,
+                    bool b_text) {
+  if (a_text != b_text) return a_text ? -1 : 1;
+  int c = memcmp(a, b, a_len < b_len ? a_len : b_len);
+  return c ? c : (int)a_len - (int)b_len;
+}

@@ -1,0 +1,27 @@
+/* reconcile.h - a directory's listing against the library's rows: insert, update, vanish or nothing.
+ *
+ * Names are matched in the order of the index, so that a directory costs one range scan. Moves are
+ * not looked for here: what vanished and what is new meet in a later step.
+ *
+ * Owner:  the caller owns the reconciler; it owns its statements and borrows the store.
+ * Thread: as the store (a reader of its own per thread).
+ * Errors: 0 or a negative code with *err filled. */
+#ifndef SD_ENGINE_RECONCILE_H
+#define SD_ENGINE_RECONCILE_H
+
+#include "engine/store.h"
+#include "engine/walk.h"
+
+struct sd_reconcile;
+
+int sd_reconcile_open(struct sd_store *reader, struct sd_reconcile **out, struct sd_err *err);
+void sd_reconcile_close(struct sd_reconcile *r); /* accepts NULL */
+
+/* One read transaction around a step of the walk. */
+int sd_reconcile_begin(struct sd_reconcile *r, struct sd_err *err);
+void sd_reconcile_end(struct sd_reconcile *r);
+
+/* An sd_diff_fn; `ud` is the struct sd_reconcile. */
+int sd_reconcile_diff(void *ud, struct sd_listing *l, struct sd_err *err);
+
+#endif

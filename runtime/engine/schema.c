@@ -1,0 +1,161 @@
+#include "engine/schema.h"
+
+#include <stddef.h>
+
+/* Names are TEXT where they are valid UTF-8, BLOB where not: ANY keeps both as they are. Times are
+ * nanoseconds since 1970. entry.kind: 1 file, 2 directory, 3 symlink, 4 fifo, 5 socket, 6 char,
+ * 7 block, 8 unknown. entry.content_id: NULL where none is wanted, 0 where it is still to be found.
+ * A root's entry has -location.id as its parent. directory.path is relative to `anchor` (NULL: the
+ * root of the location), so that no stored piece is longer than PATH_MAX. */
+static const char tables[] =
+    "CREATE TABLE location("
+    " id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, root ANY NOT NULL UNIQUE, entry_id INTEGER,"
+    " created_at INTEGER NOT NULL, indexed_at INTEGER, state TEXT NOT NULL,"
+    " content_mode TEXT) STRICT;"
+
+    "CREATE TABLE entry("
+    " id INTEGER PRIMARY KEY, parent_id INTEGER NOT NULL, name ANY NOT NULL, kind INTEGER NOT NULL,"
+    " size INTEGER NOT NULL, allocated INTEGER NOT NULL, mtime INTEGER NOT NULL,"
+    " ctime INTEGER NOT NULL, btime INTEGER, dev INTEGER NOT NULL, ino INTEGER NOT NULL,"
+    " mode INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL, nlink INTEGER NOT NULL,"
+    " flags INTEGER NOT NULL, content_id INTEGER, uuid BLOB NOT NULL, target ANY) STRICT;"
+    "CREATE UNIQUE INDEX entry_name ON entry(parent_id, name);"
+    "CREATE INDEX entry_todo ON entry(id) WHERE content_id = 0;"
+    "CREATE INDEX entry_inode ON entry(dev, ino) WHERE nlink > 1 AND kind = 1;"
+
+    "CREATE TABLE directory("
+    " entry_id INTEGER PRIMARY KEY, location_id INTEGER NOT NULL, anchor INTEGER,"
+    " path ANY NOT NULL, scanned_at INTEGER, files INTEGER NOT NULL, dirs INTEGER NOT NULL,"
+    " symlinks INTEGER NOT NULL, file_bytes INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+    " allocated INTEGER NOT NULL) STRICT;"
+
+    "CREATE TABLE content("
+    " id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, hash BLOB NOT NULL, hash_kind INTEGER NOT NULL,"
+    " size INTEGER NOT NULL, mime TEXT, kind TEXT, entries INTEGER NOT NULL,"
+    " first_seen INTEGER NOT NULL, verified_at INTEGER) STRICT;"
+    "CREATE UNIQUE INDEX content_hash ON content(hash, size, hash_kind);"
+
+    "CREATE TABLE user_metadata("
+    " uuid BLOB PRIMARY KEY, notes TEXT, favorite INTEGER NOT NULL DEFAULT 0,"
+    " hidden INTEGER NOT NULL DEFAULT 0, custom TEXT) STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE job("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, uuid BLOB NOT NULL, parent_id INTEGER,"
+    " name TEXT NOT NULL,"
+    " version INTEGER NOT NULL, script TEXT, script_hash BLOB, args BLOB NOT NULL,"
+    " location_id INTEGER, status TEXT NOT NULL, priority TEXT NOT NULL, phase TEXT, progress TEXT,"
+    " state BLOB, created_at INTEGER NOT NULL, started_at INTEGER, finished_at INTEGER,"
+    " active_ns INTEGER NOT NULL DEFAULT 0, error TEXT) STRICT;"
+
+    "CREATE TABLE job_history("
+    " id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, parent_id INTEGER, name TEXT NOT NULL,"
+    " version INTEGER NOT NULL, args BLOB NOT NULL, location_id INTEGER, status TEXT NOT NULL,"
+    " priority TEXT NOT NULL, phase TEXT, progress TEXT, created_at INTEGER NOT NULL,"
+    " started_at INTEGER, finished_at INTEGER, duration_ns INTEGER, output TEXT, error TEXT)"
+    " STRICT;"
+
+    "CREATE TABLE job_queue_item("
+    " job_id INTEGER NOT NULL, queue TEXT NOT NULL, seq INTEGER NOT NULL, payload BLOB NOT NULL,"
+    " PRIMARY KEY(job_id, queue, seq)) STRICT, WITHOUT ROWID;"
+
+    "CREATE TABLE job_error("
+    " id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL, location_id INTEGER, path ANY NOT NULL,"
+    " operation TEXT NOT NULL, error TEXT NOT NULL, message TEXT NOT NULL, at INTEGER NOT NULL)"
+    " STRICT;"
+    "CREATE INDEX job_error_job ON job_error(job_id);"
+
+    "CREATE TABLE job_skip("
+    " job_id INTEGER NOT NULL, location_id INTEGER, path ANY NOT NULL, rule TEXT NOT NULL) STRICT;"
+    "CREATE INDEX job_skip_job ON job_skip(job_id);"
+
+    "CREATE TABLE vanished("
+    " id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL, entry_id INTEGER NOT NULL,"
+    " keep INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX vanished_job ON vanished(job_id);";
+
+#define UUID_TEXT(col)                                                                  \
+  "lower(substr(hex(" col "),1,8)||'-'||substr(hex(" col "),9,4)||'-'||substr(hex(" col \
+  "),13,4)||'-'||substr(hex(" col "),17,4)||'-'||substr(hex(" col "),21))"
+
+#define KIND_TEXT(col)                                                                   \
+  "CASE " col                                                                            \
+  " WHEN 1 THEN 'file' WHEN 2 THEN 'directory' WHEN 3 THEN 'symlink' WHEN 4 THEN 'fifo'" \
+  " WHEN 5 THEN 'socket' WHEN 6 THEN 'char' WHEN 7 THEN 'block' ELSE 'unknown' END"
+
+/* The whole path of directory `d`: its piece, behind the pieces of its anchors. */
+#define LONG_PATH                                                                       \
+  "(SELECT group_concat(path, '/') FROM (WITH RECURSIVE up(anchor, path, n) AS ("       \
+  "SELECT d.anchor, d.path, 0 UNION ALL"                                                \
+  " SELECT a.anchor, a.path, n + 1 FROM up JOIN directory a ON a.entry_id = up.anchor)" \
+  " SELECT path FROM up ORDER BY n DESC))"
+
+#define DIR_PATH "CASE WHEN d.anchor IS NULL THEN d.path ELSE " LONG_PATH " END"
+
+/* As LONG_PATH, but a piece that is not text makes the whole a BLOB: whether bytes are valid UTF-8
+ * can be told from the pieces, since '/' is ASCII. */
+#define ANY_BLOB_ABOVE                                 \
+  "(WITH RECURSIVE up(anchor, blob) AS ("              \
+  "SELECT d.anchor, typeof(d.path) = 'blob' UNION ALL" \
+  " SELECT a.anchor, typeof(a.path) = 'blob' FROM up"  \
+  " JOIN directory a ON a.entry_id = up.anchor) SELECT max(blob) FROM up)"
+
+static const char views[] =
+    "CREATE VIEW locations AS SELECT id, " UUID_TEXT("uuid")
+    " AS uuid, root, created_at, indexed_at, state FROM location;"
+
+    "CREATE VIEW entries AS"
+    " SELECT e.id AS id, " UUID_TEXT("e.uuid") " AS uuid, d.location_id AS location_id,"
+    " e.parent_id AS parent_id,"
+    " CASE WHEN d.anchor IS NOT NULL THEN"
+    "  CASE WHEN typeof(e.name) = 'blob' OR " ANY_BLOB_ABOVE
+    "  THEN CAST(" LONG_PATH " || '/' || e.name AS BLOB)"
+    "  ELSE " LONG_PATH " || '/' || e.name END"
+    " WHEN d.path = '' THEN e.name"
+    " WHEN typeof(d.path) = 'blob' OR typeof(e.name) = 'blob'"
+    "  THEN CAST(d.path || '/' || e.name AS BLOB)"
+    " ELSE d.path || '/' || e.name END AS path,"
+    " e.name AS name, " KIND_TEXT("e.kind") " AS kind, e.size AS size, e.allocated AS allocated,"
+    " e.mtime AS mtime_ns, e.ctime AS ctime_ns, e.btime AS btime_ns, e.mode AS mode, e.uid AS uid,"
+    " e.gid AS gid, e.nlink AS nlink, e.dev AS dev, e.ino AS ino, e.target AS target,"
+    " lower(hex(c.hash)) AS hash,"
+    " CASE c.hash_kind WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END AS hash_kind, c.mime AS mime"
+    " FROM entry e JOIN directory d ON d.entry_id = e.parent_id"
+    " LEFT JOIN content c ON c.id = e.content_id"
+    " UNION ALL"
+    " SELECT e.id, " UUID_TEXT("e.uuid") ", l.id, NULL, '', e.name, " KIND_TEXT("e.kind") ","
+    " e.size, e.allocated, e.mtime, e.ctime, e.btime, e.mode, e.uid, e.gid, e.nlink, e.dev, e.ino,"
+    " NULL, NULL, NULL, NULL"
+    " FROM location l JOIN entry e ON e.id = l.entry_id;"
+
+    "CREATE VIEW directories AS"
+    " SELECT d.entry_id AS id, d.location_id AS location_id,"
+    " CASE WHEN d.anchor IS NOT NULL AND " ANY_BLOB_ABOVE " THEN CAST(" LONG_PATH
+    " AS BLOB) ELSE " DIR_PATH " END AS path,"
+    " d.files AS files, d.dirs AS dirs, d.bytes AS bytes, d.allocated AS allocated"
+    " FROM directory d;"
+
+    "CREATE VIEW contents AS SELECT id, " UUID_TEXT("uuid")
+    " AS uuid, lower(hex(hash)) AS hash,"
+    " CASE hash_kind WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END AS hash_kind, size, mime, kind,"
+    " entries FROM content;"
+
+    "CREATE VIEW jobs AS"
+    " SELECT id, " UUID_TEXT("uuid")
+    " AS uuid, parent_id, name, version, status, priority, phase,"
+    " progress, created_at, started_at, finished_at, error FROM job"
+    " UNION ALL"
+    " SELECT id, " UUID_TEXT("uuid")
+    ", parent_id, name, version, status, priority, phase, progress,"
+    " created_at, started_at, finished_at, error FROM job_history;"
+
+    "CREATE VIEW errors AS"
+    " SELECT job_id, location_id, path, operation, error, message, at FROM job_error;";
+
+const char *sd_schema_step(int from) {
+  static char first[sizeof(tables) + sizeof(views)];
+  if (from != 0) return NULL;
+  /* One script: SQLite has no limit that matters here, and a migration is one transaction. */
+  __builtin_memcpy(first, tables, sizeof(tables) - 1);
+  __builtin_memcpy(first + sizeof(tables) - 1, views, sizeof(views));
+  return first;
+}

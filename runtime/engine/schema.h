@@ -1,0 +1,15 @@
+/* schema.h - what library.db looks like, and how an older one becomes a newer one.
+ * Owner:  nothing. Thread: as the connection. Errors: SQLite's codes.
+ * The public views are described in docs/schema.md; the tables behind them may change. */
+#ifndef SD_ENGINE_SCHEMA_H
+#define SD_ENGINE_SCHEMA_H
+
+enum {
+  SD_SCHEMA_APPLICATION_ID = 0x73646c75, /* "sdlu" */
+  SD_SCHEMA_VERSION = 1,
+};
+
+/* The statements that lead from version `from` to `from` + 1. */
+const char *sd_schema_step(int from);
+
+#endif

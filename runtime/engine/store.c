@@ -1,0 +1,312 @@
+#include "engine/store.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/utf8.h"
+#include "engine/schema.h"
+#include "engine/store_internal.h"
+
+#define STAT_COLUMNS "kind,size,allocated,mtime,ctime,btime,dev,ino,mode,uid,gid,nlink,flags"
+
+static const char *const sql[ST_COUNT] = {
+    [ST_BEGIN] = "BEGIN IMMEDIATE",
+    [ST_COMMIT] = "COMMIT",
+    [ST_ROLLBACK] = "ROLLBACK",
+    /* OR FAIL keeps the rows before the one that is refused, and needs no statement journal. */
+    [ST_ENTRY_INSERT] =
+        "INSERT OR FAIL INTO entry(id,parent_id,name," STAT_COLUMNS
+        ",content_id,uuid,target)"
+        " SELECT id,parent_id,name," STAT_COLUMNS ",content_id,uuid,target FROM sd_rows(?1)",
+    [ST_ENTRY_UPDATE] =
+        "UPDATE entry SET kind=?2,size=?3,allocated=?4,mtime=?5,ctime=?6,btime=?7,dev=?8,ino=?9,"
+        "mode=?10,uid=?11,gid=?12,nlink=?13,flags=?14,target=?15,"
+        "content_id=iif(?16,?17,content_id) WHERE id=?1",
+    [ST_ENTRY_DELETE] = "DELETE FROM entry WHERE id=?1",
+    [ST_ENTRY_GET] = "SELECT parent_id,kind,size,allocated,content_id FROM entry WHERE id=?1",
+    [ST_ENTRY_CHILDREN] =
+        "SELECT id,kind,size,allocated,content_id FROM entry"
+        " WHERE parent_id=?1 AND (kind=2)=?2 LIMIT ?3",
+    [ST_ENTRY_PARENT] = "SELECT parent_id FROM entry WHERE id=?1",
+    [ST_ENTRY_LINK] = "UPDATE entry SET content_id=?2 WHERE id=?1 AND content_id=0",
+    [ST_ENTRY_STAT] =
+        "UPDATE entry SET size=?2,allocated=?3,mtime=?4,ctime=?5 WHERE id=?1"
+        " RETURNING parent_id",
+    [ST_ENTRY_UNWANT] = "UPDATE entry SET content_id=NULL WHERE id=?1 AND content_id=0",
+    [ST_INODE_CONTENT] =
+        "SELECT id FROM entry INDEXED BY entry_inode"
+        " WHERE dev=?1 AND ino=?2 AND nlink>1 AND kind=1 AND content_id=0 AND id<>?3",
+    [ST_DIR_INSERT] =
+        "INSERT INTO directory(entry_id,location_id,anchor,path,files,dirs,symlinks,file_bytes,"
+        "bytes,allocated) VALUES(?1,?2,?3,?4,0,0,0,0,0,0) ON CONFLICT DO NOTHING",
+    [ST_DIR_UPDATE] =
+        "UPDATE directory SET scanned_at=iif(?2,?3,scanned_at),files=files+?4,dirs=dirs+?5,"
+        "symlinks=symlinks+?6,file_bytes=file_bytes+?7,bytes=bytes+?8,allocated=allocated+?9"
+        " WHERE entry_id=?1",
+    [ST_DIR_DELETE] = "DELETE FROM directory WHERE entry_id=?1",
+    /* One content may have several names and so several types: the smallest is kept, so that the
+     * order in which files are hashed does not matter. */
+    [ST_CONTENT_PUT] =
+        "INSERT INTO content(uuid,hash,hash_kind,size,mime,kind,entries,first_seen,verified_at)"
+        " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?8) ON CONFLICT(hash,size,hash_kind) DO UPDATE SET"
+        " entries=entries+?7,verified_at=?8,"
+        " kind=iif(excluded.mime<coalesce(mime,x''),excluded.kind,kind),"
+        " mime=min(coalesce(mime,excluded.mime),coalesce(excluded.mime,mime)) RETURNING id",
+    [ST_CONTENT_DROP] = "UPDATE content SET entries=entries-1 WHERE id=?1 RETURNING entries",
+    [ST_CONTENT_DELETE] = "DELETE FROM content WHERE id=?1",
+    [ST_VANISHED_PUT] = "INSERT INTO vanished(job_id,entry_id,keep) VALUES(?1,?2,?3)",
+    [ST_VANISHED_NEXT] =
+        "SELECT id,entry_id,keep FROM vanished WHERE job_id=?1 ORDER BY id DESC LIMIT 1",
+    [ST_VANISHED_DONE] = "DELETE FROM vanished WHERE id=?1",
+    [ST_ERROR_PUT] =
+        "INSERT INTO job_error(job_id,location_id,path,operation,error,message,at)"
+        " VALUES(?1,?2,?3,?4,?5,?6,?7)",
+    [ST_SKIP_PUT] = "INSERT INTO job_skip(job_id,location_id,path,rule) VALUES(?1,?2,?3,?4)",
+    [ST_QUEUE_PUT] =
+        "INSERT OR REPLACE INTO job_queue_item(job_id,queue,seq,payload) VALUES(?1,?2,?3,?4)",
+    [ST_QUEUE_DELETE] = "DELETE FROM job_queue_item WHERE job_id=?1 AND queue=?2 AND seq=?3",
+};
+
+/* ---- errors ---- */
+
+static int code_of(sqlite3 *db, int rc) {
+  switch (rc & 0xff) {
+    case SQLITE_NOMEM: return -ENOMEM;
+    case SQLITE_FULL: return -ENOSPC;
+    case SQLITE_READONLY: return -EROFS;
+    case SQLITE_PERM: return -EACCES;
+    case SQLITE_BUSY:
+    case SQLITE_LOCKED: return SD_ELOCKED;
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: return SD_EDAMAGED;
+    case SQLITE_INTERRUPT: return SD_ECANCELED;
+    case SQLITE_IOERR:
+    case SQLITE_CANTOPEN: {
+      int en = sqlite3_system_errno(db);
+      return en ? -en : -EIO;
+    }
+    default: return SD_ESQL;
+  }
+}
+
+int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what) {
+  int rc = s->db ? sqlite3_extended_errcode(s->db) : SQLITE_NOMEM;
+  return sd_err_set(err, code_of(s->db, rc), "%s: %s", what,
+                    s->db ? sqlite3_errmsg(s->db) : "out of memory");
+}
+
+/* ---- statements ---- */
+
+sqlite3 *sd_store_db(struct sd_store *s) {
+  return s->db;
+}
+
+sqlite3_stmt *sd_store_stmt(struct sd_store *s, enum sd_stmt which, struct sd_err *err) {
+  sqlite3_stmt **st = &s->stmts[which];
+  if (!*st &&
+      sqlite3_prepare_v3(s->db, sql[which], -1, SQLITE_PREPARE_PERSISTENT, st, NULL) != SQLITE_OK)
+    sd_store_error(s, err, "prepare");
+  return *st;
+}
+
+int sd_store_run(struct sd_store *s, sqlite3_stmt *st, struct sd_err *err, const char *what) {
+  int rc = sqlite3_step(st);
+  int code = rc == SQLITE_DONE || rc == SQLITE_ROW ? 0 : sd_store_error(s, err, what);
+  sqlite3_reset(st);
+  return code;
+}
+
+void sd_store_bind_bytes(sqlite3_stmt *st, int i, const char *p, size_t len) {
+  if (!p) sqlite3_bind_null(st, i);
+  else if (sd_utf8_valid(p, len)) sqlite3_bind_text(st, i, p, (int)len, SQLITE_STATIC);
+  else sqlite3_bind_blob(st, i, p, (int)len, SQLITE_STATIC);
+}
+
+static int run_stmt(struct sd_store *s, enum sd_stmt which, struct sd_err *err, const char *what) {
+  sqlite3_stmt *st = sd_store_stmt(s, which, err);
+  return st ? sd_store_run(s, st, err, what) : err->code;
+}
+
+static int exec(struct sd_store *s, const char *text, struct sd_err *err, const char *what) {
+  return sqlite3_exec(s->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0
+                                                                  : sd_store_error(s, err, what);
+}
+
+static int pragma_int(struct sd_store *s, const char *text, int *out, struct sd_err *err) {
+  sqlite3_stmt *st = NULL;
+  int rc = 0;
+  if (sqlite3_prepare_v2(s->db, text, -1, &st, NULL) != SQLITE_OK || sqlite3_step(st) != SQLITE_ROW)
+    rc = sd_store_error(s, err, "read the library");
+  else *out = sqlite3_column_int(st, 0);
+  sqlite3_finalize(st);
+  return rc;
+}
+
+/* ---- opening ---- */
+
+static int make_schema(struct sd_store *s, int from, struct sd_err *err) {
+  char text[96];
+  int rc = exec(s, "BEGIN IMMEDIATE", err, "begin");
+  for (int v = from; !rc && v < SD_SCHEMA_VERSION; v++)
+    rc = exec(s, sd_schema_step(v), err, "make the schema");
+  snprintf(text, sizeof(text), "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
+           SD_SCHEMA_APPLICATION_ID, SD_SCHEMA_VERSION);
+  if (!rc) rc = exec(s, text, err, "make the schema");
+  if (rc) sqlite3_exec(s->db, "ROLLBACK", NULL, NULL, NULL);
+  return rc;
+}
+
+/* Refuses what is not ours or not of our time, before anything is written. */
+static int check_schema(struct sd_store *s, const char *path, struct sd_err *err) {
+  int id = 0, version = 0, tables = 0;
+  int rc = pragma_int(s, "SELECT count(*) FROM sqlite_schema", &tables, err);
+  if (!rc) rc = pragma_int(s, "PRAGMA application_id", &id, err);
+  if (!rc) rc = pragma_int(s, "PRAGMA user_version", &version, err);
+  if (rc) return rc;
+  if (tables == 0 && id == 0) {
+    if (s->writer) return make_schema(s, 0, err);
+    return sd_err_set(err, SD_ENOLIB, "%s: no library there", path);
+  }
+  if (id != SD_SCHEMA_APPLICATION_ID)
+    return sd_err_set(err, SD_EDAMAGED, "%s is not an sdlua library", path);
+  if (version > SD_SCHEMA_VERSION)
+    return sd_err_set(err, SD_ENEWER, "%s was made by a newer sdlua (schema %d, this one knows %d)",
+                      path, version, SD_SCHEMA_VERSION);
+  return version < SD_SCHEMA_VERSION && s->writer ? make_schema(s, version, err) : 0;
+}
+
+static int configure(struct sd_store *s, struct sd_err *err) {
+  sqlite3_busy_timeout(s->db, 2000);
+  sqlite3_extended_result_codes(s->db, 1);
+  sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+  sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+  sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+  if (!s->writer)
+    return exec(s, "PRAGMA query_only=1; PRAGMA cache_size=-2048; PRAGMA temp_store=MEMORY", err,
+                "configure");
+  /* The writer checkpoints when we say so (sd_store_checkpoint). 16 MiB hold the upper pages of the
+   * indexes of ten million entries. */
+  return exec(s,
+              "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-16384;"
+              " PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864",
+              err, "configure");
+}
+
+/* WAL mode is kept in the file: asked for once, and only when nobody objects to the file. */
+static int use_wal(struct sd_store *s, struct sd_err *err) {
+  sqlite3_stmt *st = NULL;
+  int rc = 0;
+  if (sqlite3_prepare_v2(s->db, "PRAGMA journal_mode=WAL", -1, &st, NULL) != SQLITE_OK ||
+      sqlite3_step(st) != SQLITE_ROW)
+    rc = sd_store_error(s, err, "use a write-ahead log");
+  else if (sqlite3_stricmp((const char *)sqlite3_column_text(st, 0), "wal") != 0)
+    rc = sd_err_set(err, -EROFS, "this place does not allow a write-ahead log");
+  sqlite3_finalize(st);
+  return rc;
+}
+
+static int open_db(struct sd_store *s, const char *path, struct sd_err *err) {
+  int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  flags |= s->writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
+  if (!s->writer && access(path, F_OK) != 0)
+    return errno == ENOENT ? sd_err_set(err, SD_ENOLIB, "%s: no library there", path)
+                           : sd_err_os(err, "open", path);
+  if (s->writer && access(path, F_OK) == 0 && access(path, W_OK) != 0)
+    return sd_err_os(err, "write to", path); /* else SQLite would open it read-only */
+  if (sqlite3_open_v2(path, &s->db, flags, NULL) != SQLITE_OK) {
+    char what[PATH_MAX + 8];
+    snprintf(what, sizeof(what), "open %s", path);
+    return sd_store_error(s, err, what);
+  }
+  return 0;
+}
+
+int sd_store_open(const char *dir, enum sd_store_mode mode, struct sd_store **out,
+                  struct sd_err *err) {
+  char path[PATH_MAX];
+  int rc;
+  struct sd_store *s = calloc(1, sizeof(*s));
+  if (!s) return sd_err_nomem(err);
+  s->writer = mode == SD_STORE_WRITE;
+  if (snprintf(path, sizeof(path), "%s/library.db", dir) >= (int)sizeof(path)) {
+    rc = sd_err_set(err, -ENAMETOOLONG, "library path too long: %s", dir);
+    goto fail;
+  }
+  if ((rc = open_db(s, path, err))) goto fail;
+  if ((rc = configure(s, err))) goto fail;
+  if ((rc = check_schema(s, path, err))) goto fail;
+  if (s->writer && (rc = use_wal(s, err))) goto fail;
+  if (s->writer && sd_rows_register(s->db) != SQLITE_OK) {
+    rc = sd_store_error(s, err, "register");
+    goto fail;
+  }
+  *out = s;
+  return 0;
+fail:
+  sd_store_close(s);
+  return rc;
+}
+
+void sd_store_close(struct sd_store *s) {
+  if (!s) return;
+  for (int i = 0; i < ST_COUNT; i++) sqlite3_finalize(s->stmts[i]);
+  sd_totals_map_fini(&s->totals);
+  sqlite3_close_v2(s->db);
+  free(s);
+}
+
+/* ---- transactions ---- */
+
+static int count_wal(void *ud, sqlite3 *db, const char *name, int pages) {
+  (void)db, (void)name;
+  ((struct sd_store *)ud)->wal_pages = pages;
+  return SQLITE_OK;
+}
+
+int sd_store_begin(struct sd_store *s, struct sd_err *err) {
+  sd_assert(s->writer);
+  sd_totals_map_clear(&s->totals);
+  s->now = sd_clock_wall();
+  sqlite3_wal_hook(s->db, count_wal, s);
+  return run_stmt(s, ST_BEGIN, err, "begin");
+}
+
+int sd_store_commit(struct sd_store *s, struct sd_err *err) {
+  int rc = sd_store_flush_totals(s, err);
+  return rc ? rc : run_stmt(s, ST_COMMIT, err, "commit");
+}
+
+void sd_store_rollback(struct sd_store *s) {
+  struct sd_err ignored;
+  sd_totals_map_clear(&s->totals);
+  if (!sqlite3_get_autocommit(s->db)) run_stmt(s, ST_ROLLBACK, &ignored, "roll back");
+}
+
+int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err) {
+  if (s->wal_pages < pages) return 0;
+  /* PASSIVE: neither waits for readers nor makes them wait; what they still read stays for the
+   * next time. */
+  int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
+  s->wal_pages = 0;
+  if (rc == SQLITE_OK || rc == SQLITE_BUSY || rc == SQLITE_LOCKED) return 0;
+  return sd_store_error(s, err, "checkpoint the log");
+}
+
+int sd_store_check(struct sd_store *s, struct sd_err *err) {
+  sqlite3_stmt *st = NULL;
+  int rc = 0;
+  if (sqlite3_prepare_v2(s->db, "PRAGMA quick_check(1)", -1, &st, NULL) != SQLITE_OK ||
+      sqlite3_step(st) != SQLITE_ROW)
+    rc = sd_store_error(s, err, "check");
+  else if (strcmp((const char *)sqlite3_column_text(st, 0), "ok") != 0)
+    rc = sd_err_set(err, SD_EDAMAGED, "damaged: %s", (const char *)sqlite3_column_text(st, 0));
+  sqlite3_finalize(st);
+  return rc;
+}

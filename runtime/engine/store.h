@@ -1,0 +1,76 @@
+/* store.h - library.db: one SQLite file with entries, contents, jobs and their queues.
+ *
+ * Owner:  the caller owns the store; it owns its connection and statements.
+ * Thread: one thread at a time (SQLITE_OPEN_NOMUTEX). One store in the process writes; readers are
+ *         opened read-only and never checkpoint the WAL.
+ * Errors: 0 or a negative code with *err filled: -ENOSPC, -EIO, -EROFS, SD_EDAMAGED, SD_ENEWER,
+ *         SD_ENOLIB, SD_ELOCKED, SD_ESQL, … After a failed write the transaction must be rolled back. */
+#ifndef SD_ENGINE_STORE_H
+#define SD_ENGINE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "engine/batch.h"
+
+struct sd_store;
+struct sqlite3;
+
+enum sd_store_mode {
+  SD_STORE_READ,  /* an existing library, read-only */
+  SD_STORE_WRITE, /* an existing library, or a new one; migrates an older schema */
+};
+
+/* `dir` is the library's directory. */
+int sd_store_open(const char *dir, enum sd_store_mode mode, struct sd_store **out,
+                  struct sd_err *err);
+void sd_store_close(struct sd_store *s); /* accepts NULL; an open transaction is rolled back */
+
+int sd_store_begin(struct sd_store *s, struct sd_err *err);
+int sd_store_commit(struct sd_store *s, struct sd_err *err);
+void sd_store_rollback(struct sd_store *s);
+
+/* Moves the WAL into the database when it has grown past `pages` (0: always). Writer only. */
+int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err);
+
+/* PRAGMA quick_check; SD_EDAMAGED with what it found. */
+int sd_store_check(struct sd_store *s, struct sd_err *err);
+
+/* The connection, for the other files of this engine and for the SQL of scripts. */
+struct sqlite3 *sd_store_db(struct sd_store *s);
+
+/* Maps the connection's last error to a code; `what` says what was tried. */
+int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what);
+
+/* ---- inside a transaction ---- */
+
+struct sd_write_opts {
+  int64_t location_id, job_id;
+  bool want_content; /* new and changed files get a content identity later */
+};
+
+struct sd_write_count {
+  uint64_t inserted, updated, vanished, errors;
+};
+
+/* Writes a batch. Rows that the library refuses become CreateEntry errors, never a failure. */
+int sd_store_write_batch(struct sd_store *s, const struct sd_batch *b,
+                         const struct sd_write_opts *o, struct sd_write_count *n,
+                         struct sd_err *err);
+
+/* Removes up to `limit` rows of what is noted as vanished, children before parents. *left says whether
+ * more calls are needed; *removed counts. */
+int sd_store_sweep(struct sd_store *s, int64_t job_id, int64_t limit, uint64_t *removed, bool *left,
+                   struct sd_err *err);
+
+/* Adds one error or skip to the job's list. */
+int sd_store_note(struct sd_store *s, const struct sd_write_opts *o, const struct sd_note *note,
+                  struct sd_err *err);
+
+/* Adds a difference to the totals of `dir_id` and everything above it, at commit at the latest. */
+int sd_store_add_totals(struct sd_store *s, int64_t dir_id, const struct sd_totals *t,
+                        struct sd_err *err);
+
+#endif

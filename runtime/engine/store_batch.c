@@ -1,0 +1,326 @@
+/* Writing a batch: rows, directories, totals, what vanished, errors. */
+#include <errno.h>
+#include <string.h>
+
+#include "engine/store_internal.h"
+
+int sd_store_note(struct sd_store *s, const struct sd_write_opts *o, const struct sd_note *note,
+                  struct sd_err *err) {
+  bool skip = note->op == 0;
+  sqlite3_stmt *st = sd_store_stmt(s, skip ? ST_SKIP_PUT : ST_ERROR_PUT, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, o->job_id);
+  sqlite3_bind_int64(st, 2, o->location_id);
+  sd_store_bind_bytes(st, 3, note->path, note->path_len);
+  if (skip) {
+    sd_store_bind_bytes(st, 4, note->reason, strlen(note->reason));
+  } else {
+    sqlite3_bind_text(st, 4, sd_op_name(note->op), -1, SQLITE_STATIC);
+    sqlite3_bind_text(st, 5, sd_err_name(note->code), -1, SQLITE_TRANSIENT);
+    sd_store_bind_bytes(st, 6, note->reason, strlen(note->reason));
+    sqlite3_bind_int64(st, 7, s->now);
+  }
+  return sd_store_run(s, st, err, "write an error row");
+}
+
+/* The library refused the row at `e`: one file is no reason to lose the rest. */
+static int note_refused(struct sd_store *s, const struct sd_write_opts *o, const struct sd_entry *e,
+                        struct sd_err *err) {
+  struct sd_totals undo = {0};
+  struct sd_note note = {.path = e->name,
+                         .path_len = e->name_len,
+                         .op = SD_OP_CREATE_ENTRY,
+                         .code = -EEXIST,
+                         .reason = "an entry of this name is already there"};
+  sd_totals_add(&undo, &e->st, -1);
+  int rc = sd_store_add_totals(s, e->parent_id, &undo, err);
+  return rc ? rc : sd_store_note(s, o, &note, err);
+}
+
+static int insert_entries(struct sd_store *s, const struct sd_batch *b,
+                          const struct sd_write_opts *o, struct sd_write_count *n,
+                          struct sd_err *err) {
+  struct sd_rows rows = {
+      .entries = b->entries, .len = b->entries_len, .want_content = o->want_content};
+  while (rows.from < rows.len) {
+    sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_INSERT, err);
+    if (!st) return err->code;
+    sqlite3_bind_pointer(st, 1, &rows, SD_ROWS_POINTER, NULL);
+    int rc = sqlite3_step(st);
+    bool refused = rc != SQLITE_DONE && (rc & 0xff) == SQLITE_CONSTRAINT;
+    int code = rc == SQLITE_DONE || refused ? 0 : sd_store_error(s, err, "write entries");
+    n->inserted += (uint64_t)sqlite3_changes(s->db);
+    sqlite3_reset(st);
+    if (code) return code;
+    if (!refused) return 0;
+    n->errors++;
+    if ((code = note_refused(s, o, &b->entries[rows.at], err))) return code;
+    rows.from = rows.at + 1;
+  }
+  return 0;
+}
+
+int sd_store_drop_content(struct sd_store *s, int64_t id, struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_CONTENT_DROP, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, id);
+  int rc = sqlite3_step(st);
+  bool last = rc == SQLITE_ROW && sqlite3_column_int64(st, 0) <= 0;
+  int code = rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : sd_store_error(s, err, "drop a content");
+  sqlite3_reset(st);
+  if (code || !last) return code;
+  if (!(st = sd_store_stmt(s, ST_CONTENT_DELETE, err))) return err->code;
+  sqlite3_bind_int64(st, 1, id);
+  return sd_store_run(s, st, err, "drop a content");
+}
+
+struct known {
+  int64_t parent_id, content_id; /* content_id 0: none */
+  struct sd_stat st;             /* kind, size, allocated */
+};
+
+/* 1: there is no such entry. */
+static int get_entry(struct sd_store *s, int64_t id, struct known *k, struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_GET, err);
+  if (!st) return err->code;
+  memset(k, 0, sizeof(*k));
+  sqlite3_bind_int64(st, 1, id);
+  int rc = sqlite3_step(st), code = rc == SQLITE_DONE;
+  if (rc == SQLITE_ROW) {
+    k->parent_id = sqlite3_column_int64(st, 0);
+    k->st.kind = (uint8_t)sqlite3_column_int(st, 1);
+    k->st.size = sqlite3_column_int64(st, 2);
+    k->st.allocated = sqlite3_column_int64(st, 3);
+    k->content_id = sqlite3_column_int64(st, 4);
+  } else if (rc != SQLITE_DONE) {
+    code = sd_store_error(s, err, "read an entry");
+  }
+  sqlite3_reset(st);
+  return code;
+}
+
+static void bind_stat(sqlite3_stmt *st, const struct sd_stat *a) {
+  sqlite3_bind_int(st, 2, a->kind);
+  sqlite3_bind_int64(st, 3, a->size);
+  sqlite3_bind_int64(st, 4, a->allocated);
+  sqlite3_bind_int64(st, 5, a->mtime);
+  sqlite3_bind_int64(st, 6, a->ctime);
+  if (a->flags & SD_ENTRY_BTIME) sqlite3_bind_int64(st, 7, a->btime);
+  else sqlite3_bind_null(st, 7);
+  sqlite3_bind_int64(st, 8, (int64_t)a->dev);
+  sqlite3_bind_int64(st, 9, (int64_t)a->ino);
+  sqlite3_bind_int64(st, 10, a->mode);
+  sqlite3_bind_int64(st, 11, a->uid);
+  sqlite3_bind_int64(st, 12, a->gid);
+  sqlite3_bind_int64(st, 13, a->nlink);
+  sqlite3_bind_int(st, 14, a->flags & SD_ENTRY_CLAMPED);
+}
+
+static int update_entry(struct sd_store *s, const struct sd_entry *e, bool want_content,
+                        struct sd_err *err) {
+  struct known k;
+  bool drop = e->change == SD_CHANGE_CONTENT;
+  int rc = drop ? get_entry(s, e->id, &k, err) : 0;
+  if (rc) return rc < 0 ? rc : 0;
+  if (drop && k.content_id && (rc = sd_store_drop_content(s, k.content_id, err))) return rc;
+  sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_UPDATE, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, e->id);
+  bind_stat(st, &e->st);
+  sd_store_bind_bytes(st, 15, e->target, e->target_len);
+  sqlite3_bind_int(st, 16, drop);
+  if (want_content && e->st.kind == SD_KIND_FILE && e->st.size > 0) sqlite3_bind_int64(st, 17, 0);
+  else sqlite3_bind_null(st, 17);
+  return sd_store_run(s, st, err, "update an entry");
+}
+
+static int insert_dirs(struct sd_store *s, const struct sd_batch *b, const struct sd_write_opts *o,
+                       struct sd_err *err) {
+  for (size_t i = 0; i < b->dirs_len; i++) {
+    const struct sd_new_dir *d = &b->dirs[i];
+    sqlite3_stmt *st = sd_store_stmt(s, ST_DIR_INSERT, err);
+    if (!st) return err->code;
+    sqlite3_bind_int64(st, 1, d->id);
+    sqlite3_bind_int64(st, 2, o->location_id);
+    if (d->anchor) sqlite3_bind_int64(st, 3, d->anchor);
+    else sqlite3_bind_null(st, 3);
+    sd_store_bind_bytes(st, 4, d->segment, d->segment_len);
+    int rc = sd_store_run(s, st, err, "write a directory");
+    if (rc) return rc;
+  }
+  return 0;
+}
+
+static int put_vanished(struct sd_store *s, int64_t job_id, int64_t id, struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_VANISHED_PUT, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, job_id);
+  sqlite3_bind_int64(st, 2, id < 0 ? -id : id);
+  sqlite3_bind_int(st, 3, id < 0);
+  return sd_store_run(s, st, err, "note what vanished");
+}
+
+static int write_notes(struct sd_store *s, const struct sd_batch *b, const struct sd_write_opts *o,
+                       struct sd_err *err) {
+  int rc = 0;
+  for (size_t i = 0; !rc && i < b->errors_len; i++) rc = sd_store_note(s, o, &b->errors[i], err);
+  for (size_t i = 0; !rc && i < b->skips_len; i++) rc = sd_store_note(s, o, &b->skips[i], err);
+  return rc;
+}
+
+static int gather_totals(struct sd_store *s, const struct sd_batch *b, struct sd_err *err) {
+  for (size_t i = 0; i < b->deltas_len; i++) {
+    const struct sd_dir_delta *d = &b->deltas[i];
+    struct sd_totals_slot *slot = sd_totals_map_put(&s->totals, d->id);
+    if (!slot) return sd_err_nomem(err);
+    sd_totals_merge(&slot->delta, &d->delta);
+    slot->listed |= d->listed;
+    if (d->parent_id) slot->parent_id = d->parent_id;
+  }
+  return 0;
+}
+
+int sd_store_write_batch(struct sd_store *s, const struct sd_batch *b,
+                         const struct sd_write_opts *o, struct sd_write_count *n,
+                         struct sd_err *err) {
+  int rc = insert_entries(s, b, o, n, err);
+  for (size_t i = 0; !rc && i < b->entries_len; i++) {
+    if (b->entries[i].change <= SD_CHANGE_INSERT) continue;
+    rc = update_entry(s, &b->entries[i], o->want_content, err);
+    n->updated++;
+  }
+  if (!rc) rc = insert_dirs(s, b, o, err);
+  if (!rc) rc = gather_totals(s, b, err);
+  for (size_t i = 0; !rc && i < b->vanished_len; i++, n->vanished++)
+    rc = put_vanished(s, o->job_id, b->vanished[i], err);
+  n->errors += b->errors_len;
+  return rc ? rc : write_notes(s, b, o, err);
+}
+
+/* ---- the sweep ---- */
+
+static int delete_row(struct sd_store *s, enum sd_stmt which, int64_t id, struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, which, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, id);
+  return sd_store_run(s, st, err, "remove an entry");
+}
+
+static int delete_entry(struct sd_store *s, int64_t id, const struct known *k, struct sd_err *err) {
+  struct sd_totals gone = {0};
+  sd_totals_add(&gone, &k->st, -1);
+  int rc = sd_store_add_totals(s, k->parent_id, &gone, err);
+  if (!rc && k->content_id) rc = sd_store_drop_content(s, k->content_id, err);
+  if (!rc && k->st.kind == SD_KIND_DIRECTORY) {
+    /* The climb from its own slot needs to know where it was. */
+    struct sd_totals_slot *slot = sd_totals_map_put(&s->totals, id);
+    if (!slot) return sd_err_nomem(err);
+    slot->parent_id = k->parent_id;
+    rc = delete_row(s, ST_DIR_DELETE, id, err);
+  }
+  return rc ? rc : delete_row(s, ST_ENTRY_DELETE, id, err);
+}
+
+enum { SWEEP_CHUNK = 256 };
+
+struct child {
+  int64_t id;
+  struct known k;
+};
+
+/* Up to SWEEP_CHUNK children of `id`: directories, or everything else. */
+static int get_children(struct sd_store *s, int64_t id, bool dirs, struct child *out, int *count,
+                        struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_CHILDREN, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, id);
+  sqlite3_bind_int(st, 2, dirs);
+  sqlite3_bind_int(st, 3, SWEEP_CHUNK);
+  int rc, n = 0;
+  while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
+    struct child *c = &out[n++];
+    c->id = sqlite3_column_int64(st, 0);
+    c->k = (struct known){.parent_id = id, .content_id = sqlite3_column_int64(st, 4)};
+    c->k.st.kind = (uint8_t)sqlite3_column_int(st, 1);
+    c->k.st.size = sqlite3_column_int64(st, 2);
+    c->k.st.allocated = sqlite3_column_int64(st, 3);
+  }
+  int code = rc == SQLITE_DONE ? 0 : sd_store_error(s, err, "read children");
+  sqlite3_reset(st);
+  *count = n;
+  return code;
+}
+
+/* Removes the files of directory `id`, or puts its directories on the list. *count: how many. */
+static int sweep_children(struct sd_store *s, int64_t job_id, int64_t id, int *count,
+                          uint64_t *removed, struct sd_err *err) {
+  struct child children[SWEEP_CHUNK];
+  int rc = get_children(s, id, false, children, count, err);
+  if (rc) return rc;
+  for (int i = 0; !rc && i < *count; i++, ++*removed)
+    rc = delete_entry(s, children[i].id, &children[i].k, err);
+  if (rc || *count) return rc;
+  if ((rc = get_children(s, id, true, children, count, err))) return rc;
+  for (int i = 0; !rc && i < *count; i++) rc = put_vanished(s, job_id, children[i].id, err);
+  return rc;
+}
+
+struct vanished {
+  int64_t row, entry;
+  bool keep;
+};
+
+/* The entry noted last, so that children go before parents. 1: there is none. */
+static int next_vanished(struct sd_store *s, int64_t job_id, struct vanished *v,
+                         struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_VANISHED_NEXT, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, job_id);
+  int rc = sqlite3_step(st), code = rc == SQLITE_DONE;
+  if (rc == SQLITE_ROW) {
+    v->row = sqlite3_column_int64(st, 0);
+    v->entry = sqlite3_column_int64(st, 1);
+    v->keep = sqlite3_column_int(st, 2);
+  } else if (rc != SQLITE_DONE) {
+    code = sd_store_error(s, err, "read what vanished");
+  }
+  sqlite3_reset(st);
+  return code;
+}
+
+static int sweep_one(struct sd_store *s, int64_t job_id, const struct vanished *v,
+                     uint64_t *removed, struct sd_err *err) {
+  struct known k;
+  int count = 0;
+  int rc = get_entry(s, v->entry, &k, err);
+  if (rc < 0) return rc;
+  bool there = rc == 0;
+  if (there && (v->keep || k.st.kind == SD_KIND_DIRECTORY)) {
+    if ((rc = sweep_children(s, job_id, v->entry, &count, removed, err))) return rc;
+    if (count) return 0; /* comes again when they are gone */
+    if (v->keep) rc = delete_row(s, ST_DIR_DELETE, v->entry, err);
+  }
+  if (rc < 0) return rc;
+  if (there && !v->keep) {
+    if ((rc = delete_entry(s, v->entry, &k, err))) return rc;
+    ++*removed;
+  }
+  return delete_row(s, ST_VANISHED_DONE, v->row, err);
+}
+
+int sd_store_sweep(struct sd_store *s, int64_t job_id, int64_t limit, uint64_t *removed, bool *left,
+                   struct sd_err *err) {
+  struct vanished v = {0};
+  *removed = 0;
+  *left = true;
+  for (int64_t steps = 0; steps < limit && (int64_t)*removed < limit; steps++) {
+    int rc = next_vanished(s, job_id, &v, err);
+    if (rc < 0) return rc;
+    if (rc == 1) {
+      *left = false;
+      return 0;
+    }
+    if ((rc = sweep_one(s, job_id, &v, removed, err))) return rc;
+  }
+  return 0;
+}

@@ -1,0 +1,492 @@
+#include "engine/walk.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/array.h"
+#include "base/clock.h"
+#include "base/utf8.h"
+#include "base/uuid.h"
+#include "engine/cursor.h"
+#include "engine/fstype.h"
+#include "engine/names.h"
+
+enum {
+  DEFAULT_BATCH = 1000,
+  ID_BLOCK = 4096,    /* ids a walker takes at a time */
+  CANCEL_EVERY = 128, /* entries between two looks at the cancel flag */
+  STATX_HOW = AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
+};
+
+struct sd_walk {
+  struct sd_walk_opts opts;
+  struct sd_file_id *own;
+  struct sd_dir *root;
+  struct sd_stat root_stat;
+  atomic_int fds_left;
+};
+
+struct sd_walker {
+  struct sd_walk *walk;
+  sd_diff_fn diff;
+  void *ud;
+  struct sd_names names; /* one listing's names; reused */
+  struct sd_uuid_gen uuids;
+  int64_t id_next, id_end;
+  struct sd_buf path; /* scratch */
+  struct sd_dir **stack;
+  size_t stack_len, stack_cap;
+};
+
+/* ---- the walk ---- */
+
+static int fd_budget(int asked) {
+  struct rlimit lim;
+  if (asked > 0) return asked;
+  if (getrlimit(RLIMIT_NOFILE, &lim) != 0) return 16;
+  /* Below about a hundred descriptors the library, the loop and the threads need nearly all. */
+  rlim_t n = lim.rlim_cur < 64 ? 2 : lim.rlim_cur / 4;
+  return n > 4096 ? 4096 : (int)n;
+}
+
+static int open_root(struct sd_walk *w, struct sd_err *err) {
+  struct statx stx;
+  struct sd_dir *root = sd_dir_new(NULL, "", 0, w->opts.root_id);
+  if (!root) return sd_err_nomem(err);
+  w->root = root;
+  root->known = true;
+  root->fd = open(w->opts.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (root->fd < 0) return sd_err_os(err, "open", w->opts.root);
+  if (statx(root->fd, "", AT_EMPTY_PATH, SD_STATX_MASK, &stx) != 0)
+    return sd_err_os(err, "statx", w->opts.root);
+  sd_stat_from_statx(&w->root_stat, &stx);
+  root->dev = w->root_stat.dev;
+  return 0;
+}
+
+int sd_walk_open(const struct sd_walk_opts *opts, struct sd_walk **out, struct sd_err *err) {
+  int rc;
+  struct sd_walk *w = calloc(1, sizeof(*w));
+  if (!w) return sd_err_nomem(err);
+  w->opts = *opts;
+  if (!w->opts.batch) w->opts.batch = DEFAULT_BATCH;
+  atomic_init(&w->fds_left, fd_budget(opts->fds));
+  w->own = calloc(opts->own_len + 1, sizeof(*w->own));
+  if (!w->own) {
+    rc = sd_err_nomem(err);
+    goto fail;
+  }
+  if (opts->own_len) memcpy(w->own, opts->own, opts->own_len * sizeof(*w->own));
+  if ((rc = open_root(w, err))) goto fail;
+  *out = w;
+  return 0;
+fail:
+  sd_walk_close(w);
+  return rc;
+}
+
+void sd_walk_close(struct sd_walk *w) {
+  if (!w) return;
+  sd_dir_put(w->root);
+  free(w->own);
+  free(w);
+}
+
+struct sd_dir *sd_walk_root(struct sd_walk *w) {
+  return w->root;
+}
+
+const struct sd_stat *sd_walk_root_stat(const struct sd_walk *w) {
+  return &w->root_stat;
+}
+
+int sd_walk_encode(const struct sd_dir *d, struct sd_buf *out) {
+  int rc = sd_buf_put_u64(out, (uint64_t)d->id);
+  if (!rc) rc = sd_buf_put_u64(out, (uint64_t)d->anchor);
+  if (!rc) rc = sd_buf_put_u32(out, d->segment_len);
+  return rc ? rc : sd_dir_path(d, SIZE_MAX, out);
+}
+
+struct sd_dir *sd_walk_restore(struct sd_walk *w, const void *data, size_t len) {
+  const uint8_t *p = data;
+  enum { HEAD = 20 };
+  if (len < HEAD || len - HEAD > UINT32_MAX) return NULL;
+  uint32_t segment_len = sd_get_u32(p + 16);
+  if (segment_len > len - HEAD || segment_len > SD_DIR_SEGMENT_MAX) return NULL;
+  if (memchr(p + HEAD, 0, len - HEAD)) return NULL;
+  if (len == HEAD) return sd_dir_get(w->root);
+  struct sd_dir *d =
+      sd_dir_new(w->root, (const char *)p + HEAD, len - HEAD, (int64_t)sd_get_u64(p));
+  if (!d) return NULL;
+  d->anchor = (int64_t)sd_get_u64(p + 8);
+  d->segment_len = segment_len;
+  d->parent_id = 0;
+  d->known = true;
+  d->mount = true; /* nobody remembers: look when it is opened */
+  return d;
+}
+
+/* ---- a walker ---- */
+
+int sd_walker_open(struct sd_walk *w, sd_diff_fn diff, void *ud, struct sd_walker **out,
+                   struct sd_err *err) {
+  struct sd_walker *wk = calloc(1, sizeof(*wk));
+  if (!wk || sd_names_init(&wk->names)) {
+    free(wk);
+    return sd_err_nomem(err);
+  }
+  wk->walk = w;
+  wk->diff = diff;
+  wk->ud = ud;
+  *out = wk;
+  return 0;
+}
+
+void sd_walker_close(struct sd_walker *wk) {
+  if (!wk) return;
+  for (size_t i = 0; i < wk->stack_len; i++) sd_dir_put(wk->stack[i]);
+  free(wk->stack);
+  sd_names_fini(&wk->names);
+  sd_buf_fini(&wk->path);
+  free(wk);
+}
+
+static bool canceled(const struct sd_walker *wk) {
+  const atomic_bool *c = wk->walk->opts.cancel;
+  return c && atomic_load_explicit(c, memory_order_relaxed);
+}
+
+static int64_t new_id(struct sd_walker *wk) {
+  if (wk->id_next == wk->id_end) {
+    wk->id_next = atomic_fetch_add(wk->walk->opts.next_id, ID_BLOCK);
+    wk->id_end = wk->id_next + ID_BLOCK;
+  }
+  return wk->id_next++;
+}
+
+/* Notes an error or a skip at `name` in `d`, or at `d` itself (name NULL). */
+static int note(struct sd_walker *wk, struct sd_batch *b, uint8_t op, int code,
+                const struct sd_dir *d, const char *name, const char *reason) {
+  wk->path.len = 0;
+  if (sd_dir_path(d, SIZE_MAX, &wk->path)) return -ENOMEM;
+  if (name && wk->path.len && sd_buf_put(&wk->path, "/", 1)) return -ENOMEM;
+  if (name && sd_buf_put(&wk->path, name, strlen(name))) return -ENOMEM;
+  const char *path = wk->path.data ? (const char *)wk->path.data : "";
+  return sd_batch_note(b, op, code, path, wk->path.len, reason);
+}
+
+static int note_error(struct sd_walker *wk, struct sd_batch *b, uint8_t op, int code,
+                      const struct sd_dir *d, const char *name) {
+  return note(wk, b, op, code, d, name, strerrordesc_np(-code));
+}
+
+static bool is_own(const struct sd_walk *w, const struct sd_stat *st) {
+  for (size_t i = 0; i < w->opts.own_len; i++)
+    if (st->ino == w->own[i].ino && st->dev == w->own[i].dev) return true;
+  return false;
+}
+
+static int read_target(struct sd_walker *wk, struct sd_batch *b, int fd, const struct sd_dir *d,
+                       struct sd_entry *e) {
+  char buf[PATH_MAX];
+  ssize_t n = readlinkat(fd, e->name, buf, sizeof(buf));
+  if (n < 0) return note_error(wk, b, SD_OP_CREATE_ENTRY, -errno, d, e->name);
+  e->target = sd_arena_copy(&b->arena, buf, (size_t)n);
+  e->target_len = (uint32_t)n;
+  e->target_text = sd_utf8_valid(buf, (size_t)n);
+  return e->target ? 0 : -ENOMEM;
+}
+
+/* Adds the entry `n` of the directory to the batch, unless it vanished or is none of ours. */
+static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const struct sd_dir *d,
+                     const struct sd_name *n) {
+  struct statx stx;
+  if (!SD_ARRAY_ROOM(b, entries)) return -ENOMEM;
+  struct sd_entry *e = &b->entries[b->entries_len];
+  e->id = 0;
+  e->parent_id = d->id;
+  e->name_len = n->len;
+  e->name_text = !n->blob;
+  e->target = NULL;
+  e->target_len = 0;
+  e->change = SD_CHANGE_INSERT;
+  if (statx(fd, n->name, STATX_HOW, SD_STATX_MASK, &stx) != 0) {
+    if (errno == ENOENT) return 0; /* vanished since it was listed */
+    memset(&e->st, 0, sizeof(e->st));
+    int rc = note_error(wk, b, SD_OP_CREATE_ENTRY, -errno, d, n->name);
+    if (rc) return rc;
+  } else {
+    sd_stat_from_statx(&e->st, &stx);
+    if (e->st.kind == SD_KIND_FILE && is_own(wk->walk, &e->st))
+      return note(wk, b, 0, 0, d, n->name, "library");
+  }
+  e->name = sd_arena_copy(&b->arena, n->name, n->len);
+  if (!e->name) return -ENOMEM;
+  if (e->st.kind == SD_KIND_SYMLINK) {
+    int rc = read_target(wk, b, fd, d, e);
+    if (rc) return rc;
+  }
+  b->entries_len++;
+  return 0;
+}
+
+/* What stays in the batch of a listing: what changed. Sub-directories go on the stack. */
+static int push_child(struct sd_walker *wk, struct sd_dir *d, const struct sd_entry *e) {
+  if (!sd_array_room((void **)&wk->stack, &wk->stack_cap, wk->stack_len, sizeof(*wk->stack)))
+    return -ENOMEM;
+  struct sd_dir *child = sd_dir_new(d, e->name, e->name_len, e->id);
+  if (!child) return -ENOMEM;
+  child->dev = e->st.dev;
+  child->known = e->change != SD_CHANGE_INSERT;
+  child->mount = (e->st.flags & SD_ENTRY_MOUNT) || e->st.dev != d->dev;
+  wk->stack[wk->stack_len++] = child;
+  return 0;
+}
+
+static int add_new_dir(struct sd_walker *wk, struct sd_batch *b, const struct sd_dir *child) {
+  if (!SD_ARRAY_ROOM(b, dirs)) return -ENOMEM;
+  wk->path.len = 0;
+  if (sd_dir_path(child, child->segment_len, &wk->path)) return -ENOMEM;
+  struct sd_new_dir *nd = &b->dirs[b->dirs_len];
+  nd->id = child->id;
+  nd->anchor = child->anchor;
+  nd->segment_len = (uint32_t)wk->path.len;
+  nd->segment = sd_arena_copy(&b->arena, wk->path.data, wk->path.len);
+  if (!nd->segment) return -ENOMEM;
+  b->dirs_len++;
+  return 0;
+}
+
+/* A directory in the library whose entry was something else before needs its directory row too. */
+static bool is_new_dir(const struct sd_entry *e) {
+  return e->change == SD_CHANGE_INSERT ||
+         (e->change != SD_CHANGE_NONE && e->old.kind != SD_KIND_DIRECTORY);
+}
+
+static int settle_entry(struct sd_walker *wk, struct sd_listing *l, struct sd_entry *e) {
+  struct sd_batch *b = l->batch;
+  if (e->change == SD_CHANGE_INSERT) {
+    e->id = new_id(wk);
+    sd_uuid_v7(&wk->uuids, (uint64_t)(sd_clock_wall() / SD_NS_PER_MS), e->uuid);
+    sd_totals_add(&l->delta->delta, &e->st, 1);
+  } else if (e->change != SD_CHANGE_NONE) {
+    sd_totals_add(&l->delta->delta, &e->st, 1);
+    sd_totals_add(&l->delta->delta, &e->old, -1);
+  }
+  sd_totals_add(&b->seen, &e->st, 1);
+  if (e->st.kind != SD_KIND_DIRECTORY) return 0;
+  int rc = push_child(wk, l->dir, e);
+  return rc || !is_new_dir(e) ? rc : add_new_dir(wk, b, wk->stack[wk->stack_len - 1]);
+}
+
+static int settle(struct sd_walker *wk, struct sd_listing *l, struct sd_err *err) {
+  struct sd_batch *b = l->batch;
+  size_t first = (size_t)(l->entries - b->entries), kept = first;
+  if (l->dir->known && wk->diff) {
+    int rc = wk->diff(wk->ud, l, err);
+    if (rc) return rc;
+  }
+  for (size_t i = first; i < first + l->count; i++) {
+    struct sd_entry *e = &b->entries[i];
+    if (e->st.kind == 0) continue;
+    if (settle_entry(wk, l, e)) return sd_err_nomem(err);
+    if (e->change != SD_CHANGE_NONE) {
+      if (kept != i) b->entries[kept] = *e;
+      kept++;
+    }
+  }
+  b->entries_len = kept;
+  return 0;
+}
+
+/* ---- one directory, or a part of it ---- */
+
+/* Reads names into wk->names until there are enough for a part; 1 at the end of the directory. */
+static int read_names(struct sd_walker *wk, struct sd_dir *d, int fd) {
+  int rc = sd_names_read(&wk->names, fd);
+  if (rc < 0) return rc;
+  bool end = rc == 1;
+  if (!end && !d->cursor) {
+    int keep = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (keep < 0) return -errno;
+    d->cursor = sd_dir_cursor_new(keep);
+    if (!d->cursor) {
+      close(keep);
+      return -ENOMEM;
+    }
+  }
+  if (d->cursor && (rc = sd_names_only_new(&wk->names, d->cursor))) return rc;
+  sd_names_sort(&wk->names);
+  return end;
+}
+
+static struct sd_dir_delta *add_delta(struct sd_batch *b, const struct sd_dir *d) {
+  if (!SD_ARRAY_ROOM(b, deltas)) return NULL;
+  struct sd_dir_delta *delta = &b->deltas[b->deltas_len++];
+  *delta = (struct sd_dir_delta){.id = d->id, .parent_id = d->parent_id};
+  return delta;
+}
+
+/* 1: stopped by the cancel flag, nothing kept. */
+static int stat_names(struct sd_walker *wk, struct sd_batch *b, int fd, const struct sd_dir *d) {
+  for (size_t i = 0; i < wk->names.len; i++) {
+    if (i % CANCEL_EVERY == CANCEL_EVERY - 1 && canceled(wk)) return 1;
+    int rc = add_entry(wk, b, fd, d, &wk->names.items[i]);
+    if (rc) return rc;
+  }
+  return 0;
+}
+
+/* One part of the listing, from names to settled entries. 0: the directory is finished; 1: it goes
+ * on; 2: canceled, to be read again. */
+static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_batch *b,
+                     struct sd_err *err) {
+  size_t first = b->entries_len, errors = b->errors_len, skips = b->skips_len;
+  off_t start = lseek(fd, 0, SEEK_CUR);
+  bool whole = !d->cursor;
+  int end = read_names(wk, d, fd);
+  if (end == -ENOMEM) return sd_err_nomem(err);
+  if (end < 0) {
+    int rc = note_error(wk, b, SD_OP_READ_DIR, end, d, NULL);
+    return rc ? sd_err_nomem(err) : 0;
+  }
+  int rc = stat_names(wk, b, fd, d);
+  if (rc == 1) {
+    b->entries_len = first;
+    b->errors_len = errors;
+    b->skips_len = skips;
+    if (d->cursor) sd_names_forget(&wk->names, d->cursor);
+    lseek(fd, start, SEEK_SET);
+    return 2;
+  }
+  struct sd_listing l = {.dir = d, .batch = b, .whole = whole && end, .last = end};
+  l.count = b->entries_len - first;
+  l.entries = b->entries + first;
+  l.delta = rc ? NULL : add_delta(b, d);
+  if (!l.delta) return sd_err_nomem(err);
+  l.delta->listed = end && !d->known;
+  if ((rc = settle(wk, &l, err))) return rc;
+  return !end;
+}
+
+static int note_last_path(struct sd_walker *wk, struct sd_batch *b, const struct sd_dir *d) {
+  wk->path.len = 0;
+  if (sd_dir_path(d, SD_DIR_SEGMENT_MAX, &wk->path)) return -ENOMEM;
+  b->last_path = sd_arena_copy(&b->arena, wk->path.data ? (char *)wk->path.data : "", wk->path.len);
+  b->last_path_len = (uint32_t)wk->path.len;
+  return b->last_path ? 0 : -ENOMEM;
+}
+
+/* Opens the directory. 0: *fd is open; 1: it cannot or shall not be read, and that is noted. */
+static int open_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b, int *fd,
+                    struct sd_err *err) {
+  struct sd_err why;
+  const struct sd_stat *root = &wk->walk->root_stat;
+  int rc = sd_dir_open(d, fd, &why);
+  if (rc == -ENOENT && d->parent) { /* vanished: the sweep takes its row */
+    if (!SD_ARRAY_ROOM(b, vanished)) return sd_err_nomem(err);
+    b->vanished[b->vanished_len++] = d->id;
+    return 1;
+  }
+  if (rc) return note_error(wk, b, SD_OP_READ_DIR, rc, d, NULL) ? sd_err_nomem(err) : 1;
+  const char *skip = NULL;
+  if (d->mount && sd_fs_is_pseudo(*fd) && !sd_fs_is_pseudo(wk->walk->root->fd)) skip = "pseudo";
+  if (d->mount && !skip && sd_fs_is_loop(*fd, root->dev, root->ino)) skip = "loop";
+  if (!skip) return 0;
+  close(*fd);
+  return note(wk, b, 0, 0, d, NULL, skip) ? sd_err_nomem(err) : 1;
+}
+
+/* As list_part, for the directory on top of the stack. */
+static int list_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b,
+                    struct sd_err *err) {
+  int fd = -1;
+  bool fresh = !d->cursor;
+  size_t above = wk->stack_len;
+  if (!fresh) fd = d->cursor->fd;
+  else {
+    int rc = open_dir(wk, d, b, &fd, err);
+    if (rc) return rc < 0 ? rc : 0;
+  }
+  int rc = list_part(wk, d, fd, b, err);
+  if (!fresh) return rc; /* the cursor owns fd */
+  if (rc < 0 || (rc == 0 && wk->stack_len == above)) close(fd);
+  else sd_dir_keep(d, fd, &wk->walk->fds_left);
+  return rc;
+}
+
+static int finish_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b) {
+  sd_dir_cursor_free(d->cursor);
+  d->cursor = NULL;
+  b->listed++;
+  int rc = note_last_path(wk, b, d);
+  if (!rc && d->lease) {
+    if (!SD_ARRAY_ROOM(b, done)) return -ENOMEM;
+    b->done[b->done_len++] = d->lease;
+    d->lease = NULL;
+  }
+  sd_dir_listed(d);
+  return rc;
+}
+
+static int give_back(struct sd_walker *wk, struct sd_batch *b) {
+  for (size_t i = 0; i < wk->stack_len; i++) {
+    if (!SD_ARRAY_ROOM(b, born)) return -ENOMEM;
+    b->born[b->born_len++] = wk->stack[i];
+    wk->stack[i] = NULL;
+  }
+  wk->stack_len = 0;
+  return 0;
+}
+
+static int take_stack(struct sd_walker *wk, struct sd_dir **dirs, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    if (!sd_array_room((void **)&wk->stack, &wk->stack_cap, wk->stack_len, sizeof(*wk->stack)))
+      return -ENOMEM;
+    wk->stack[wk->stack_len++] = dirs[i];
+  }
+  return 0;
+}
+
+/* One directory from the stack; it stays there when it is not finished. */
+static int step_one(struct sd_walker *wk, struct sd_batch *b, struct sd_err *err) {
+  size_t at = --wk->stack_len;
+  struct sd_dir *d = wk->stack[at];
+  int rc = list_dir(wk, d, b, err);
+  if (rc == 0) {
+    rc = finish_dir(wk, d, b) ? sd_err_nomem(err) : 0;
+    sd_dir_put(d);
+    return rc;
+  }
+  if (rc < 0) {
+    sd_dir_put(d);
+    return rc;
+  }
+  /* Its children so far lie above it: they come first, as depth first has it. */
+  if (!sd_array_room((void **)&wk->stack, &wk->stack_cap, wk->stack_len, sizeof(*wk->stack)))
+    return sd_err_nomem(err);
+  memmove(wk->stack + at + 1, wk->stack + at, (wk->stack_len - at) * sizeof(*wk->stack));
+  wk->stack[at] = d;
+  wk->stack_len++;
+  return 0;
+}
+
+int sd_walker_step(struct sd_walker *wk, struct sd_dir **dirs, size_t n, struct sd_batch *b,
+                   struct sd_err *err) {
+  int rc = take_stack(wk, dirs, n) ? sd_err_nomem(err) : 0;
+  while (!rc && wk->stack_len && !canceled(wk)) {
+    struct sd_totals *s = &b->seen;
+    if ((size_t)(s->files + s->dirs + s->symlinks) >= wk->walk->opts.batch) break;
+    rc = step_one(wk, b, err);
+  }
+  if (!rc && give_back(wk, b)) rc = sd_err_nomem(err);
+  while (wk->stack_len) sd_dir_put(wk->stack[--wk->stack_len]);
+  return rc;
+}

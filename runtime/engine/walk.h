@@ -1,0 +1,75 @@
+/* walk.h - lists a directory tree in batches.
+ *
+ * One step reads directories from a given stack, depth first, until its batch is full. Directories
+ * are opened relative to their parent's descriptor, symlinks are not followed, and every entry is
+ * asked with statx(2). A directory that does not fit one batch goes on in the next.
+ *
+ * Owner:  the caller owns the walk and its walkers; a walker ends before its walk. A batch belongs to
+ *         whoever took it.
+ * Thread: a walk may be shared by threads once it is open; a walker is used by one thread at a time.
+ * Errors: 0 or a negative code with *err filled. An unreadable entry is data, not a failure. */
+#ifndef SD_ENGINE_WALK_H
+#define SD_ENGINE_WALK_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "engine/batch.h"
+#include "engine/dir.h"
+
+struct sd_walk;
+struct sd_walker;
+
+struct sd_file_id {
+  uint64_t dev, ino;
+};
+
+struct sd_walk_opts {
+  const char *root;             /* absolute; symlinks in it were resolved by the caller */
+  int64_t root_id;              /* id of the root's entry */
+  size_t batch;                 /* entries to look at before a step ends; 0: 1000 */
+  const atomic_bool *cancel;    /* set: steps end soon, with what they have; may be NULL */
+  atomic_llong *next_id;        /* where ids of new entries are taken from */
+  const struct sd_file_id *own; /* files that are not part of any tree: the library's */
+  size_t own_len;
+  int fds; /* directories kept open between steps; 0: a quarter of RLIMIT_NOFILE */
+};
+
+/* What a directory holds, or a part of it. */
+struct sd_listing {
+  struct sd_dir *dir;
+  struct sd_batch *batch;
+  struct sd_entry *entries; /* in the order of sd_name_compare(); kind 0: there, but not readable */
+  size_t count;
+  bool whole; /* this is all of it */
+  bool last;  /* the last part */
+  struct sd_dir_delta *delta;
+};
+
+/* Compares a listing with what the library has: sets id, change and old of each entry, adds what
+ * vanished to the batch. Called for known directories only; in others everything is new. */
+typedef int (*sd_diff_fn)(void *ud, struct sd_listing *l, struct sd_err *err);
+
+int sd_walk_open(const struct sd_walk_opts *opts, struct sd_walk **out, struct sd_err *err);
+void sd_walk_close(struct sd_walk *w); /* accepts NULL */
+
+struct sd_dir *sd_walk_root(struct sd_walk *w); /* borrowed */
+const struct sd_stat *sd_walk_root_stat(const struct sd_walk *w);
+
+/* A directory that a checkpoint names by its path below the root. A new reference, or NULL. */
+struct sd_dir *sd_walk_restore(struct sd_walk *w, const void *data, size_t len);
+int sd_walk_encode(const struct sd_dir *d, struct sd_buf *out); /* for sd_walk_restore() */
+
+int sd_walker_open(struct sd_walk *w, sd_diff_fn diff, void *ud, struct sd_walker **out,
+                   struct sd_err *err);
+void sd_walker_close(struct sd_walker *wk); /* accepts NULL */
+
+/* Takes over the references in `dirs` (walked from the last to the first) and fills `batch`. What
+ * could not be finished is in batch->born again. On failure the batch must not be used. */
+int sd_walker_step(struct sd_walker *wk, struct sd_dir **dirs, size_t n, struct sd_batch *batch,
+                   struct sd_err *err);
+
+#endif
