@@ -13,8 +13,9 @@ struct sd_queue {
   struct sd_queue_item *dirty; /* head of the list for the next commit */
   size_t len;                  /* waiting in memory */
   size_t leased;
-  size_t away; /* waiting on the disk only: all below `away_below` */
-  int64_t away_below;
+  struct sd_queue_item *leases;
+  size_t away; /* waiting on the disk only: from away_from to below away_below */
+  int64_t away_from, away_below;
   int64_t next_front, next_back; /* the next seq at either end */
 };
 
@@ -48,14 +49,20 @@ static void dirty_add(struct sd_queue *q, struct sd_queue_item *i) {
   q->dirty = i;
 }
 
-void sd_queue_free(struct sd_queue *q) {
-  if (!q) return;
-  for (struct sd_queue_item *i = q->front, *next; i; i = next) {
-    next = i->next;
+static void free_list(struct sd_queue *q, struct sd_queue_item *i) {
+  while (i) {
+    struct sd_queue_item *next = i->next;
     dirty_remove(q, i);
     item_free(q, i);
+    i = next;
   }
-  for (struct sd_queue_item *i = q->dirty, *next; i; i = next) { /* leased or done */
+}
+
+void sd_queue_free(struct sd_queue *q) {
+  if (!q) return;
+  free_list(q, q->front);
+  free_list(q, q->leases);
+  for (struct sd_queue_item *i = q->dirty, *next; i; i = next) { /* done, not yet taken */
     next = i->dirty_next;
     item_free(q, i);
   }
@@ -81,13 +88,19 @@ static void link_back(struct sd_queue *q, struct sd_queue_item *i) {
   q->len++;
 }
 
-static void link_front(struct sd_queue *q, struct sd_queue_item *i) {
-  i->next = q->front;
-  i->prev = NULL;
-  if (q->front) q->front->prev = i;
-  else q->back = i;
-  q->front = i;
+/* Before `at`; at the front where `at` is the front. */
+static void link_before(struct sd_queue *q, struct sd_queue_item *i, struct sd_queue_item *at) {
+  i->next = at;
+  i->prev = at->prev;
+  if (at->prev) at->prev->next = i;
+  else q->front = i;
+  at->prev = i;
   q->len++;
+}
+
+static void link_front(struct sd_queue *q, struct sd_queue_item *i) {
+  if (q->front) link_before(q, i, q->front);
+  else link_back(q, i);
 }
 
 static void unlink_item(struct sd_queue *q, struct sd_queue_item *i) {
@@ -125,20 +138,38 @@ struct sd_queue_item *sd_queue_push_front(struct sd_queue *q, void *obj, bool re
   return i;
 }
 
-static struct sd_queue_item *lease(struct sd_queue *q, struct sd_queue_item *i) {
+static void lease(struct sd_queue *q, struct sd_queue_item *i) {
+  i->leased = true;
+  i->prev = NULL;
+  i->next = q->leases;
+  if (q->leases) q->leases->prev = i;
+  q->leases = i;
+  q->leased++;
+}
+
+static void end_lease(struct sd_queue *q, struct sd_queue_item *i) {
+  sd_assert(i->leased);
+  i->leased = false;
+  if (i->prev) i->prev->next = i->next;
+  else q->leases = i->next;
+  if (i->next) i->next->prev = i->prev;
+  i->prev = i->next = NULL;
+  q->leased--;
+}
+
+static struct sd_queue_item *pop(struct sd_queue *q, struct sd_queue_item *i) {
   if (!i) return NULL;
   unlink_item(q, i);
-  i->leased = true;
-  q->leased++;
+  lease(q, i);
   return i;
 }
 
 struct sd_queue_item *sd_queue_pop_back(struct sd_queue *q) {
-  return lease(q, q->back);
+  return pop(q, q->back);
 }
 
 struct sd_queue_item *sd_queue_pop_front(struct sd_queue *q) {
-  return q->away ? NULL : lease(q, q->front);
+  return q->away ? NULL : pop(q, q->front);
 }
 
 struct sd_queue_item *sd_queue_back(const struct sd_queue *q) {
@@ -149,11 +180,14 @@ struct sd_queue_item *sd_queue_front(const struct sd_queue *q) {
   return q->away ? NULL : q->front;
 }
 
+/* The deque stays in the order of seq: what lies on the disk only must come before the rest. */
 void sd_queue_return(struct sd_queue *q, struct sd_queue_item *i) {
-  sd_assert(i->leased);
-  i->leased = false;
-  q->leased--;
-  link_back(q, i);
+  end_lease(q, i);
+  struct sd_queue_item *at = q->back;
+  while (at && at->seq > i->seq) at = at->prev;
+  if (!at) link_front(q, i);
+  else if (at->next) link_before(q, i, at->next);
+  else link_back(q, i);
 }
 
 void sd_queue_ready(struct sd_queue *q, struct sd_queue_item *i) {
@@ -162,9 +196,8 @@ void sd_queue_ready(struct sd_queue *q, struct sd_queue_item *i) {
 }
 
 void sd_queue_done(struct sd_queue *q, struct sd_queue_item *i) {
-  sd_assert(i->leased && !i->done);
-  q->leased--;
-  i->leased = false;
+  sd_assert(!i->done);
+  end_lease(q, i);
   if (i->written) {
     i->done = true;
     dirty_add(q, i);
@@ -209,35 +242,64 @@ void sd_queue_delta_fini(struct sd_queue_delta *d) {
 
 /* ---- items on the disk only ---- */
 
+static int64_t lowest_lease(const struct sd_queue *q) {
+  int64_t low = INT64_MAX;
+  for (const struct sd_queue_item *i = q->leases; i; i = i->next)
+    if (i->seq < low) low = i->seq;
+  return low;
+}
+
 void sd_queue_evict(struct sd_queue *q, size_t keep) {
-  while (q->len > keep && q->front->written && !q->front->dirty) {
+  int64_t low = q->len > keep ? lowest_lease(q) : 0;
+  while (q->len > keep && q->front->written && !q->front->dirty && q->front->seq < low) {
     struct sd_queue_item *i = q->front;
     unlink_item(q, i);
-    q->away++;
+    if (!q->away++) q->away_from = i->seq;
     q->away_below = i->seq + 1;
     item_free(q, i);
   }
 }
 
-bool sd_queue_wanted(const struct sd_queue *q, int64_t *below) {
+void sd_queue_on_disk(struct sd_queue *q, size_t n, int64_t from, int64_t below) {
+  q->away = n;
+  q->away_from = from;
+  q->away_below = below;
+  if (below > q->next_back) q->next_back = below;
+  if (from <= q->next_front) q->next_front = from - 1;
+}
+
+bool sd_queue_wants_back(const struct sd_queue *q, int64_t *below) {
   *below = q->away_below;
   return q->away && !q->len;
 }
 
-void sd_queue_on_disk(struct sd_queue *q, size_t n, int64_t below) {
-  q->away = n;
-  q->away_below = below;
-  if (below > q->next_back) q->next_back = below;
+bool sd_queue_wants_front(const struct sd_queue *q, int64_t *from) {
+  *from = q->away_from;
+  return q->away > 0;
 }
 
-int sd_queue_restore(struct sd_queue *q, int64_t seq, void *obj) {
+static struct sd_queue_item *restored(struct sd_queue *q, int64_t seq, void *obj) {
   struct sd_queue_item *i = calloc(1, sizeof(*i));
-  if (!i) return -ENOMEM;
+  if (!i) return NULL;
   i->obj = obj;
   i->seq = seq;
   i->ready = i->written = true;
-  link_front(q, i);
   q->away--;
+  return i;
+}
+
+int sd_queue_restore(struct sd_queue *q, int64_t seq, void *obj) {
+  struct sd_queue_item *i = restored(q, seq, obj);
+  if (!i) return -ENOMEM;
+  link_front(q, i);
   q->away_below = seq;
   return 0;
+}
+
+struct sd_queue_item *sd_queue_restore_leased(struct sd_queue *q, int64_t seq, void *obj) {
+  struct sd_queue_item *i = restored(q, seq, obj);
+  if (!i) return NULL;
+  lease(q, i);
+  q->away_from = seq + 1;
+  return i;
 }

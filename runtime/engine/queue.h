@@ -27,7 +27,7 @@ struct sd_queue_ops {
 };
 
 struct sd_queue_item {
-  struct sd_queue_item *prev, *next;             /* in the deque, while not leased */
+  struct sd_queue_item *prev, *next;             /* in the deque, or among the leases */
   struct sd_queue_item *dirty_prev, *dirty_next; /* what the next commit looks at */
   void *obj;
   int64_t seq;  /* place in the deque, and key on the disk */
@@ -50,14 +50,13 @@ size_t sd_queue_leased(const struct sd_queue *q);
 struct sd_queue_item *sd_queue_push_back(struct sd_queue *q, void *obj, bool ready);
 struct sd_queue_item *sd_queue_push_front(struct sd_queue *q, void *obj, bool ready);
 
-/* The next item, leased; NULL when there is none in memory (see sd_queue_wanted). */
+/* The next item, leased; NULL when there is none in memory (see sd_queue_wants_back). */
 struct sd_queue_item *sd_queue_pop_back(struct sd_queue *q);
 struct sd_queue_item *sd_queue_pop_front(struct sd_queue *q);
 struct sd_queue_item *sd_queue_back(const struct sd_queue *q); /* a look, no lease */
 struct sd_queue_item *sd_queue_front(const struct sd_queue *q);
 
-void sd_queue_return(struct sd_queue *q,
-                     struct sd_queue_item *item); /* the lease ends, at the back */
+void sd_queue_return(struct sd_queue *q, struct sd_queue_item *item); /* back to its place */
 void sd_queue_ready(struct sd_queue *q, struct sd_queue_item *item);
 void sd_queue_done(struct sd_queue *q, struct sd_queue_item *item); /* the item may end here */
 
@@ -81,18 +80,22 @@ struct sd_queue_delta {
 int sd_queue_take(struct sd_queue *q, struct sd_queue_delta *out);
 void sd_queue_delta_fini(struct sd_queue_delta *d);
 
-/* ---- items on the disk only ---- */
+/* ---- items on the disk only: all of them lie before those in memory ---- */
 
-/* Forgets written items beyond the `keep` nearest to the back. */
+/* Forgets written items at the front beyond the `keep` nearest to the back. Not while a commit that
+ * took from this queue is under way. */
 void sd_queue_evict(struct sd_queue *q, size_t keep);
 
-/* Whether items must be read before the next pop, and which: seq below *below, from the greatest. */
-bool sd_queue_wanted(const struct sd_queue *q, int64_t *below);
+/* Says that the `n` items from seq `from` to below `below` are on the disk (a job is resumed). */
+void sd_queue_on_disk(struct sd_queue *q, size_t n, int64_t from, int64_t below);
 
-/* Says that `n` items with seq below `below` are on the disk (when a job is resumed). */
-void sd_queue_on_disk(struct sd_queue *q, size_t n, int64_t below);
+/* Popping at the back: whether the items with the greatest seq below *below must be read first. */
+bool sd_queue_wants_back(const struct sd_queue *q, int64_t *below);
+int sd_queue_restore(struct sd_queue *q, int64_t seq, void *obj); /* from the greatest seq down */
 
-/* An item read from the disk, behind (below) all others. */
-int sd_queue_restore(struct sd_queue *q, int64_t seq, void *obj);
+/* Popping at the front: whether the item with the smallest seq from *from on must be read instead.
+ * It comes in leased; NULL when memory is out. */
+bool sd_queue_wants_front(const struct sd_queue *q, int64_t *from);
+struct sd_queue_item *sd_queue_restore_leased(struct sd_queue *q, int64_t seq, void *obj);
 
 #endif

@@ -1,0 +1,55 @@
+/* content.h - which files still need a content identity, and what hashing them found.
+ * Owner:  whoever took the chunk; released with sd_contents_free().
+ * Thread: one at a time, except that several threads may hash different items of one chunk.
+ * Errors: 0 or a negative code with *err filled. A file that cannot be read is data. */
+#ifndef SD_ENGINE_CONTENT_H
+#define SD_ENGINE_CONTENT_H
+
+#include "base/arena.h"
+#include "engine/store.h"
+
+struct sd_content {
+  int64_t entry_id, parent_id;
+  const char *dir; /* path of the directory below the root */
+  const char *name;
+  uint32_t dir_len;
+  uint16_t name_len;
+  struct sd_stat st;      /* as the library has it: size, mtime, ctime, dev, ino, nlink */
+  struct sd_stat now;     /* as it was when it was hashed */
+  int64_t twin;           /* an entry of the same inode that has a content; 0: none */
+  uint8_t hash[16], kind; /* kind 0: no hash */
+  int code;               /* why there is none */
+  const char *mime;       /* in the arena of the chunk, or static; may be NULL */
+};
+
+struct sd_contents {
+  struct sd_arena arena;
+  struct sd_content *items;
+  size_t items_len, items_cap;
+  uint64_t bytes; /* of the files that are to be read */
+};
+
+struct sd_content_want {
+  int64_t location_id;
+  int64_t after; /* entries with a greater id */
+  int limit;
+  bool full; /* a sampled identity of another name of the inode is not enough */
+};
+
+struct sd_contents *sd_contents_new(void);
+void sd_contents_free(struct sd_contents *c); /* accepts NULL */
+
+/* Reads the next files, in the order of their ids. Of an inode with several names that all wait, only
+ * the first is given. */
+int sd_contents_select(struct sd_store *reader, const struct sd_content_want *want,
+                       struct sd_contents *out, struct sd_err *err);
+
+struct sd_link_count {
+  uint64_t linked, errors, vanished;
+};
+
+/* Inside a transaction: writes contents and links their entries, all names of an inode at once. */
+int sd_contents_link(struct sd_store *s, const struct sd_contents *c, const struct sd_write_opts *o,
+                     struct sd_link_count *n, struct sd_err *err);
+
+#endif

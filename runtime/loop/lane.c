@@ -1,0 +1,111 @@
+#include "loop/lane.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+struct worker {
+  struct sd_lane *lane;
+  uv_thread_t thread;
+  unsigned index;
+};
+
+struct sd_lane {
+  struct sd_loop *loop;
+  struct worker *workers;
+  unsigned threads;
+  unsigned load;               /* submitted, not delivered; the loop's thread only */
+  uv_mutex_t lock;             /* guards head, tail, closing; never held while a task runs */
+  uv_cond_t more;              /* a task was submitted, or the lane closes */
+  struct sd_task *head, *tail; /* submitted, not started; lock */
+  bool closing;                /* lock */
+};
+
+/* The next task; NULL when the lane closes. */
+static struct sd_task *next_task(struct sd_lane *lane) {
+  uv_mutex_lock(&lane->lock);
+  while (!lane->head && !lane->closing) uv_cond_wait(&lane->more, &lane->lock);
+  struct sd_task *t = lane->closing ? NULL : lane->head;
+  if (t) {
+    lane->head = t->next;
+    if (!lane->head) lane->tail = NULL;
+  }
+  uv_mutex_unlock(&lane->lock);
+  return t;
+}
+
+static void work(void *arg) {
+  struct worker *w = arg;
+  struct sd_task *t;
+  while ((t = next_task(w->lane))) {
+    t->run(t, w->index);
+    sd_loop_finished(w->lane->loop, t);
+  }
+}
+
+int sd_lane_open(struct sd_loop *l, const char *name, unsigned threads, struct sd_lane **out,
+                 struct sd_err *err) {
+  struct sd_lane *lane = calloc(1, sizeof(*lane));
+  if (!lane || !(lane->workers = calloc(threads, sizeof(*lane->workers)))) {
+    free(lane);
+    return sd_err_nomem(err);
+  }
+  lane->loop = l;
+  uv_mutex_init(&lane->lock);
+  uv_cond_init(&lane->more);
+  for (unsigned i = 0; i < threads; i++) {
+    lane->workers[i] = (struct worker){.lane = lane, .index = i};
+    int rc = uv_thread_create(&lane->workers[i].thread, work, &lane->workers[i]);
+    if (rc) {
+      sd_lane_close(lane);
+      return sd_err_set(err, rc, "start a thread of lane %s: %s", name, uv_strerror(rc));
+    }
+    lane->threads++;
+  }
+  *out = lane;
+  return 0;
+}
+
+void sd_lane_close(struct sd_lane *lane) {
+  if (!lane) return;
+  uv_mutex_lock(&lane->lock);
+  lane->closing = true;
+  struct sd_task *t = lane->head;
+  lane->head = lane->tail = NULL;
+  uv_cond_broadcast(&lane->more);
+  uv_mutex_unlock(&lane->lock);
+  for (unsigned i = 0; i < lane->threads; i++) uv_thread_join(&lane->workers[i].thread);
+  while (t) {
+    struct sd_task *next = t->next;
+    sd_loop_finished(lane->loop, t);
+    t = next;
+  }
+  sd_loop_drain(lane->loop);
+  uv_cond_destroy(&lane->more);
+  uv_mutex_destroy(&lane->lock);
+  free(lane->workers);
+  free(lane);
+}
+
+unsigned sd_lane_threads(const struct sd_lane *lane) {
+  return lane->threads;
+}
+
+void sd_lane_submit(struct sd_lane *lane, struct sd_task *t) {
+  t->next = NULL;
+  t->lane = lane;
+  lane->load++;
+  uv_mutex_lock(&lane->lock);
+  if (lane->tail) lane->tail->next = t;
+  else lane->head = t;
+  lane->tail = t;
+  uv_cond_signal(&lane->more);
+  uv_mutex_unlock(&lane->lock);
+}
+
+void sd_lane_delivered(struct sd_lane *lane) {
+  lane->load--;
+}
+
+unsigned sd_lane_load(const struct sd_lane *lane) {
+  return lane->load;
+}
