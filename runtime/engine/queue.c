@@ -180,6 +180,16 @@ struct sd_queue_item *sd_queue_front(const struct sd_queue *q) {
   return q->away ? NULL : q->front;
 }
 
+struct sd_queue_item *sd_queue_first(const struct sd_queue *q) {
+  return q->front;
+}
+
+struct sd_queue_item *sd_queue_find_lease(const struct sd_queue *q, int64_t seq) {
+  struct sd_queue_item *i = q->leases;
+  while (i && i->seq != seq) i = i->next;
+  return i;
+}
+
 /* The deque stays in the order of seq: what lies on the disk only must come before the rest. */
 void sd_queue_return(struct sd_queue *q, struct sd_queue_item *i) {
   end_lease(q, i);

@@ -55,6 +55,8 @@ struct sd_queue_item *sd_queue_pop_back(struct sd_queue *q);
 struct sd_queue_item *sd_queue_pop_front(struct sd_queue *q);
 struct sd_queue_item *sd_queue_back(const struct sd_queue *q); /* a look, no lease */
 struct sd_queue_item *sd_queue_front(const struct sd_queue *q);
+struct sd_queue_item *sd_queue_first(const struct sd_queue *q); /* in memory; go on with ->next */
+struct sd_queue_item *sd_queue_find_lease(const struct sd_queue *q, int64_t seq);
 
 void sd_queue_return(struct sd_queue *q, struct sd_queue_item *item); /* back to its place */
 void sd_queue_ready(struct sd_queue *q, struct sd_queue_item *item);

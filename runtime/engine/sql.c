@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/utf8.h"
 
 void sd_sql_init(struct sd_sql *q) {
   memset(q, 0, sizeof(*q));
@@ -23,6 +24,10 @@ void sd_sql_fini(struct sd_sql *q) {
 int sd_sql_text(struct sd_sql *q, const char *text, size_t len) {
   q->text = sd_arena_copy(&q->arena, text, len);
   return q->text ? 0 : -ENOMEM;
+}
+
+bool sd_sql_is_text(const char *p, size_t n) {
+  return sd_utf8_valid(p, n);
 }
 
 static bool is_bytes(const struct sd_value *v) {

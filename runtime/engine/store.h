@@ -14,6 +14,7 @@
 
 #include "base/error.h"
 #include "engine/batch.h"
+#include "engine/queue.h"
 
 struct sd_store;
 struct sqlite3;
@@ -68,6 +69,10 @@ int sd_store_sweep(struct sd_store *s, int64_t job_id, int64_t limit, uint64_t *
 /* Adds one error or skip to the job's list. */
 int sd_store_note(struct sd_store *s, const struct sd_write_opts *o, const struct sd_note *note,
                   struct sd_err *err);
+
+/* Writes what sd_queue_take() gave. */
+int sd_store_write_queue(struct sd_store *s, int64_t job_id, const char *queue,
+                         const struct sd_queue_delta *d, struct sd_err *err);
 
 /* Adds a difference to the totals of `dir_id` and everything above it, at commit at the latest. */
 int sd_store_add_totals(struct sd_store *s, int64_t dir_id, const struct sd_totals *t,

@@ -1,0 +1,230 @@
+#include "bind/library.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "bind/commit.h"
+#include "bind/op.h"
+#include "bind/query.h"
+#include "engine/sql.h"
+
+/* ---- the handle ---- */
+
+static struct lsd_library *check_any(lua_State *L, int i) {
+  return luaL_checkudata(L, i, LSD_LIBRARY);
+}
+
+struct lsd_library *lsd_check_library(lua_State *L, int i) {
+  struct lsd_library *lib = check_any(L, i);
+  if (!lib->writer) luaL_argerror(L, i, "the library is closed");
+  return lib;
+}
+
+static size_t reader_count(const struct lsd_library *lib) {
+  return 2 * (size_t)lib->threads + 1;
+}
+
+int lsd_library_reader(struct lsd_library *lib, enum lsd_reader lane, unsigned worker,
+                       struct sd_store **out, struct sd_err *err) {
+  size_t i =
+      lane == LSD_READER_READ ? 2 * (size_t)lib->threads : (size_t)lane * lib->threads + worker;
+  int rc = lib->readers[i] ? 0 : sd_store_open(lib->dir, SD_STORE_READ, &lib->readers[i], err);
+  *out = lib->readers[i];
+  return rc;
+}
+
+/* Lanes end first: a task may use a store. */
+static void close_library(struct lsd_library *lib) {
+  atomic_store(&lib->interrupt, true);
+  sd_lane_close(lib->walk);
+  sd_lane_close(lib->hash);
+  sd_lane_close(lib->read);
+  sd_lane_close(lib->write);
+  lib->walk = lib->hash = lib->read = lib->write = NULL;
+  for (size_t i = 0; lib->readers && i < reader_count(lib); i++) sd_store_close(lib->readers[i]);
+  free(lib->readers);
+  lib->readers = NULL;
+  sd_store_close(lib->writer);
+  lib->writer = NULL;
+  if (lib->lock_fd >= 0) close(lib->lock_fd);
+  lib->lock_fd = -1;
+  free(lib->dir);
+  lib->dir = NULL;
+}
+
+/* ---- opening ---- */
+
+static int make_dirs(const char *dir, struct sd_err *err) {
+  char path[PATH_MAX];
+  size_t n = strlen(dir);
+  if (n >= sizeof(path)) return sd_err_set(err, -ENAMETOOLONG, "library path too long");
+  memcpy(path, dir, n + 1);
+  for (char *p = path + 1;; p++) {
+    if (*p && *p != '/') continue;
+    char end = *p;
+    *p = '\0';
+    if (mkdir(path, 0700) != 0 && errno != EEXIST) return sd_err_os(err, "make directory", path);
+    if (!end) return 0;
+    *p = end;
+  }
+}
+
+static int lock_library(struct lsd_library *lib, struct sd_err *err) {
+  char path[PATH_MAX], text[32] = "";
+  snprintf(path, sizeof(path), "%s/library.lock", lib->dir);
+  lib->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+  if (lib->lock_fd < 0) return sd_err_os(err, "open", path);
+  if (flock(lib->lock_fd, LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EWOULDBLOCK) return sd_err_os(err, "lock", path);
+    ssize_t n = pread(lib->lock_fd, text, sizeof(text) - 1, 0);
+    text[n > 0 ? (int)strcspn(text, "\n") : 0] = '\0';
+    return sd_err_set(err, SD_ELOCKED, "the library %s is in use by another process (pid %s)",
+                      lib->dir, text);
+  }
+  int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
+  if (ftruncate(lib->lock_fd, 0) != 0 || pwrite(lib->lock_fd, text, (size_t)n, 0) != n)
+    return sd_err_os(err, "write", path);
+  return 0;
+}
+
+static void add_own(struct lsd_library *lib, const char *name) {
+  char path[PATH_MAX];
+  struct stat st;
+  snprintf(path, sizeof(path), "%s/%s", lib->dir, name);
+  if (lib->own_len < LSD_OWN_FILES && lstat(path, &st) == 0)
+    lib->own[lib->own_len++] = (struct sd_file_id){.dev = st.st_dev, .ino = st.st_ino};
+}
+
+static int first_id(struct lsd_library *lib, struct sd_err *err) {
+  struct sd_sql q;
+  static const char text[] =
+      "SELECT max(coalesce((SELECT max(id) FROM entry), 0),"
+      " coalesce((SELECT max(entry_id) FROM directory), 0))";
+  sd_sql_init(&q);
+  int rc = sd_sql_text(&q, text, sizeof(text) - 1) ? sd_err_nomem(err)
+                                                   : sd_sql_run(lib->writer, &q, err);
+  if (!rc) atomic_store(&lib->next_id, q.values[0].i + 1);
+  sd_sql_fini(&q);
+  return rc;
+}
+
+static int start_lanes(struct lsd_library *lib, struct sd_loop *loop, struct sd_err *err) {
+  int rc = sd_lane_open(loop, "walk", lib->threads, &lib->walk, err);
+  if (!rc) rc = sd_lane_open(loop, "hash", lib->threads, &lib->hash, err);
+  if (!rc) rc = sd_lane_open(loop, "read", 1, &lib->read, err);
+  if (!rc) rc = sd_lane_open(loop, "write", 1, &lib->write, err);
+  return rc;
+}
+
+static int open_library(struct lsd_library *lib, const char *dir, bool create, struct sd_loop *loop,
+                        struct sd_err *err) {
+  char db[PATH_MAX];
+  if (!(lib->dir = strdup(dir))) return sd_err_nomem(err);
+  snprintf(db, sizeof(db), "%s/library.db", dir);
+  if (!create && access(db, F_OK) != 0)
+    return sd_err_set(err, SD_ENOLIB, "%s: no library there", dir);
+  int rc = create ? make_dirs(dir, err) : 0;
+  if (!rc) rc = lock_library(lib, err);
+  if (!rc) rc = sd_store_open(dir, SD_STORE_WRITE, &lib->writer, err);
+  if (!rc) rc = first_id(lib, err);
+  if (rc) return rc;
+  static const char *const own[] = {"library.db", "library.db-wal", "library.db-shm",
+                                    "library.db-journal", "library.lock"};
+  for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++) add_own(lib, own[i]);
+  lib->readers = calloc(reader_count(lib), sizeof(struct sd_store *));
+  return lib->readers ? start_lanes(lib, loop, err) : sd_err_nomem(err);
+}
+
+/* open(dir, {create = boolean, threads = integer}) -> library */
+static int lsd_open(lua_State *L) {
+  struct sd_err err;
+  const char *dir = luaL_checkstring(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_getfield(L, 2, "create");
+  lua_getfield(L, 2, "threads");
+  bool create = lua_toboolean(L, -2);
+  lua_Integer threads = luaL_optinteger(L, -1, (lua_Integer)uv_available_parallelism());
+  luaL_argcheck(L, threads >= 1 && threads <= 64, 2, "threads: from 1 to 64");
+  struct lsd_library *lib = lua_newuserdatauv(L, sizeof(*lib), 0);
+  memset(lib, 0, sizeof(*lib));
+  lib->lock_fd = -1;
+  lib->threads = (unsigned)threads;
+  luaL_setmetatable(L, LSD_LIBRARY);
+  if (open_library(lib, dir, create, lsd_core(L)->loop, &err)) {
+    close_library(lib);
+    return lsd_push_error(L, &err);
+  }
+  return 1;
+}
+
+static int lsd_library_close(lua_State *L) {
+  close_library(check_any(L, 1));
+  return 0;
+}
+
+/* ---- small things ---- */
+
+/* interrupt(on): long tasks end soon, with what they have */
+static int lsd_library_interrupt(lua_State *L) {
+  struct lsd_library *lib = lsd_check_library(L, 1);
+  atomic_store(&lib->interrupt, lua_toboolean(L, 2));
+  return 0;
+}
+
+/* new_id() -> an entry id that was never used */
+static int lsd_library_new_id(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)atomic_fetch_add(&lsd_check_library(L, 1)->next_id, 1));
+  return 1;
+}
+
+/* metrics() -> {checkpoint_ns, wal_ns} */
+static int lsd_library_metrics(lua_State *L) {
+  struct lsd_library *lib = lsd_check_library(L, 1);
+  lua_createtable(L, 0, 3);
+  lua_pushinteger(L, lib->checkpoint_ns);
+  lua_setfield(L, -2, "checkpoint_ns");
+  lua_pushinteger(L, lib->wal_ns);
+  lua_setfield(L, -2, "wal_ns");
+  lua_pushinteger(L, lib->threads);
+  lua_setfield(L, -2, "threads");
+  return 1;
+}
+
+static int lsd_library_tostring(lua_State *L) {
+  struct lsd_library *lib = check_any(L, 1);
+  lua_pushfstring(L, "sd.library (%s)", lib->dir ? lib->dir : "closed");
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"open", lsd_open}, {NULL, NULL}};
+
+static const luaL_Reg methods[] = {
+    {"close", lsd_library_close},   {"interrupt", lsd_library_interrupt},
+    {"new_id", lsd_library_new_id}, {"metrics", lsd_library_metrics},
+    {"query", lsd_library_query},   {"commit", lsd_library_commit},
+    {"sweep", lsd_library_sweep},   {NULL, NULL},
+};
+
+static const luaL_Reg metamethods[] = {
+    {"__gc", lsd_library_close},
+    {"__close", lsd_library_close},
+    {"__tostring", lsd_library_tostring},
+    {NULL, NULL},
+};
+
+int luaopen_sd_library(lua_State *L) {
+  luaL_newmetatable(L, LSD_LIBRARY);
+  luaL_setfuncs(L, metamethods, 0);
+  luaL_newlib(L, methods);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  luaL_newlib(L, functions);
+  return 1;
+}

@@ -1,0 +1,45 @@
+/* library.h - an open library: its lock, its writer, its lanes, and a reader for each thread.
+ *
+ * Owner:  the userdata owns everything here; closing waits for running tasks.
+ * Thread: the loop's thread, except where a field says otherwise.
+ * Errors: misuse raises; the world's failures return nil, message, code. */
+#ifndef SD_BIND_LIBRARY_H
+#define SD_BIND_LIBRARY_H
+
+#include <stdatomic.h>
+
+#include "bind/await.h"
+#include "engine/reconcile.h"
+#include "engine/store.h"
+#include "engine/walk.h"
+
+#define LSD_LIBRARY "sd.library"
+enum { LSD_OWN_FILES = 8 };
+
+struct lsd_library {
+  char *dir;
+  int lock_fd;
+  unsigned threads;
+  struct sd_store *writer; /* the write lane only, once that runs */
+  struct sd_store *
+      *readers; /* one a thread of the walk and hash lanes, then one of the read lane */
+  struct sd_lane *walk, *hash, *write, *read;
+  atomic_llong next_id;  /* any thread */
+  atomic_bool interrupt; /* set: long tasks end soon; any thread */
+  struct sd_file_id own[LSD_OWN_FILES];
+  size_t own_len;
+  int64_t checkpoint_ns; /* spent on job state and queues; the write lane writes */
+  int64_t wal_ns;        /* spent on moving the log into the database; the write lane writes */
+};
+
+/* The open library at `i`; raises where it is closed. */
+struct lsd_library *lsd_check_library(lua_State *L, int i);
+
+/* The reader of a worker, opened on first use by the thread that owns it. */
+enum lsd_reader { LSD_READER_WALK, LSD_READER_HASH, LSD_READER_READ };
+int lsd_library_reader(struct lsd_library *lib, enum lsd_reader lane, unsigned worker,
+                       struct sd_store **out, struct sd_err *err);
+
+int luaopen_sd_library(lua_State *L);
+
+#endif

@@ -1,0 +1,19 @@
+/* query.h - SQL of scripts, from Lua values to rows and back.
+ * Owner, thread, errors: as op.h. Parameters are always bound. */
+#ifndef SD_BIND_QUERY_H
+#define SD_BIND_QUERY_H
+
+#include "bind/await.h"
+#include "engine/sql.h"
+
+/* Fills `q` from a text at `text` and an optional array of values at `params`; raises on values that
+ * SQL does not have. Allocates in `q` only. */
+void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q);
+
+/* Pushes an array of rows, each a table by column name. */
+void lsd_sql_push(lua_State *L, const struct sd_sql *q);
+
+int lsd_library_query(lua_State *L); /* library:query(sql, params?, {fresh = true}?) -> rows */
+int lsd_library_sweep(lua_State *L); /* library:sweep(job_id, limit) -> {removed, left} */
+
+#endif
