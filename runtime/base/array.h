@@ -1,4 +1,5 @@
-/* array.h - room for one more element. Owner, thread: as the array. Errors: false when memory is out. */
+/* array.h - room for one more element. Owner, thread: as the array. Errors: false when memory is
+ * out. */
 #ifndef SD_BASE_ARRAY_H
 #define SD_BASE_ARRAY_H
 

@@ -25,9 +25,11 @@ int64_t sd_clock_process(void) {
 }
 
 int64_t sd_time_ns(int64_t sec, uint32_t nsec, bool *clamped) {
-  int64_t ns;
-  if (!__builtin_mul_overflow(sec, (int64_t)SD_NS_PER_S, &ns) &&
-      !__builtin_add_overflow(ns, (int64_t)nsec, &ns))
+  int64_t ns, rest = nsec;
+  bool before = sec < 0; /* from the second above: the first second of all does not fit by itself */
+  if (before) rest -= SD_NS_PER_S;
+  if (!__builtin_mul_overflow(sec + before, (int64_t)SD_NS_PER_S, &ns) &&
+      !__builtin_add_overflow(ns, rest, &ns))
     return ns;
   *clamped = true;
   return sec < 0 ? INT64_MIN : INT64_MAX;

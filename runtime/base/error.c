@@ -7,8 +7,9 @@
 #include <string.h>
 
 int sd_err_os(struct sd_err *err, const char *what, const char *path) {
-  int en = errno; /* anything below may overwrite it */
-  return sd_err_set(err, -en, "%s %s: %s", what, path, strerrordesc_np(en));
+  int en = errno;                        /* anything below may overwrite it */
+  const char *why = strerrordesc_np(en); /* NULL for what only a FUSE server would say */
+  return sd_err_set(err, -en, "%s %s: %s", what, path, why ? why : "unknown error");
 }
 
 int sd_err_nomem(struct sd_err *err) {

@@ -34,7 +34,8 @@ int sd_err_set(struct sd_err *err, int code, const char *fmt, ...)
  * The result is a static string, or lives in a buffer of the calling thread. */
 const char *sd_err_name(int code);
 
-/* Preconditions (debug builds) and impossible states (always). Both end the process with the place. */
+/* Preconditions (debug builds) and impossible states (always). Both end the process with the place.
+ * */
 #define sd_verify(cond) ((cond) ? (void)0 : sd_verify_failed(#cond, __FILE__, __LINE__))
 #ifdef NDEBUG
 #define sd_assert(cond) ((void)0)

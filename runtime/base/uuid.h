@@ -7,7 +7,8 @@
 
 enum { SD_UUID_LEN = 16, SD_UUID_TEXT = 36 };
 
-/* Seeded from getrandom(2) on first use; xoshiro256** afterwards, since an identifier is no secret. */
+/* Seeded from getrandom(2) on first use; xoshiro256** afterwards, since an identifier is no secret.
+ * */
 struct sd_uuid_gen {
   uint64_t s[4]; /* all zero: not seeded */
 };

@@ -81,7 +81,8 @@ int sd_batch_note(struct sd_batch *b, uint8_t op, int code, const char *path, si
                   const char *reason);
 
 /* The rows of a batch as bytes, for a queue that outlives the process: version, fixed-width
- * little-endian fields, XXH3 checksum. What belongs to this process (born, done) is not part of it. */
+ * little-endian fields, XXH3 checksum. What belongs to this process (born, done) is not part of it.
+ * */
 int sd_batch_encode(const struct sd_batch *b, struct sd_buf *out);
 int sd_batch_decode(const void *data, size_t len, struct sd_batch **out, struct sd_err *err);
 

@@ -1,5 +1,5 @@
-/* A batch as bytes: magic "SDBT", u16 version, u16 zero, sections, u64 XXH3 of all before it. Numbers
- * are little-endian and of fixed width; strings are u32 length and bytes. */
+/* A batch as bytes: magic "SDBT", u16 version, u16 zero, sections, u64 XXH3 of all before it.
+ * Numbers are little-endian and of fixed width; strings are u32 length and bytes. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,6 +161,10 @@ static void get_totals(struct in *in, struct sd_totals *t) {
   t->allocated = (int64_t)get64(in);
 }
 
+static bool is_name(const char *s, size_t n) {
+  return !memchr(s, 0, n) && !memchr(s, '/', n);
+}
+
 static void get_entry(struct in *in, struct sd_entry *e) {
   uint32_t n;
   memset(e, 0, sizeof(*e));
@@ -173,8 +177,11 @@ static void get_entry(struct in *in, struct sd_entry *e) {
   e->target = get_bytes(in, &e->target_len);
   const uint8_t *uuid = take(in, sizeof(e->uuid));
   if (uuid) memcpy(e->uuid, uuid, sizeof(e->uuid));
-  if (!in->rc && (!e->name || n > UINT16_MAX)) in->rc = SD_EFORMAT;
   if (in->rc) return;
+  if (!e->name || n > UINT16_MAX || e->change > SD_CHANGE_CONTENT || !is_name(e->name, n)) {
+    in->rc = SD_EFORMAT;
+    return;
+  }
   e->name_text = sd_utf8_valid(e->name, e->name_len);
   e->target_text = e->target && sd_utf8_valid(e->target, e->target_len);
 }

@@ -168,7 +168,8 @@ static int link_entry(struct sd_store *s, const struct sd_content *i, int64_t en
   sqlite3_stmt *st = rc ? NULL : sd_store_stmt(s, ST_ENTRY_LINK, err);
   if (!st) return err->code;
   sqlite3_bind_int64(st, 1, entry_id);
-  sqlite3_bind_int64(st, 2, content_id);
+  if (content_id) sqlite3_bind_int64(st, 2, content_id);
+  else sqlite3_bind_null(st, 2);
   return sd_store_run(s, st, err, "link a content");
 }
 
@@ -216,7 +217,8 @@ static int link_hashed(struct sd_store *s, const struct sd_content *i, struct sd
   int rc = still_waits(s, i->entry_id, err);
   if (rc) return rc < 0 ? rc : 0;
   rc = other_names(s, i, &names, err);
-  if (!rc) rc = put_content(s, i, 1 + (int64_t)names.ids_len, &content_id, err);
+  /* Emptied since it was listed: no content, as for what was listed empty. */
+  if (!rc && i->now.size) rc = put_content(s, i, 1 + (int64_t)names.ids_len, &content_id, err);
   if (!rc) rc = link_entry(s, i, i->entry_id, content_id, err);
   for (size_t k = 0; !rc && k < names.ids_len; k++)
     rc = link_entry(s, i, names.ids[k], content_id, err);

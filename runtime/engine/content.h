@@ -39,8 +39,8 @@ struct sd_content_want {
 struct sd_contents *sd_contents_new(void);
 void sd_contents_free(struct sd_contents *c); /* accepts NULL */
 
-/* Reads the next files, in the order of their ids. Of an inode with several names that all wait, only
- * the first is given. */
+/* Reads the next files, in the order of their ids. Of an inode with several names that all wait,
+ * only the first is given. */
 int sd_contents_select(struct sd_store *reader, const struct sd_content_want *want,
                        struct sd_contents *out, struct sd_err *err);
 

@@ -1,19 +1,27 @@
 #include "engine/cursor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <xxhash.h>
 
-struct sd_dir_cursor *sd_dir_cursor_new(int fd) {
+struct sd_dir_cursor *sd_dir_cursor_new(int fd, atomic_int *fds_left) {
   struct sd_dir_cursor *c = calloc(1, sizeof(*c));
-  if (c) c->fd = fd;
+  if (!c) return NULL;
+  c->fds_left = fds_left;
+  c->fd = -1;
+  if (atomic_fetch_sub(fds_left, 1) > 0) c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  if (c->fd < 0) atomic_fetch_add(fds_left, 1);
   return c;
 }
 
 void sd_dir_cursor_free(struct sd_dir_cursor *c) {
   if (!c) return;
-  close(c->fd);
+  if (c->fd >= 0) {
+    close(c->fd);
+    atomic_fetch_add(c->fds_left, 1);
+  }
   free(c->seen);
   free(c);
 }
@@ -31,7 +39,8 @@ static size_t place(const struct sd_dir_cursor *c, uint64_t hash) {
 }
 
 static int grow(struct sd_dir_cursor *c) {
-  struct sd_dir_cursor wide = {.fd = c->fd, .count = c->count, .cap = c->cap ? c->cap * 2 : 8192};
+  struct sd_dir_cursor wide = *c;
+  wide.cap = c->cap ? c->cap * 2 : 8192;
   wide.seen = calloc(wide.cap, sizeof(*wide.seen));
   if (!wide.seen) return -ENOMEM;
   for (size_t i = 0; i < c->cap; i++)

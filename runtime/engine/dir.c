@@ -63,8 +63,8 @@ static void close_fd(struct sd_dir *d) {
   if (d->fds_left) atomic_fetch_add(d->fds_left, 1);
 }
 
-/* The last claim closes the descriptor. The root's own claim is never given up, so that there always
- * is an ancestor to open from. */
+/* The last claim closes the descriptor. The root's own claim is never given up, so that there
+ * always is an ancestor to open from. */
 static void drop_claim(struct sd_dir *d) {
   if (atomic_fetch_sub(&d->claims, 1) == 1) close_fd(d);
 }
@@ -107,7 +107,7 @@ int sd_dir_path(const struct sd_dir *d, size_t max, struct sd_buf *out) {
   size_t n = path_len(d, NULL);
   if (n > max) n = max;
   if (sd_buf_reserve(out, n)) return -ENOMEM;
-  path_fill(d, NULL, (char *)out->data + out->len, n);
+  if (n) path_fill(d, NULL, (char *)out->data + out->len, n);
   out->len += n;
   return 0;
 }
@@ -143,25 +143,24 @@ int sd_open_below(int root, const char *path, size_t len, int flags) {
   int at = root;
   bool single = false; /* no openat2: one component at a time, each O_NOFOLLOW */
   char part[PATH_MAX];
-  do {
+  for (;;) {
     size_t n = piece(path, len, single);
     memcpy(part, path, n);
     part[n] = '\0';
     int how = n < len ? O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC : flags;
     int fd = single ? openat(at, n ? part : ".", how) : open_no_symlinks(at, n ? part : ".", how);
-    if (fd < 0 && errno == ENOSYS && !single) {
+    if (fd < 0 && (errno == ENOSYS || errno == EPERM) && !single) { /* EPERM: seccomp */
       single = true;
       continue;
     }
     int en = errno;
     if (at != root) close(at);
     errno = en;
-    if (fd < 0) return -1;
+    if (fd < 0 || n == len) return fd;
     at = fd;
-    path += n < len ? n + 1 : n;
-    len -= n < len ? n + 1 : n;
-  } while (len);
-  return at;
+    path += n + 1;
+    len -= n + 1;
+  }
 }
 
 static int open_from_ancestor(const struct sd_dir *d) {
@@ -183,7 +182,7 @@ static int open_from_ancestor(const struct sd_dir *d) {
 
 int sd_dir_open(const struct sd_dir *d, int *out, struct sd_err *err) {
   int fd;
-  if (!d->parent) fd = openat(d->fd, ".", OPEN_DIR);
+  if (d->fd >= 0) fd = openat(d->fd, ".", OPEN_DIR); /* the root, or canceled before */
   else if (d->parent->fd >= 0 && !memchr(d->name, '/', d->name_len))
     fd = openat(d->parent->fd, d->name, OPEN_DIR);
   else fd = open_from_ancestor(d);

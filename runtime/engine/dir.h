@@ -1,6 +1,7 @@
-/* dir.h - a directory that is to be walked: its place in the tree, and the descriptor to reach it by.
- * Owner:  reference counted; a child holds its parent. Whoever made or took a reference puts it back.
- * Thread: the counter is atomic. Everything else is written by the one thread that has the directory
+/* dir.h - a directory that is to be walked: its place in the tree, and the descriptor to reach it
+ * by. Owner:  reference counted; a child holds its parent. Whoever made or took a reference puts it
+ * back. Thread: the counter is atomic. Everything else is written by the one thread that has the
+ * directory
  *         in hand, before other threads can see its children.
  * Errors: 0 or a negative errno with *err filled. */
 #ifndef SD_ENGINE_DIR_H
@@ -22,7 +23,8 @@ struct sd_dir {
   struct sd_dir *parent;        /* NULL for the root */
   struct sd_dir_cursor *cursor; /* a listing that goes on in a later step; owned */
   void *lease;                  /* the queue item that carries the directory, or NULL */
-  atomic_int *fds_left;         /* where a kept descriptor is counted */
+  atomic_int *fds_left;         /* where a kept descriptor is counted: budget of the root */
+  atomic_int budget;            /* of the root: descriptors that may still be kept */
   int64_t id;                   /* of its entry */
   int64_t parent_id;            /* of the entry above; 0: not known here */
   int64_t anchor;               /* id of the ancestor that `segment` is relative to; 0: the root */

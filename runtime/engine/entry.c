@@ -47,6 +47,12 @@ const char *sd_kind_name(uint8_t kind) {
   return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "unknown";
 }
 
+/* Sums wrap, and not only in theory: two sparse files may claim 2^63 bytes each. What is added and
+ * taken away again leaves what was there before. */
+static int64_t sum(int64_t a, int64_t b) {
+  return (int64_t)((uint64_t)a + (uint64_t)b);
+}
+
 void sd_totals_add(struct sd_totals *t, const struct sd_stat *st, int sign) {
   if (st->kind == SD_KIND_DIRECTORY) {
     t->dirs += sign;
@@ -54,9 +60,9 @@ void sd_totals_add(struct sd_totals *t, const struct sd_stat *st, int sign) {
     t->symlinks += sign;
   } else {
     t->files += sign;
-    t->file_bytes += sign * st->size;
+    t->file_bytes = sum(t->file_bytes, sign * st->size);
   }
-  t->bytes += sign * st->size;
+  t->bytes = sum(t->bytes, sign * st->size);
   t->allocated += sign * st->allocated;
 }
 
@@ -64,8 +70,8 @@ void sd_totals_merge(struct sd_totals *t, const struct sd_totals *more) {
   t->files += more->files;
   t->dirs += more->dirs;
   t->symlinks += more->symlinks;
-  t->file_bytes += more->file_bytes;
-  t->bytes += more->bytes;
+  t->file_bytes = sum(t->file_bytes, more->file_bytes);
+  t->bytes = sum(t->bytes, more->bytes);
   t->allocated += more->allocated;
 }
 

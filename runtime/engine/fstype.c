@@ -35,7 +35,7 @@ bool sd_fs_is_loop(int fd, uint64_t root_dev, uint64_t root_ino) {
   struct stat self, here, above;
   if (fstat(fd, &self) != 0) return false;
   here = self;
-  int at = dup(fd);
+  int at = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   bool loop = false;
   while (at >= 0 && !loop) {
     int up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -165,19 +165,20 @@ static struct sd_queue_item *pop(struct sd_queue *q, struct sd_queue_item *i) {
 }
 
 struct sd_queue_item *sd_queue_pop_back(struct sd_queue *q) {
-  return pop(q, q->back);
+  return pop(q, sd_queue_back(q));
 }
 
 struct sd_queue_item *sd_queue_pop_front(struct sd_queue *q) {
-  return q->away ? NULL : pop(q, q->front);
+  return pop(q, sd_queue_front(q));
 }
 
+/* What was leased when others went away, or was pushed at the front since, lies before them. */
 struct sd_queue_item *sd_queue_back(const struct sd_queue *q) {
-  return q->back;
+  return q->away && q->back && q->back->seq < q->away_from ? NULL : q->back;
 }
 
 struct sd_queue_item *sd_queue_front(const struct sd_queue *q) {
-  return q->away ? NULL : q->front;
+  return q->away && q->front && q->front->seq >= q->away_from ? NULL : q->front;
 }
 
 struct sd_queue_item *sd_queue_first(const struct sd_queue *q) {
@@ -190,14 +191,18 @@ struct sd_queue_item *sd_queue_find_lease(const struct sd_queue *q, int64_t seq)
   return i;
 }
 
-/* The deque stays in the order of seq: what lies on the disk only must come before the rest. */
-void sd_queue_return(struct sd_queue *q, struct sd_queue_item *i) {
-  end_lease(q, i);
+/* The deque stays in the order of seq. */
+static void link_in_place(struct sd_queue *q, struct sd_queue_item *i) {
   struct sd_queue_item *at = q->back;
   while (at && at->seq > i->seq) at = at->prev;
   if (!at) link_front(q, i);
   else if (at->next) link_before(q, i, at->next);
   else link_back(q, i);
+}
+
+void sd_queue_return(struct sd_queue *q, struct sd_queue_item *i) {
+  end_lease(q, i);
+  link_in_place(q, i);
 }
 
 void sd_queue_ready(struct sd_queue *q, struct sd_queue_item *i) {
@@ -252,16 +257,23 @@ void sd_queue_delta_fini(struct sd_queue_delta *d) {
 
 /* ---- items on the disk only ---- */
 
-static int64_t lowest_lease(const struct sd_queue *q) {
+/* The first seq from `from` on whose row on the disk is not an item that waits: it is leased, or
+ * will be deleted by the next commit. */
+static int64_t first_taken(const struct sd_queue *q, int64_t from) {
   int64_t low = INT64_MAX;
   for (const struct sd_queue_item *i = q->leases; i; i = i->next)
-    if (i->seq < low) low = i->seq;
+    if (i->seq >= from && i->seq < low) low = i->seq;
+  for (const struct sd_queue_item *i = q->dirty; i; i = i->dirty_next)
+    if (i->done && i->seq >= from && i->seq < low) low = i->seq;
   return low;
 }
 
+/* What is away is one range of seq: nothing joins it from before, nor from behind a gap. */
 void sd_queue_evict(struct sd_queue *q, size_t keep) {
-  int64_t low = q->len > keep ? lowest_lease(q) : 0;
-  while (q->len > keep && q->front->written && !q->front->dirty && q->front->seq < low) {
+  if (q->len <= keep) return;
+  int64_t from = q->away ? q->away_below : q->front->seq, low = first_taken(q, from);
+  while (q->len > keep && q->front->written && !q->front->dirty && q->front->seq >= from &&
+         q->front->seq < low) {
     struct sd_queue_item *i = q->front;
     unlink_item(q, i);
     if (!q->away++) q->away_from = i->seq;
@@ -280,12 +292,12 @@ void sd_queue_on_disk(struct sd_queue *q, size_t n, int64_t from, int64_t below)
 
 bool sd_queue_wants_back(const struct sd_queue *q, int64_t *below) {
   *below = q->away_below;
-  return q->away && !q->len;
+  return q->away && !sd_queue_back(q);
 }
 
 bool sd_queue_wants_front(const struct sd_queue *q, int64_t *from) {
   *from = q->away_from;
-  return q->away > 0;
+  return q->away && !sd_queue_front(q);
 }
 
 static struct sd_queue_item *restored(struct sd_queue *q, int64_t seq, void *obj) {
@@ -299,9 +311,13 @@ static struct sd_queue_item *restored(struct sd_queue *q, int64_t seq, void *obj
 }
 
 int sd_queue_restore(struct sd_queue *q, int64_t seq, void *obj) {
+  if (!q->away || seq < q->away_from) { /* a row before those that wait: leased, or done */
+    if (q->ops.free) q->ops.free(obj);
+    return 0;
+  }
   struct sd_queue_item *i = restored(q, seq, obj);
   if (!i) return -ENOMEM;
-  link_front(q, i);
+  link_in_place(q, i);
   q->away_below = seq;
   return 0;
 }

@@ -1,10 +1,10 @@
 /* queue.h - a deque whose changes are written with the commit that they belong to.
  *
- * Items are pushed and popped in memory. A popped item is leased: it stays in the checkpoint until it
- * is done. A commit takes the difference since the last one: items that are ready and still wanted are
- * inserted, items that are done and were written are deleted; an item that came and went between two
- * commits never reaches the disk. Items that lie deep and are on the disk may be forgotten and read
- * again later, so that memory does not follow the length of the queue.
+ * Items are pushed and popped in memory. A popped item is leased: it stays in the checkpoint until
+ * it is done. A commit takes the difference since the last one: items that are ready and still
+ * wanted are inserted, items that are done and were written are deleted; an item that came and went
+ * between two commits never reaches the disk. Items that lie deep and are on the disk may be
+ * forgotten and read again later, so that memory does not follow the length of the queue.
  *
  * Owner:  the caller owns the queue; the queue owns its items and, through `free`, their objects.
  * Thread: one thread at a time.

@@ -18,7 +18,7 @@ static const char *const sql[Q_COUNT] = {
     [Q_END] = "COMMIT",
     [Q_CHILDREN] = "SELECT " COLUMNS " ORDER BY name",
     [Q_CHILD] = "SELECT " COLUMNS " AND name=?2",
-    [Q_SCANNED] = "SELECT 1 FROM directory WHERE entry_id=?1 AND scanned_at IS NULL",
+    [Q_SCANNED] = "SELECT 1 FROM directory WHERE entry_id=?1 AND scanned_at IS NOT NULL",
 };
 
 struct sd_reconcile {
@@ -91,7 +91,8 @@ static void read_stat(sqlite3_stmt *q, struct sd_stat *st) {
   st->flags = (uint8_t)sqlite3_column_int(q, 14);
 }
 
-/* Whether the bytes may differ: what `--changed-by mtime` of rsync and git look at, and the inode. */
+/* Whether the bytes may differ: what `--changed-by mtime` of rsync and git look at, and the inode.
+ * */
 static bool bytes_may_differ(const struct sd_stat *a, const struct sd_stat *b) {
   return a->kind != b->kind || a->size != b->size || a->mtime != b->mtime || a->ino != b->ino ||
          a->dev != b->dev;
@@ -185,7 +186,7 @@ static int first_time(struct sd_reconcile *r, struct sd_listing *l, struct sd_er
   sqlite3_stmt *q = r->q[Q_SCANNED];
   sqlite3_bind_int64(q, 1, l->dir->id);
   int rc = sqlite3_step(q);
-  l->delta->listed = rc == SQLITE_ROW;
+  l->delta->listed = rc != SQLITE_ROW; /* no row: it became a directory in this run */
   return finish(r, q, rc, 0, err);
 }
 

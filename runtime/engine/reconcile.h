@@ -1,4 +1,5 @@
-/* reconcile.h - a directory's listing against the library's rows: insert, update, vanish or nothing.
+/* reconcile.h - a directory's listing against the library's rows: insert, update, vanish or
+ * nothing.
  *
  * Names are matched in the order of the index, so that a directory costs one range scan. Moves are
  * not looked for here: what vanished and what is new meet in a later step.

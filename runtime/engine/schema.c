@@ -10,8 +10,7 @@
 static const char tables[] =
     "CREATE TABLE location("
     " id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, root ANY NOT NULL UNIQUE, entry_id INTEGER,"
-    " created_at INTEGER NOT NULL, indexed_at INTEGER, state TEXT NOT NULL,"
-    " content_mode TEXT) STRICT;"
+    " created_at INTEGER NOT NULL, state TEXT NOT NULL, content_mode TEXT) STRICT;"
 
     "CREATE TABLE entry("
     " id INTEGER PRIMARY KEY, parent_id INTEGER NOT NULL, name ANY NOT NULL, kind INTEGER NOT NULL,"
@@ -22,6 +21,10 @@ static const char tables[] =
     "CREATE UNIQUE INDEX entry_name ON entry(parent_id, name);"
     "CREATE INDEX entry_todo ON entry(id) WHERE content_id = 0;"
     "CREATE INDEX entry_inode ON entry(dev, ino) WHERE nlink > 1 AND kind = 1;"
+
+    /* Ids below next_id may be in use, also in the stored queues of a job. */
+    "CREATE TABLE counter("
+    " id INTEGER PRIMARY KEY CHECK(id = 1), next_id INTEGER NOT NULL) STRICT;"
 
     "CREATE TABLE directory("
     " entry_id INTEGER PRIMARY KEY, location_id INTEGER NOT NULL, anchor INTEGER,"
@@ -100,8 +103,13 @@ static const char tables[] =
   " JOIN directory a ON a.entry_id = up.anchor) SELECT max(blob) FROM up)"
 
 static const char views[] =
-    "CREATE VIEW locations AS SELECT id, " UUID_TEXT("uuid")
-    " AS uuid, root, created_at, indexed_at, state FROM location;"
+    /* When a run came to its end is in the history, so that a rescan of an unchanged tree leaves
+     * the location as it is. */
+    "CREATE VIEW locations AS SELECT l.id AS id, " UUID_TEXT("l.uuid")
+    " AS uuid, l.root AS root, l.created_at AS created_at,"
+    " (SELECT max(h.finished_at) FROM job_history h WHERE h.location_id = l.id"
+    "  AND h.name = 'indexer' AND h.status = 'completed') AS indexed_at, l.state AS state"
+    " FROM location l;"
 
     "CREATE VIEW entries AS"
     " SELECT e.id AS id, " UUID_TEXT("e.uuid") " AS uuid, d.location_id AS location_id,"
@@ -117,7 +125,7 @@ static const char views[] =
     " e.name AS name, " KIND_TEXT("e.kind") " AS kind, e.size AS size, e.allocated AS allocated,"
     " e.mtime AS mtime_ns, e.ctime AS ctime_ns, e.btime AS btime_ns, e.mode AS mode, e.uid AS uid,"
     " e.gid AS gid, e.nlink AS nlink, e.dev AS dev, e.ino AS ino, e.target AS target,"
-    " lower(hex(c.hash)) AS hash,"
+    " CASE WHEN c.hash IS NOT NULL THEN lower(hex(c.hash)) END AS hash,"
     " CASE c.hash_kind WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END AS hash_kind, c.mime AS mime"
     " FROM entry e JOIN directory d ON d.entry_id = e.parent_id"
     " LEFT JOIN content c ON c.id = e.content_id"

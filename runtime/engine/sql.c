@@ -82,13 +82,20 @@ static struct sd_value column(sqlite3_stmt *st, int i) {
   return v;
 }
 
+/* Blanks and comments are none; what does not even parse is. */
+static bool has_statement(struct sd_store *s, const char *text) {
+  sqlite3_stmt *st = NULL;
+  bool none = sqlite3_prepare_v2(sd_store_db(s), text, -1, &st, NULL) == SQLITE_OK && !st;
+  sqlite3_finalize(st);
+  return !none;
+}
+
 static int prepare(struct sd_store *s, struct sd_sql *q, sqlite3_stmt **st, struct sd_err *err) {
   const char *tail = NULL;
   if (sqlite3_prepare_v2(sd_store_db(s), q->text, -1, st, &tail) != SQLITE_OK)
     return sd_store_error(s, err, "SQL");
   if (!*st) return sd_err_set(err, SD_ESQL, "SQL: there is no statement");
-  if (tail[strspn(tail, " \t\r\n;")])
-    return sd_err_set(err, SD_ESQL, "SQL: one statement at a time");
+  if (has_statement(s, tail)) return sd_err_set(err, SD_ESQL, "SQL: one statement at a time");
   if ((size_t)sqlite3_bind_parameter_count(*st) != q->params_len)
     return sd_err_set(err, SD_ESQL, "SQL: %zu values for %d parameters", q->params_len,
                       sqlite3_bind_parameter_count(*st));

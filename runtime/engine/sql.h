@@ -47,8 +47,8 @@ int sd_sql_param(struct sd_sql *q, const struct sd_value *v);
 /* Whether bytes are stored as TEXT; else they are a BLOB. */
 bool sd_sql_is_text(const char *p, size_t n);
 
-/* Runs it and fills names, values and changes. More than one statement in the text is an error, as is
- * a number of parameters that is not the statement's. */
+/* Runs it and fills names, values and changes. More than one statement in the text is an error, as
+ * is a number of parameters that is not the statement's. */
 int sd_sql_run(struct sd_store *s, struct sd_sql *q, struct sd_err *err);
 
 #endif

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,12 @@
 #include "engine/store_internal.h"
 
 #define STAT_COLUMNS "kind,size,allocated,mtime,ctime,btime,dev,ino,mode,uid,gid,nlink,flags"
+
+/* a + b modulo 2^64, as sd_totals_add() has it: SQLite would make a REAL of what overflows. */
+#define MOST "9223372036854775807"
+#define SUM(a, b)                                                                             \
+  "iif(typeof(" a "+" b ")='integer'," a "+" b ",iif(" a ">0,(" a "-" MOST "-1)+(" b "-" MOST \
+  "-1),(" a "+" MOST "+1)+(" b "+" MOST "+1)))"
 
 static const char *const sql[ST_COUNT] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
@@ -43,12 +50,17 @@ static const char *const sql[ST_COUNT] = {
     [ST_INODE_CONTENT] =
         "SELECT id FROM entry INDEXED BY entry_inode"
         " WHERE dev=?1 AND ino=?2 AND nlink>1 AND kind=1 AND content_id=0 AND id<>?3",
+    [ST_DIR_PATH] = "SELECT path FROM directory WHERE entry_id=?1",
     [ST_DIR_INSERT] =
-        "INSERT INTO directory(entry_id,location_id,anchor,path,files,dirs,symlinks,file_bytes,"
-        "bytes,allocated) VALUES(?1,?2,?3,?4,0,0,0,0,0,0) ON CONFLICT DO NOTHING",
+        "INSERT INTO directory(entry_id,location_id,anchor,path,scanned_at,files,dirs,symlinks,"
+        "file_bytes,bytes,allocated) VALUES(?1,?10,?11,?12,iif(?2,?3,NULL),?4,?5,?6,?7,?8,?9)"
+        " ON CONFLICT DO UPDATE SET scanned_at=coalesce(excluded.scanned_at,scanned_at),"
+        "files=files+?4,dirs=dirs+?5,symlinks=symlinks+?6,file_bytes=" SUM("file_bytes", "?7") ","
+        "bytes=" SUM("bytes", "?8") ",allocated=allocated+?9",
     [ST_DIR_UPDATE] =
         "UPDATE directory SET scanned_at=iif(?2,?3,scanned_at),files=files+?4,dirs=dirs+?5,"
-        "symlinks=symlinks+?6,file_bytes=file_bytes+?7,bytes=bytes+?8,allocated=allocated+?9"
+        "symlinks=symlinks+?6,file_bytes=" SUM("file_bytes", "?7") ","
+        "bytes=" SUM("bytes", "?8") ",allocated=allocated+?9"
         " WHERE entry_id=?1",
     [ST_DIR_DELETE] = "DELETE FROM directory WHERE entry_id=?1",
     /* One content may have several names and so several types: the smallest is kept, so that the
@@ -72,6 +84,9 @@ static const char *const sql[ST_COUNT] = {
     [ST_QUEUE_PUT] =
         "INSERT OR REPLACE INTO job_queue_item(job_id,queue,seq,payload) VALUES(?1,?2,?3,?4)",
     [ST_QUEUE_DELETE] = "DELETE FROM job_queue_item WHERE job_id=?1 AND queue=?2 AND seq=?3",
+    [ST_NEXT_ID_PUT] =
+        "INSERT INTO counter(id,next_id) VALUES(1,?1)"
+        " ON CONFLICT DO UPDATE SET next_id=?1 WHERE next_id<?1",
 };
 
 /* ---- errors ---- */
@@ -194,7 +209,8 @@ static int configure(struct sd_store *s, struct sd_err *err) {
   /* The writer checkpoints when we say so (sd_store_checkpoint). 16 MiB hold the upper pages of the
    * indexes of ten million entries. */
   return exec(s,
-              "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-16384;"
+              "PRAGMA page_size=16384; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; "
+              "PRAGMA cache_size=-16384;"
               " PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864",
               err, "configure");
 }
@@ -228,15 +244,26 @@ static int open_db(struct sd_store *s, const char *path, struct sd_err *err) {
   return 0;
 }
 
+/* Nobody asks how much memory SQLite has; counting takes a lock at each allocation. */
+static void configure_process(void) {
+  sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 int sd_store_open(const char *dir, enum sd_store_mode mode, struct sd_store **out,
                   struct sd_err *err) {
   char path[PATH_MAX];
   int rc;
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, configure_process);
   struct sd_store *s = calloc(1, sizeof(*s));
   if (!s) return sd_err_nomem(err);
   s->writer = mode == SD_STORE_WRITE;
   if (snprintf(path, sizeof(path), "%s/library.db", dir) >= (int)sizeof(path)) {
     rc = sd_err_set(err, -ENAMETOOLONG, "library path too long: %s", dir);
+    goto fail;
+  }
+  if (s->writer && access(dir, W_OK | X_OK) != 0) { /* SQLite would say that there is no file */
+    rc = sd_err_os(err, "write to", dir);
     goto fail;
   }
   if ((rc = open_db(s, path, err))) goto fail;
@@ -295,8 +322,8 @@ int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err) {
    * next time. */
   int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
   s->wal_pages = 0;
-  if (rc == SQLITE_OK || rc == SQLITE_BUSY || rc == SQLITE_LOCKED) return 0;
-  return sd_store_error(s, err, "checkpoint the log");
+  bool later = rc == SQLITE_BUSY || rc == SQLITE_LOCKED || (rc & 0xff) == SQLITE_INTERRUPT;
+  return rc == SQLITE_OK || later ? 0 : sd_store_error(s, err, "checkpoint the log");
 }
 
 int sd_store_check(struct sd_store *s, struct sd_err *err) {
@@ -309,4 +336,11 @@ int sd_store_check(struct sd_store *s, struct sd_err *err) {
     rc = sd_err_set(err, SD_EDAMAGED, "damaged: %s", (const char *)sqlite3_column_text(st, 0));
   sqlite3_finalize(st);
   return rc;
+}
+
+int sd_store_keep_ids(struct sd_store *s, int64_t next_id, struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_NEXT_ID_PUT, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, next_id);
+  return sd_store_run(s, st, err, "keep the ids in use");
 }

@@ -4,7 +4,8 @@
  * Thread: one thread at a time (SQLITE_OPEN_NOMUTEX). One store in the process writes; readers are
  *         opened read-only and never checkpoint the WAL.
  * Errors: 0 or a negative code with *err filled: -ENOSPC, -EIO, -EROFS, SD_EDAMAGED, SD_ENEWER,
- *         SD_ENOLIB, SD_ELOCKED, SD_ESQL, … After a failed write the transaction must be rolled back. */
+ *         SD_ENOLIB, SD_ELOCKED, SD_ESQL, … After a failed write the transaction must be rolled
+ *         back. */
 #ifndef SD_ENGINE_STORE_H
 #define SD_ENGINE_STORE_H
 
@@ -33,7 +34,8 @@ int sd_store_begin(struct sd_store *s, struct sd_err *err);
 int sd_store_commit(struct sd_store *s, struct sd_err *err);
 void sd_store_rollback(struct sd_store *s);
 
-/* Moves the WAL into the database when it has grown past `pages` (0: always). Writer only. */
+/* Moves the WAL into the database when it has grown past `pages` (0: always). Writer only.
+ * sqlite3_interrupt(3) ends it early, which is no error: the next call goes on. */
 int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err);
 
 /* PRAGMA quick_check; SD_EDAMAGED with what it found. */
@@ -56,13 +58,15 @@ struct sd_write_count {
   uint64_t inserted, updated, vanished, errors;
 };
 
-/* Writes a batch. Rows that the library refuses become CreateEntry errors, never a failure. */
+/* Writes a batch, which must stay until the transaction has ended. Rows that the library refuses
+ * become CreateEntry errors, never a failure. */
 int sd_store_write_batch(struct sd_store *s, const struct sd_batch *b,
                          const struct sd_write_opts *o, struct sd_write_count *n,
                          struct sd_err *err);
 
-/* Removes up to `limit` rows of what is noted as vanished, children before parents. *left says whether
- * more calls are needed; *removed counts. */
+/* Removes up to `limit` rows of what is noted as vanished, by this job or by nobody (job 0: noted
+ * by one that was given up), children before parents. *left says
+ * whether more calls are needed; *removed counts. */
 int sd_store_sweep(struct sd_store *s, int64_t job_id, int64_t limit, uint64_t *removed, bool *left,
                    struct sd_err *err);
 
@@ -73,6 +77,9 @@ int sd_store_note(struct sd_store *s, const struct sd_write_opts *o, const struc
 /* Writes what sd_queue_take() gave. */
 int sd_store_write_queue(struct sd_store *s, int64_t job_id, const char *queue,
                          const struct sd_queue_delta *d, struct sd_err *err);
+
+/* Entry ids below `next_id` are never given again, whether or not their rows were written. */
+int sd_store_keep_ids(struct sd_store *s, int64_t next_id, struct sd_err *err);
 
 /* Adds a difference to the totals of `dir_id` and everything above it, at commit at the latest. */
 int sd_store_add_totals(struct sd_store *s, int64_t dir_id, const struct sd_totals *t,

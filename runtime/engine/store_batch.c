@@ -23,18 +23,38 @@ int sd_store_note(struct sd_store *s, const struct sd_write_opts *o, const struc
   return sd_store_run(s, st, err, "write an error row");
 }
 
+/* Appends the directory's stored piece of path and a slash; nothing where it is not known yet. */
+static int put_dir_path(struct sd_store *s, int64_t id, struct sd_buf *out, struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_DIR_PATH, err);
+  int rc = 0;
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, id);
+  if (sqlite3_step(st) == SQLITE_ROW && sqlite3_column_bytes(st, 0) > 0) {
+    const void *piece = sqlite3_column_blob(st, 0);
+    rc = sd_buf_put(out, piece, (size_t)sqlite3_column_bytes(st, 0));
+    if (!rc) rc = sd_buf_put(out, "/", 1);
+  }
+  sqlite3_reset(st);
+  return rc ? sd_err_nomem(err) : 0;
+}
+
 /* The library refused the row at `e`: one file is no reason to lose the rest. */
 static int note_refused(struct sd_store *s, const struct sd_write_opts *o, const struct sd_entry *e,
                         struct sd_err *err) {
   struct sd_totals undo = {0};
-  struct sd_note note = {.path = e->name,
-                         .path_len = e->name_len,
+  struct sd_buf path = SD_BUF_INIT;
+  sd_totals_add(&undo, &e->st, -1);
+  int rc = sd_store_add_totals(s, e->parent_id, &undo, err);
+  if (!rc) rc = put_dir_path(s, e->parent_id, &path, err);
+  if (!rc && sd_buf_put(&path, e->name, e->name_len)) rc = sd_err_nomem(err);
+  struct sd_note note = {.path = (const char *)path.data,
+                         .path_len = (uint32_t)path.len,
                          .op = SD_OP_CREATE_ENTRY,
                          .code = -EEXIST,
                          .reason = "an entry of this name is already there"};
-  sd_totals_add(&undo, &e->st, -1);
-  int rc = sd_store_add_totals(s, e->parent_id, &undo, err);
-  return rc ? rc : sd_store_note(s, o, &note, err);
+  if (!rc) rc = sd_store_note(s, o, &note, err);
+  sd_buf_fini(&path);
+  return rc;
 }
 
 static int insert_entries(struct sd_store *s, const struct sd_batch *b,
@@ -134,19 +154,15 @@ static int update_entry(struct sd_store *s, const struct sd_entry *e, bool want_
   return sd_store_run(s, st, err, "update an entry");
 }
 
-static int insert_dirs(struct sd_store *s, const struct sd_batch *b, const struct sd_write_opts *o,
+/* A new directory's row is written once, with its totals, when these are known: see
+ * store_totals.c. */
+static int gather_dirs(struct sd_store *s, const struct sd_batch *b, const struct sd_write_opts *o,
                        struct sd_err *err) {
   for (size_t i = 0; i < b->dirs_len; i++) {
-    const struct sd_new_dir *d = &b->dirs[i];
-    sqlite3_stmt *st = sd_store_stmt(s, ST_DIR_INSERT, err);
-    if (!st) return err->code;
-    sqlite3_bind_int64(st, 1, d->id);
-    sqlite3_bind_int64(st, 2, o->location_id);
-    if (d->anchor) sqlite3_bind_int64(st, 3, d->anchor);
-    else sqlite3_bind_null(st, 3);
-    sd_store_bind_bytes(st, 4, d->segment, d->segment_len);
-    int rc = sd_store_run(s, st, err, "write a directory");
-    if (rc) return rc;
+    struct sd_totals_slot *slot = sd_totals_map_put(&s->totals, b->dirs[i].id);
+    if (!slot) return sd_err_nomem(err);
+    slot->made = &b->dirs[i];
+    slot->location_id = o->location_id;
   }
   return 0;
 }
@@ -189,7 +205,7 @@ int sd_store_write_batch(struct sd_store *s, const struct sd_batch *b,
     rc = update_entry(s, &b->entries[i], o->want_content, err);
     n->updated++;
   }
-  if (!rc) rc = insert_dirs(s, b, o, err);
+  if (!rc) rc = gather_dirs(s, b, o, err);
   if (!rc) rc = gather_totals(s, b, err);
   for (size_t i = 0; !rc && i < b->vanished_len; i++, n->vanished++)
     rc = put_vanished(s, o->job_id, b->vanished[i], err);
@@ -228,14 +244,14 @@ struct child {
   struct known k;
 };
 
-/* Up to SWEEP_CHUNK children of `id`: directories, or everything else. */
+/* Up to *count children of `id`: directories, or everything else. */
 static int get_children(struct sd_store *s, int64_t id, bool dirs, struct child *out, int *count,
                         struct sd_err *err) {
   sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_CHILDREN, err);
   if (!st) return err->code;
   sqlite3_bind_int64(st, 1, id);
   sqlite3_bind_int(st, 2, dirs);
-  sqlite3_bind_int(st, 3, SWEEP_CHUNK);
+  sqlite3_bind_int(st, 3, *count);
   int rc, n = 0;
   while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
     struct child *c = &out[n++];
@@ -251,15 +267,18 @@ static int get_children(struct sd_store *s, int64_t id, bool dirs, struct child 
   return code;
 }
 
-/* Removes the files of directory `id`, or puts its directories on the list. *count: how many. */
+/* Removes the files of directory `id`, up to *count, or puts its directories on the list. *count:
+ * how many there were. */
 static int sweep_children(struct sd_store *s, int64_t job_id, int64_t id, int *count,
                           uint64_t *removed, struct sd_err *err) {
   struct child children[SWEEP_CHUNK];
+  int most = *count;
   int rc = get_children(s, id, false, children, count, err);
   if (rc) return rc;
   for (int i = 0; !rc && i < *count; i++, ++*removed)
     rc = delete_entry(s, children[i].id, &children[i].k, err);
   if (rc || *count) return rc;
+  *count = most;
   if ((rc = get_children(s, id, true, children, count, err))) return rc;
   for (int i = 0; !rc && i < *count; i++) rc = put_vanished(s, job_id, children[i].id, err);
   return rc;
@@ -271,8 +290,8 @@ struct vanished {
 };
 
 /* The entry noted last, so that children go before parents. 1: there is none. */
-static int next_vanished(struct sd_store *s, int64_t job_id, struct vanished *v,
-                         struct sd_err *err) {
+static int next_vanished_of(struct sd_store *s, int64_t job_id, struct vanished *v,
+                            struct sd_err *err) {
   sqlite3_stmt *st = sd_store_stmt(s, ST_VANISHED_NEXT, err);
   if (!st) return err->code;
   sqlite3_bind_int64(st, 1, job_id);
@@ -288,13 +307,25 @@ static int next_vanished(struct sd_store *s, int64_t job_id, struct vanished *v,
   return code;
 }
 
-static int sweep_one(struct sd_store *s, int64_t job_id, const struct vanished *v,
+/* Job 0: what lay below directories that are none any more, noted by jobs that were given up. No
+ * later listing would find it. */
+static int next_vanished(struct sd_store *s, int64_t job_id, struct vanished *v,
+                         struct sd_err *err) {
+  int rc = next_vanished_of(s, job_id, v, err);
+  return rc == 1 ? next_vanished_of(s, 0, v, err) : rc;
+}
+
+/* Removes at most `most` rows. */
+static int sweep_one(struct sd_store *s, int64_t job_id, const struct vanished *v, int64_t most,
                      uint64_t *removed, struct sd_err *err) {
   struct known k;
-  int count = 0;
+  int count = most < SWEEP_CHUNK ? (int)most : SWEEP_CHUNK;
   int rc = get_entry(s, v->entry, &k, err);
   if (rc < 0) return rc;
   bool there = rc == 0;
+  /* A directory again: it has been listed since, and what is gone is noted for itself. */
+  if (v->keep && there && k.st.kind == SD_KIND_DIRECTORY)
+    return delete_row(s, ST_VANISHED_DONE, v->row, err);
   if (there && (v->keep || k.st.kind == SD_KIND_DIRECTORY)) {
     if ((rc = sweep_children(s, job_id, v->entry, &count, removed, err))) return rc;
     if (count) return 0; /* comes again when they are gone */
@@ -320,7 +351,7 @@ int sd_store_sweep(struct sd_store *s, int64_t job_id, int64_t limit, uint64_t *
       *left = false;
       return 0;
     }
-    if ((rc = sweep_one(s, job_id, &v, removed, err))) return rc;
+    if ((rc = sweep_one(s, job_id, &v, limit - (int64_t)*removed, removed, err))) return rc;
   }
   return 0;
 }

@@ -23,6 +23,7 @@ enum sd_stmt {
   ST_ENTRY_STAT,
   ST_ENTRY_UNWANT,
   ST_INODE_CONTENT,
+  ST_DIR_PATH,
   ST_DIR_INSERT,
   ST_DIR_UPDATE,
   ST_DIR_DELETE,
@@ -36,6 +37,7 @@ enum sd_stmt {
   ST_SKIP_PUT,
   ST_QUEUE_PUT,
   ST_QUEUE_DELETE,
+  ST_NEXT_ID_PUT,
   ST_COUNT,
 };
 

@@ -1,6 +1,6 @@
 /* The virtual table through which the new entries of a batch reach INSERT … SELECT: one statement
- * for a batch instead of one for a row, which takes a third off the time of a row. The batch comes in
- * through the pointer-passing interface (sqlite.org/bindptr.html). */
+ * for a batch instead of one for a row, which takes a third off the time of a row. The batch comes
+ * in through the pointer-passing interface (sqlite.org/bindptr.html). */
 #include <stdlib.h>
 #include <string.h>
 

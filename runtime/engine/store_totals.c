@@ -1,6 +1,6 @@
-/* Directory totals: each transaction gathers differences by directory, carries them up the tree once,
- * and updates each directory once, so that totals are right in every committed state at a cost that
- * follows what changed. */
+/* Directory totals: each transaction gathers differences by directory, carries them up the tree
+ * once, and writes each directory once, so that totals are right in every committed state at a
+ * cost that follows what changed. */
 #include <stdlib.h>
 
 #include "base/array.h"
@@ -28,8 +28,8 @@ static int find_parent(struct sd_store *s, int64_t id, int64_t *parent, struct s
   return code;
 }
 
-/* Gives `id` and everything above it a slot, a parent and a depth: up to the first that has a depth,
- * then down again. `path` is scratch. */
+/* Gives `id` and everything above it a slot, a parent and a depth: up to the first that has a
+ * depth, then down again. `path` is scratch. */
 struct climb {
   int64_t *ids;
   size_t ids_len, ids_cap;
@@ -60,10 +60,23 @@ static int place(struct sd_store *s, int64_t id, struct climb *path, struct sd_e
   return 0;
 }
 
-static int update(struct sd_store *s, const struct sd_totals_slot *slot, struct sd_err *err) {
+static bool is_zero(const struct sd_totals *t) {
+  return !(t->files | t->dirs | t->symlinks | t->file_bytes | t->bytes | t->allocated);
+}
+
+static void bind_new_dir(sqlite3_stmt *st, const struct sd_totals_slot *slot) {
+  const struct sd_new_dir *d = slot->made;
+  sqlite3_bind_int64(st, 10, slot->location_id);
+  if (d->anchor) sqlite3_bind_int64(st, 11, d->anchor);
+  else sqlite3_bind_null(st, 11);
+  sd_store_bind_bytes(st, 12, d->segment, d->segment_len);
+}
+
+/* Inserts the row of a new directory, or updates that of a known one. */
+static int write_row(struct sd_store *s, const struct sd_totals_slot *slot, struct sd_err *err) {
   const struct sd_totals *t = &slot->delta;
-  if (!slot->listed && !(t->files | t->dirs | t->symlinks | t->bytes | t->allocated)) return 0;
-  sqlite3_stmt *st = sd_store_stmt(s, ST_DIR_UPDATE, err);
+  if (!slot->made && !slot->listed && is_zero(t)) return 0;
+  sqlite3_stmt *st = sd_store_stmt(s, slot->made ? ST_DIR_INSERT : ST_DIR_UPDATE, err);
   if (!st) return err->code;
   sqlite3_bind_int64(st, 1, slot->id);
   sqlite3_bind_int(st, 2, slot->listed);
@@ -74,7 +87,8 @@ static int update(struct sd_store *s, const struct sd_totals_slot *slot, struct 
   sqlite3_bind_int64(st, 7, t->file_bytes);
   sqlite3_bind_int64(st, 8, t->bytes);
   sqlite3_bind_int64(st, 9, t->allocated);
-  return sd_store_run(s, st, err, "update totals");
+  if (slot->made) bind_new_dir(st, slot);
+  return sd_store_run(s, st, err, "write totals");
 }
 
 static int deepest_first(const void *pa, const void *pb) {
@@ -84,6 +98,13 @@ static int deepest_first(const void *pa, const void *pb) {
   return a->id < b->id ? -1 : a->id > b->id;
 }
 
+static int by_id(const void *pa, const void *pb) {
+  const struct sd_totals_slot *a = *(const struct sd_totals_slot *const *)pa;
+  const struct sd_totals_slot *b = *(const struct sd_totals_slot *const *)pb;
+  return a->id < b->id ? -1 : a->id > b->id;
+}
+
+/* Sums first, from the deepest up; then the rows, in the order in which they lie on the disk. */
 static int carry_up(struct sd_store *s, struct sd_err *err) {
   struct sd_totals_map *m = &s->totals;
   struct sd_totals_slot **order = malloc(m->len * sizeof(struct sd_totals_slot *));
@@ -93,12 +114,13 @@ static int carry_up(struct sd_store *s, struct sd_err *err) {
   for (size_t i = 0; i < m->cap; i++)
     if (m->slots[i].id) order[n++] = &m->slots[i];
   qsort(order, n, sizeof(struct sd_totals_slot *), deepest_first);
-  for (size_t i = 0; !rc && i < n; i++) {
+  for (size_t i = 0; i < n; i++) {
     struct sd_totals_slot *up = NULL;
     if (order[i]->parent_id > 0) up = sd_totals_map_get(m, order[i]->parent_id);
     if (up) sd_totals_merge(&up->delta, &order[i]->delta);
-    rc = update(s, order[i], err);
   }
+  qsort(order, n, sizeof(struct sd_totals_slot *), by_id);
+  for (size_t i = 0; !rc && i < n; i++) rc = write_row(s, order[i], err);
   free(order);
   return rc;
 }
@@ -108,7 +130,8 @@ int sd_store_flush_totals(struct sd_store *s, struct sd_err *err) {
   struct climb path = {0}, ids = {0};
   int rc = 0;
   for (size_t i = 0; !rc && i < m->cap; i++) { /* place() may move the slots: take the ids first */
-    if (!m->slots[i].id) continue;
+    /* What has nothing to carry needs no place. */
+    if (!m->slots[i].id || is_zero(&m->slots[i].delta)) continue;
     if (!SD_ARRAY_ROOM(&ids, ids)) rc = sd_err_nomem(err);
     else ids.ids[ids.ids_len++] = m->slots[i].id;
   }

@@ -7,9 +7,13 @@
 
 #include "engine/entry.h"
 
+struct sd_new_dir;
+
 struct sd_totals_slot {
   int64_t id; /* 0: free */
   int64_t parent_id;
+  int64_t location_id;           /* with `made` */
+  const struct sd_new_dir *made; /* the row is still to be inserted; NULL: it is there */
   struct sd_totals delta;
   uint32_t depth;
   uint8_t state; /* of the climb to the root; see store_totals.c */

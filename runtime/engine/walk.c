@@ -21,6 +21,7 @@
 enum {
   DEFAULT_BATCH = 1000,
   ID_BLOCK = 4096,    /* ids a walker takes at a time */
+  LOOKS_A_STEP = 4,   /* batches' worth of entries that a step looks at, at most */
   CANCEL_EVERY = 128, /* entries between two looks at the cancel flag */
   STATX_HOW = AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
 };
@@ -30,7 +31,6 @@ struct sd_walk {
   struct sd_file_id *own;
   struct sd_dir *root;
   struct sd_stat root_stat;
-  atomic_int fds_left;
 };
 
 struct sd_walker {
@@ -62,6 +62,7 @@ static int open_root(struct sd_walk *w, struct sd_err *err) {
   if (!root) return sd_err_nomem(err);
   w->root = root;
   root->known = true;
+  atomic_init(&root->budget, fd_budget(w->opts.fds));
   root->fd = open(w->opts.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (root->fd < 0) return sd_err_os(err, "open", w->opts.root);
   if (statx(root->fd, "", AT_EMPTY_PATH, SD_STATX_MASK, &stx) != 0)
@@ -77,7 +78,6 @@ int sd_walk_open(const struct sd_walk_opts *opts, struct sd_walk **out, struct s
   if (!w) return sd_err_nomem(err);
   w->opts = *opts;
   if (!w->opts.batch) w->opts.batch = DEFAULT_BATCH;
-  atomic_init(&w->fds_left, fd_budget(opts->fds));
   w->own = calloc(opts->own_len + 1, sizeof(*w->own));
   if (!w->own) {
     rc = sd_err_nomem(err);
@@ -184,7 +184,8 @@ static int note(struct sd_walker *wk, struct sd_batch *b, uint8_t op, int code,
 
 static int note_error(struct sd_walker *wk, struct sd_batch *b, uint8_t op, int code,
                       const struct sd_dir *d, const char *name) {
-  return note(wk, b, op, code, d, name, strerrordesc_np(-code));
+  const char *why = strerrordesc_np(-code); /* NULL for what only a FUSE server would say */
+  return note(wk, b, op, code, d, name, why ? why : "unknown error");
 }
 
 static bool is_own(const struct sd_walk *w, const struct sd_stat *st) {
@@ -217,6 +218,7 @@ static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const str
   e->target = NULL;
   e->target_len = 0;
   e->change = SD_CHANGE_INSERT;
+  memset(e->uuid, 0, sizeof(e->uuid));
   if (statx(fd, n->name, STATX_HOW, SD_STATX_MASK, &stx) != 0) {
     if (errno == ENOENT) return 0; /* vanished since it was listed */
     memset(&e->st, 0, sizeof(e->st));
@@ -227,8 +229,7 @@ static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const str
     if (e->st.kind == SD_KIND_FILE && is_own(wk->walk, &e->st))
       return note(wk, b, 0, 0, d, n->name, "library");
   }
-  e->name = sd_arena_copy(&b->arena, n->name, n->len);
-  if (!e->name) return -ENOMEM;
+  e->name = n->name; /* copied when the entry stays in the batch */
   if (e->st.kind == SD_KIND_SYMLINK) {
     int rc = read_target(wk, b, fd, d, e);
     if (rc) return rc;
@@ -298,6 +299,7 @@ static int settle(struct sd_walker *wk, struct sd_listing *l, struct sd_err *err
     if (e->st.kind == 0) continue;
     if (settle_entry(wk, l, e)) return sd_err_nomem(err);
     if (e->change != SD_CHANGE_NONE) {
+      if (!(e->name = sd_arena_copy(&b->arena, e->name, e->name_len))) return sd_err_nomem(err);
       if (kept != i) b->entries[kept] = *e;
       kept++;
     }
@@ -314,13 +316,8 @@ static int read_names(struct sd_walker *wk, struct sd_dir *d, int fd) {
   if (rc < 0) return rc;
   bool end = rc == 1;
   if (!end && !d->cursor) {
-    int keep = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (keep < 0) return -errno;
-    d->cursor = sd_dir_cursor_new(keep);
-    if (!d->cursor) {
-      close(keep);
-      return -ENOMEM;
-    }
+    d->cursor = sd_dir_cursor_new(fd, &wk->walk->root->budget);
+    if (!d->cursor) return -ENOMEM;
   }
   if (d->cursor && (rc = sd_names_only_new(&wk->names, d->cursor))) return rc;
   sd_names_sort(&wk->names);
@@ -349,7 +346,7 @@ static int stat_names(struct sd_walker *wk, struct sd_batch *b, int fd, const st
 static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_batch *b,
                      struct sd_err *err) {
   size_t first = b->entries_len, errors = b->errors_len, skips = b->skips_len;
-  off_t start = lseek(fd, 0, SEEK_CUR);
+  off_t start = d->cursor ? lseek(fd, 0, SEEK_CUR) : 0;
   bool whole = !d->cursor;
   int end = read_names(wk, d, fd);
   if (end == -ENOMEM) return sd_err_nomem(err);
@@ -368,11 +365,12 @@ static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_b
   }
   struct sd_listing l = {.dir = d, .batch = b, .whole = whole && end, .last = end};
   l.count = b->entries_len - first;
-  l.entries = b->entries + first;
+  l.entries = b->entries ? b->entries + first : NULL;
   l.delta = rc ? NULL : add_delta(b, d);
   if (!l.delta) return sd_err_nomem(err);
   l.delta->listed = end && !d->known;
   if ((rc = settle(wk, &l, err))) return rc;
+  if (d->cursor) d->cursor->pos = lseek(fd, 0, SEEK_CUR);
   return !end;
 }
 
@@ -408,17 +406,18 @@ static int open_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b, 
 static int list_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b,
                     struct sd_err *err) {
   int fd = -1;
-  bool fresh = !d->cursor;
+  bool fresh = !d->cursor || d->cursor->fd < 0;
   size_t above = wk->stack_len;
   if (!fresh) fd = d->cursor->fd;
   else {
     int rc = open_dir(wk, d, b, &fd, err);
     if (rc) return rc < 0 ? rc : 0;
+    if (d->cursor) lseek(fd, d->cursor->pos, SEEK_SET);
   }
   int rc = list_part(wk, d, fd, b, err);
   if (!fresh) return rc; /* the cursor owns fd */
   if (rc < 0 || (rc == 0 && wk->stack_len == above)) close(fd);
-  else sd_dir_keep(d, fd, &wk->walk->fds_left);
+  else sd_dir_keep(d, fd, &wk->walk->root->budget);
   return rc;
 }
 
@@ -478,14 +477,17 @@ static int step_one(struct sd_walker *wk, struct sd_batch *b, struct sd_err *err
   return 0;
 }
 
+/* Where nothing differs a batch stays empty: then it is the looking that ends the step. */
+static bool is_full(const struct sd_walker *wk, const struct sd_batch *b) {
+  const struct sd_totals *s = &b->seen;
+  size_t looked_at = (size_t)(s->files + s->dirs + s->symlinks), batch = wk->walk->opts.batch;
+  return b->entries_len >= batch || looked_at >= LOOKS_A_STEP * batch;
+}
+
 int sd_walker_step(struct sd_walker *wk, struct sd_dir **dirs, size_t n, struct sd_batch *b,
                    struct sd_err *err) {
   int rc = take_stack(wk, dirs, n) ? sd_err_nomem(err) : 0;
-  while (!rc && wk->stack_len && !canceled(wk)) {
-    struct sd_totals *s = &b->seen;
-    if ((size_t)(s->files + s->dirs + s->symlinks) >= wk->walk->opts.batch) break;
-    rc = step_one(wk, b, err);
-  }
+  while (!rc && wk->stack_len && !canceled(wk) && !is_full(wk, b)) rc = step_one(wk, b, err);
   if (!rc && give_back(wk, b)) rc = sd_err_nomem(err);
   while (wk->stack_len) sd_dir_put(wk->stack[--wk->stack_len]);
   return rc;

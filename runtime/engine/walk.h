@@ -4,10 +4,12 @@
  * are opened relative to their parent's descriptor, symlinks are not followed, and every entry is
  * asked with statx(2). A directory that does not fit one batch goes on in the next.
  *
- * Owner:  the caller owns the walk and its walkers; a walker ends before its walk. A batch belongs to
+ * Owner:  the caller owns the walk and its walkers; a walker ends before its walk. A batch belongs
+ * to
  *         whoever took it.
- * Thread: a walk may be shared by threads once it is open; a walker is used by one thread at a time.
- * Errors: 0 or a negative code with *err filled. An unreadable entry is data, not a failure. */
+ * Thread: a walk may be shared by threads once it is open; a walker is used by one thread at a
+ * time. Errors: 0 or a negative code with *err filled. An unreadable entry is data, not a failure.
+ * */
 #ifndef SD_ENGINE_WALK_H
 #define SD_ENGINE_WALK_H
 
@@ -30,7 +32,7 @@ struct sd_file_id {
 struct sd_walk_opts {
   const char *root;             /* absolute; symlinks in it were resolved by the caller */
   int64_t root_id;              /* id of the root's entry */
-  size_t batch;                 /* entries to look at before a step ends; 0: 1000 */
+  size_t batch;                 /* entries that make a batch full; 0: 1000 */
   const atomic_bool *cancel;    /* set: steps end soon, with what they have; may be NULL */
   atomic_llong *next_id;        /* where ids of new entries are taken from */
   const struct sd_file_id *own; /* files that are not part of any tree: the library's */

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 struct worker {
   struct sd_lane *lane;
@@ -11,6 +12,7 @@ struct worker {
 
 struct sd_lane {
   struct sd_loop *loop;
+  struct sd_lane_opts opts;
   struct worker *workers;
   unsigned threads;
   unsigned load;               /* submitted, not delivered; the loop's thread only */
@@ -36,28 +38,33 @@ static struct sd_task *next_task(struct sd_lane *lane) {
 static void work(void *arg) {
   struct worker *w = arg;
   struct sd_task *t;
+  char name[16]; /* what ps(1) and perf show; Linux keeps 15 bytes */
+  snprintf(name, sizeof(name), "%s/%u", w->lane->opts.name, w->index);
+  pthread_setname_np(pthread_self(), name);
+  if (w->lane->opts.nice) setpriority(PRIO_PROCESS, 0, w->lane->opts.nice); /* Linux: this thread */
   while ((t = next_task(w->lane))) {
     t->run(t, w->index);
     sd_loop_finished(w->lane->loop, t);
   }
 }
 
-int sd_lane_open(struct sd_loop *l, const char *name, unsigned threads, struct sd_lane **out,
+int sd_lane_open(struct sd_loop *l, const struct sd_lane_opts *opts, struct sd_lane **out,
                  struct sd_err *err) {
   struct sd_lane *lane = calloc(1, sizeof(*lane));
-  if (!lane || !(lane->workers = calloc(threads, sizeof(*lane->workers)))) {
+  if (!lane || !(lane->workers = calloc(opts->threads, sizeof(*lane->workers)))) {
     free(lane);
     return sd_err_nomem(err);
   }
   lane->loop = l;
+  lane->opts = *opts;
   uv_mutex_init(&lane->lock);
   uv_cond_init(&lane->more);
-  for (unsigned i = 0; i < threads; i++) {
+  for (unsigned i = 0; i < opts->threads; i++) {
     lane->workers[i] = (struct worker){.lane = lane, .index = i};
     int rc = uv_thread_create(&lane->workers[i].thread, work, &lane->workers[i]);
     if (rc) {
       sd_lane_close(lane);
-      return sd_err_set(err, rc, "start a thread of lane %s: %s", name, uv_strerror(rc));
+      return sd_err_set(err, rc, "start a thread of lane %s: %s", opts->name, uv_strerror(rc));
     }
     lane->threads++;
   }
@@ -94,6 +101,7 @@ void sd_lane_submit(struct sd_lane *lane, struct sd_task *t) {
   t->next = NULL;
   t->lane = lane;
   lane->load++;
+  sd_loop_hold(lane->loop);
   uv_mutex_lock(&lane->lock);
   if (lane->tail) lane->tail->next = t;
   else lane->head = t;
@@ -104,6 +112,7 @@ void sd_lane_submit(struct sd_lane *lane, struct sd_task *t) {
 
 void sd_lane_delivered(struct sd_lane *lane) {
   lane->load--;
+  sd_loop_release(lane->loop);
 }
 
 unsigned sd_lane_load(const struct sd_lane *lane) {

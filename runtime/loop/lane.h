@@ -7,5 +7,7 @@
 void sd_lane_delivered(struct sd_lane *lane);                /* the loop's thread */
 void sd_loop_finished(struct sd_loop *l, struct sd_task *t); /* any thread */
 void sd_loop_drain(struct sd_loop *l);                       /* the loop's thread */
+void sd_loop_hold(struct sd_loop *l);                        /* the loop's thread */
+void sd_loop_release(struct sd_loop *l);                     /* the loop's thread */
 
 #endif

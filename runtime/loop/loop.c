@@ -16,12 +16,18 @@ struct sd_loop {
   uv_mutex_t
       lock; /* guards done_head, done_tail; held for a few instructions; taken after a lane's */
   struct sd_task *done_head, *done_tail; /* lock */
+  struct sd_task *out, *out_tail;        /* taken from there, to be delivered; the loop's thread */
   struct deferred *later, *later_tail;   /* the loop's thread only */
+  unsigned holds; /* what will be delivered or called; the loop's thread only */
 };
 
-static void take_done(struct sd_loop *l, struct sd_task **head) {
+static void take_done(struct sd_loop *l) {
   uv_mutex_lock(&l->lock);
-  *head = l->done_head;
+  if (l->done_head) {
+    if (l->out) l->out_tail->next = l->done_head;
+    else l->out = l->done_head;
+    l->out_tail = l->done_tail;
+  }
   l->done_head = l->done_tail = NULL;
   uv_mutex_unlock(&l->lock);
 }
@@ -31,22 +37,32 @@ static void run_deferred(struct sd_loop *l) {
   l->later = l->later_tail = NULL;
   while (d) {
     struct deferred *next = d->next;
+    sd_loop_release(l);
     d->fn(d->ud);
     free(d);
     d = next;
   }
 }
 
-/* The one place where finished work meets the loop's thread. */
+/* The loop lives as long as something of ours can happen. */
+void sd_loop_hold(struct sd_loop *l) {
+  if (l->holds++ == 0) uv_ref((uv_handle_t *)&l->wake);
+}
+
+void sd_loop_release(struct sd_loop *l) {
+  if (--l->holds == 0) uv_unref((uv_handle_t *)&l->wake);
+}
+
+/* The one place where finished work meets the loop's thread. A delivery may close a lane, and so
+ * come here again: the inner call then delivers what is left, the outer one finds nothing. */
 static void drain(uv_async_t *wake) {
   struct sd_loop *l = wake->data;
-  struct sd_task *t;
-  take_done(l, &t);
-  while (t) {
-    struct sd_task *next = t->next;
+  take_done(l);
+  while (l->out) {
+    struct sd_task *t = l->out;
+    l->out = t->next;
     sd_lane_delivered(t->lane);
     t->deliver(t);
-    t = next;
   }
   run_deferred(l);
 }
@@ -64,6 +80,7 @@ int sd_loop_open(struct sd_loop **out, struct sd_err *err) {
     return sd_err_set(err, rc, "event loop: %s", uv_strerror(rc));
   }
   l->wake.data = l;
+  uv_unref((uv_handle_t *)&l->wake);
   uv_mutex_init(&l->lock);
   *out = l;
   return 0;
@@ -77,7 +94,7 @@ static void close_handle(uv_handle_t *h, void *ud) {
 void sd_loop_close(struct sd_loop *l) {
   if (!l) return;
   uv_walk(&l->uv, close_handle, NULL);
-  uv_run(&l->uv, UV_RUN_DEFAULT);
+  while (uv_run(&l->uv, UV_RUN_DEFAULT)) continue; /* a stop that was asked for ends the first */
   while (l->later) {
     struct deferred *next = l->later->next;
     free(l->later);
@@ -107,6 +124,7 @@ void sd_loop_defer(struct sd_loop *l, void (*fn)(void *ud), void *ud) {
   if (l->later_tail && l->later) l->later_tail->next = d;
   else l->later = d;
   l->later_tail = d;
+  sd_loop_hold(l);
   uv_async_send(&l->wake);
 }
 

@@ -3,7 +3,8 @@
  * A task runs on a thread of its lane and is delivered on the loop's thread, where alone Lua lives.
  * The loop knows nothing of what a task does.
  *
- * Owner:  the caller owns loop and lanes; a lane is closed before its loop. A task belongs to who made
+ * Owner:  the caller owns loop and lanes; a lane is closed before its loop. A task belongs to who
+ * made
  *         it; the lane borrows it from submit to deliver.
  * Thread: everything here is called on the loop's thread; only sd_task.run runs elsewhere.
  * Errors: 0 or a negative errno with *err filled. */
@@ -37,7 +38,13 @@ void sd_loop_stop(struct sd_loop *l);
 /* Calls fn(ud) from the loop's drain, soon: never from inside this call. */
 void sd_loop_defer(struct sd_loop *l, void (*fn)(void *ud), void *ud);
 
-int sd_lane_open(struct sd_loop *l, const char *name, unsigned threads, struct sd_lane **out,
+struct sd_lane_opts {
+  const char *name; /* of the threads, as ps(1) shows it; kept, not copied */
+  unsigned threads; /* at least 1 */
+  int nice;         /* less of the processor than others, from 0 to 19; see setpriority(2) */
+};
+
+int sd_lane_open(struct sd_loop *l, const struct sd_lane_opts *opts, struct sd_lane **out,
                  struct sd_err *err);
 
 /* Waits for running tasks; those that did not start are delivered without having run. Their

@@ -1,0 +1,673 @@
+/* The walk, and what it stands on (names, cursor, dir, fstype), against find(1). */
+#include "support.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "engine/names.h"
+#include "engine/walk.h"
+
+/* ---- a walk from its root to its end ---- */
+
+enum { ROOT_ID = 1, DIRS_A_STEP = 16 };
+
+struct result {
+  struct sd_walk *walk;
+  struct sd_walker *walker;
+  atomic_llong next_id;
+  struct sd_batch **batches;
+  size_t len, cap;
+  struct sd_dir **todo;
+  size_t todo_len, todo_cap;
+};
+
+static void keep_batch(struct result *r, struct sd_batch *b) {
+  r->batches = realloc(r->batches, (r->len + 1) * sizeof(*r->batches));
+  check(r->batches);
+  r->batches[r->len++] = b;
+  while (r->todo_len + b->born_len > r->todo_cap) {
+    r->todo_cap = r->todo_cap ? r->todo_cap * 2 : 1024;
+    r->todo = realloc(r->todo, r->todo_cap * sizeof(struct sd_dir *));
+    check(r->todo);
+  }
+  for (size_t i = 0; i < b->born_len; i++) r->todo[r->todo_len++] = b->born[i];
+  b->born_len = 0;
+}
+
+static void walk_begin(struct result *r, struct sd_walk_opts o) {
+  struct sd_err err;
+  memset(r, 0, sizeof(*r));
+  atomic_init(&r->next_id, ROOT_ID + 1);
+  o.root_id = ROOT_ID;
+  o.next_id = &r->next_id;
+  check(sd_walk_open(&o, &r->walk, &err) == 0);
+  check(sd_walker_open(r->walk, NULL, NULL, &r->walker, &err) == 0);
+  r->todo = calloc(16, sizeof(struct sd_dir *));
+  r->todo_cap = 16;
+  r->todo[r->todo_len++] = sd_dir_get(sd_walk_root(r->walk));
+}
+
+static struct sd_batch *walk_step(struct result *r) {
+  struct sd_err err;
+  size_t n = r->todo_len < DIRS_A_STEP ? r->todo_len : DIRS_A_STEP;
+  struct sd_batch *b = sd_batch_new();
+  check(b);
+  r->todo_len -= n;
+  check(sd_walker_step(r->walker, r->todo + r->todo_len, n, b, &err) == 0);
+  keep_batch(r, b);
+  return b;
+}
+
+static void walk_tree(struct result *r, struct sd_walk_opts o) {
+  walk_begin(r, o);
+  while (r->todo_len) walk_step(r);
+}
+
+static void walk_end(struct result *r) {
+  for (size_t i = 0; i < r->todo_len; i++) sd_dir_put(r->todo[i]);
+  for (size_t i = 0; i < r->len; i++) sd_batch_free(r->batches[i]);
+  free(r->batches);
+  free(r->todo);
+  sd_walker_close(r->walker);
+  sd_walk_close(r->walk);
+}
+
+static size_t total(const struct result *r, size_t offset) {
+  size_t n = 0;
+  for (size_t i = 0; i < r->len; i++) n += *(const size_t *)((const char *)r->batches[i] + offset);
+  return n;
+}
+
+#define TOTAL(r, name) total(r, offsetof(struct sd_batch, name##_len))
+
+static const struct sd_note *first_note(const struct result *r, bool skip) {
+  for (size_t i = 0; i < r->len; i++) {
+    const struct sd_batch *b = r->batches[i];
+    if (skip ? b->skips_len : b->errors_len) return skip ? b->skips : b->errors;
+  }
+  return NULL;
+}
+
+/* ---- as find prints it ---- */
+
+struct lines {
+  struct sd_buf text;
+  char **line;
+  size_t len;
+};
+
+static int compare_lines(const void *a, const void *b) {
+  return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+/* Takes over `text`: lines that end with a NUL. */
+static struct lines sorted(struct sd_buf text) {
+  struct lines l = {.text = text};
+  char *p = (char *)text.data, *end = text.len ? p + text.len : p;
+  for (char *s = p; s < end; s += strlen(s) + 1) l.len++;
+  l.line = calloc(l.len + 1, sizeof(char *));
+  size_t n = 0;
+  for (char *s = p; s < end; s += strlen(s) + 1) l.line[n++] = s;
+  qsort(l.line, l.len, sizeof(char *), compare_lines);
+  return l;
+}
+
+static void lines_free(struct lines *l) {
+  sd_buf_fini(&l->text);
+  free(l->line);
+}
+
+struct name_of {
+  int64_t id;
+  const char *path;
+};
+
+static int compare_ids(const void *a, const void *b) {
+  int64_t x = ((const struct name_of *)a)->id, y = ((const struct name_of *)b)->id;
+  return x < y ? -1 : x > y;
+}
+
+static const char *find_path(const struct name_of *dirs, size_t n, int64_t id) {
+  struct name_of key = {.id = id},
+                 *hit = n ? bsearch(&key, dirs, n, sizeof(key), compare_ids) : NULL;
+  return hit ? hit->path : NULL;
+}
+
+static void print_entry(struct sd_buf *out, const struct sd_entry *e, const char *parent) {
+  static const char letters[] = "?fdlpscb?";
+  const struct sd_stat *s = &e->st;
+  char head[512];
+  int64_t sec = s->mtime / SD_NS_PER_S, csec = s->ctime / SD_NS_PER_S;
+  int n = snprintf(
+      head, sizeof(head), "%c %lld %lld %lld.%09lld0 %lld.%09lld0 %o %u %u %u %llu %llu ",
+      letters[s->kind], (long long)s->size, (long long)s->allocated / 512, (long long)sec,
+      (long long)(s->mtime % SD_NS_PER_S), (long long)csec, (long long)(s->ctime % SD_NS_PER_S),
+      s->mode, s->uid, s->gid, s->nlink, (unsigned long long)s->dev, (unsigned long long)s->ino);
+  assert_int_equal(sd_buf_put(out, head, (size_t)n), 0);
+  assert_int_equal(sd_buf_put(out, parent, strlen(parent)), 0);
+  if (*parent) assert_int_equal(sd_buf_put(out, "/", 1), 0);
+  assert_int_equal(sd_buf_put(out, e->name, e->name_len), 0);
+  assert_int_equal(sd_buf_put(out, " -> ", 4), 0);
+  assert_int_equal(sd_buf_put(out, e->target ? e->target : "", e->target_len + 1), 0);
+}
+
+/* The directories' rows carry their paths: no deeper than PATH_MAX, so there is no anchor. */
+static struct lines lines_of(const struct result *r) {
+  struct sd_buf out = SD_BUF_INIT;
+  struct name_of *dirs = calloc(TOTAL(r, dirs) + 1, sizeof(*dirs));
+  size_t n = 0;
+  for (size_t i = 0; i < r->len; i++)
+    for (size_t k = 0; k < r->batches[i]->dirs_len; k++) {
+      const struct sd_new_dir *d = &r->batches[i]->dirs[k];
+      assert_int_equal(d->anchor, 0);
+      dirs[n++] = (struct name_of){.id = d->id, .path = d->segment};
+    }
+  qsort(dirs, n, sizeof(*dirs), compare_ids);
+  for (size_t i = 0; i < r->len; i++)
+    for (size_t k = 0; k < r->batches[i]->entries_len; k++) {
+      const struct sd_entry *e = &r->batches[i]->entries[k];
+      const char *parent = e->parent_id == ROOT_ID ? "" : find_path(dirs, n, e->parent_id);
+      assert_non_null(parent);
+      print_entry(&out, e, parent);
+    }
+  free(dirs);
+  return sorted(out);
+}
+
+static struct lines lines_of_find(const char *root) {
+  return sorted(
+      run("LC_ALL=C find '%s' -mindepth 1 -printf "
+          "'%%y %%s %%b %%T@ %%C@ %%m %%U %%G %%n %%D %%i %%P -> %%l\\0'",
+          root));
+}
+
+static void assert_same_as_find(const struct result *r, const char *root) {
+  struct lines ours = lines_of(r), theirs = lines_of_find(root);
+  for (size_t i = 0; i < ours.len && i < theirs.len; i++)
+    if (strcmp(ours.line[i], theirs.line[i]) != 0)
+      fail_msg("ours %s\nfind %s", ours.line[i], theirs.line[i]);
+  assert_int_equal(ours.len, theirs.len);
+  lines_free(&ours);
+  lines_free(&theirs);
+}
+
+/* ---- a tree that nobody would make on purpose ---- */
+
+static void touch_in(int dir, const char *name, const char *text) {
+  int fd = openat(dir, name, O_WRONLY | O_CREAT | O_CLOEXEC, 0640);
+  assert_true(fd >= 0);
+  assert_int_equal(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+  close(fd);
+}
+
+static void make_socket(int dir) {
+  struct sockaddr_un sa = {.sun_family = AF_UNIX};
+  int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  snprintf(sa.sun_path, sizeof(sa.sun_path), "/proc/self/fd/%d/socket", dir);
+  assert_int_equal(bind(s, (struct sockaddr *)&sa, sizeof(sa)), 0);
+  close(s);
+}
+
+static void make_special_entries(int dir) {
+  assert_int_equal(symlinkat("loop-b", dir, "loop-a"), 0);
+  assert_int_equal(symlinkat("loop-a", dir, "loop-b"), 0);
+  assert_int_equal(symlinkat("self", dir, "self"), 0);
+  assert_int_equal(symlinkat(".", dir, "here"), 0);
+  assert_int_equal(symlinkat("not there\n\xff", dir, "dangling"), 0);
+  assert_int_equal(mkfifoat(dir, "fifo", 0600), 0);
+  make_socket(dir);
+  touch_in(dir, "one", "linked");
+  assert_int_equal(linkat(dir, "one", dir, "two", 0), 0);
+  int fd = openat(dir, "sparse", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  assert_int_equal(ftruncate(fd, 1 << 30), 0);
+  close(fd);
+  touch_in(dir, "old", "1901");
+  struct timespec old[2] = {{.tv_sec = -2147483648}, {.tv_sec = -1000000}};
+  assert_int_equal(utimensat(dir, "old", old, 0), 0);
+  if (geteuid() == 0) assert_int_equal(mknodat(dir, "null", S_IFCHR | 0666, (1 << 8) | 3), 0);
+}
+
+static void make_hostile_tree(const char *root) {
+  char longest[256], wide[256];
+  memset(longest, 'x', 255);
+  longest[255] = 0;
+  for (int i = 0; i < 254; i += 2) memcpy(wide + i, "\xc3\xa9", 2);
+  wide[254] = 0;
+  const char *const names[] = {"plain", "new\nline", "\xff\xfe", "\xc3", "\xed\xa0\x80",
+                               longest, wide,        "-rf",      "--",   "\x01\x1f\x7f\x1b[31m",
+                               " ",     "*",         "'\"",      "\\",   "$(id)",
+                               "...",   "..a",       ".hidden",  "a\tb", "\xe2\x80\xae"};
+  make_dir(root);
+  int dir = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+    assert_int_equal(mkdirat(dir, names[i], 0755), 0);
+    int sub = openat(dir, names[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (size_t k = 0; k < sizeof(names) / sizeof(names[0]); k++) touch_in(sub, names[k], names[i]);
+    assert_int_equal(mkdirat(sub, "empty", 0700), 0);
+    close(sub);
+  }
+  make_special_entries(dir);
+  close(dir);
+}
+
+static void a_hostile_tree_is_listed_as_find_lists_it(void **state) {
+  const char *root = at(*state, "tree");
+  struct result r;
+  make_hostile_tree(root);
+  static const size_t batches[] = {1, 7, 1000};
+  for (int i = 0; i < 3; i++) {
+    walk_tree(&r, (struct sd_walk_opts){.root = root, .batch = batches[i]});
+    assert_same_as_find(&r, root);
+    assert_int_equal(TOTAL(&r, errors) + TOTAL(&r, skips) + TOTAL(&r, vanished), 0);
+    walk_end(&r);
+  }
+}
+
+/* find prints a time before 1970 with a fraction otherwise than stat does; stat is right. */
+static void times_before_1970_keep_their_fraction(void **state) {
+  const char *root = *state, *file = at(root, "f");
+  struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = -2, .tv_nsec = 500000000}};
+  struct result r;
+  put_file(file, "", 0);
+  assert_int_equal(utimensat(AT_FDCWD, file, t, 0), 0);
+  walk_tree(&r, (struct sd_walk_opts){.root = root});
+  int64_t mtime = r.batches[0]->entries[0].st.mtime;
+  walk_end(&r);
+  struct sd_buf out = run("stat -c %%.9Y '%s'", file);
+  assert_string_equal((char *)out.data, "-1.500000000\n");
+  sd_buf_fini(&out);
+  assert_true(mtime == -1500000000);
+}
+
+/* ---- deep ---- */
+
+enum { DEEP = 10000 };
+
+static void make_deep_tree(const char *root, int depth, const char *name) {
+  make_dir(root);
+  int at_fd = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  for (int i = 0; i < depth; i++) {
+    check(mkdirat(at_fd, name, 0755) == 0);
+    touch_in(at_fd, "file", "x");
+    int next = openat(at_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    check(next >= 0);
+    close(at_fd);
+    at_fd = next;
+  }
+  close(at_fd);
+}
+
+static void walk_deep(void *ud) {
+  struct rlimit few = {32, 32};
+  struct result r;
+  check(setrlimit(RLIMIT_NOFILE, &few) == 0);
+  walk_tree(&r, (struct sd_walk_opts){.root = ud, .batch = 100});
+  check(TOTAL(&r, errors) == 0 && TOTAL(&r, vanished) == 0);
+  check(TOTAL(&r, entries) == 2 * DEEP);
+  walk_end(&r);
+}
+
+static void ten_thousand_directories_deep_with_32_descriptors(void **state) {
+  const char *root = at(*state, "deep");
+  make_deep_tree(root, DEEP, "directory");
+  assert_int_equal(in_child(0, walk_deep, (void *)root), 0);
+}
+
+/* A checkpoint names a directory by its whole path, longer than PATH_MAX. */
+static void reach_deep(void *ud) {
+  struct result r;
+  struct sd_err err;
+  struct sd_buf bytes = SD_BUF_INIT;
+  struct rlimit few = {32, 32};
+  check(setrlimit(RLIMIT_NOFILE, &few) == 0);
+  walk_begin(&r, (struct sd_walk_opts){.root = ud, .batch = 1});
+  while (r.todo_len && sd_dir_depth(r.todo[r.todo_len - 1]) < 100) walk_step(&r);
+  check(r.todo_len && sd_walk_encode(r.todo[r.todo_len - 1], &bytes) == 0);
+  check(bytes.len > 20 + 100 * 250);
+  struct sd_dir *d = sd_walk_restore(r.walk, bytes.data, bytes.len);
+  check(d && sd_dir_depth(d) == 100 && d->id == r.todo[r.todo_len - 1]->id);
+  int fd = -1, again = -1;
+  check(sd_dir_open(d, &fd, &err) == 0 && sd_dir_open(r.todo[r.todo_len - 1], &again, &err) == 0);
+  struct stat a, b;
+  check(fstat(fd, &a) == 0 && fstat(again, &b) == 0);
+  check(a.st_ino == b.st_ino && a.st_dev == b.st_dev);
+  close(fd);
+  close(again);
+  sd_dir_put(d);
+  sd_buf_fini(&bytes);
+  walk_end(&r);
+}
+
+static void reach_deep_without_openat2(void *ud) {
+  deny_syscall(SYS_openat2, ENOSYS);
+  reach_deep(ud);
+}
+
+static void a_path_longer_than_path_max_is_reached_from_a_checkpoint(void **state) {
+  char name[251];
+  const char *root = at(*state, "long");
+  memset(name, 'd', 250);
+  name[250] = 0;
+  make_deep_tree(root, 120, name);
+  assert_int_equal(in_child(0, reach_deep, (void *)root), 0);
+  assert_int_equal(in_child(0, reach_deep_without_openat2, (void *)root), 0);
+}
+
+static void open_below_stops_at_symlinks(void *ud) {
+  int root = open(ud, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  for (int old = 0; old < 2; old++) {
+    if (old) deny_syscall(SYS_openat2, ENOSYS);
+    check(sd_open_below(root, "link/f", 6, O_RDONLY | O_NOFOLLOW) < 0);
+    check(sd_open_below(root, "dir/link", 8, O_RDONLY | O_NOFOLLOW) < 0);
+    int fd = sd_open_below(root, "dir/f", 5, O_RDONLY | O_NOFOLLOW);
+    check(fd >= 0);
+    close(fd);
+    fd = sd_open_below(root, "", 0, O_RDONLY | O_DIRECTORY);
+    check(fd >= 0 && fd != root);
+    close(fd);
+  }
+}
+
+static void nothing_is_opened_through_a_symlink(void **state) {
+  const char *root = *state;
+  make_dir(at(root, "dir"));
+  put_file(at(root, "dir/f"), "", 0);
+  assert_int_equal(symlink("dir", at(root, "link")), 0);
+  assert_int_equal(symlink("f", at(root, "dir/link")), 0);
+  assert_int_equal(in_child(0, open_below_stops_at_symlinks, *state), 0);
+}
+
+/* ---- large ---- */
+
+enum { LARGE = 200000, NESTED = 30 };
+
+/* Names are what is asked for; a new inode for each takes a disk minutes. */
+static void make_files(const char *dir, int n) {
+  char name[64], first[64] = "";
+  int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  for (int i = 1; i <= n; i++) {
+    snprintf(name, sizeof(name), "file with a name %d", i);
+    if (*first && linkat(fd, first, fd, name, 0) == 0) continue;
+    if (mknodat(fd, name, S_IFREG | 0644, 0) != 0) fail_msg("%s: %s", name, strerror(errno));
+    strcpy(first, name);
+  }
+  close(fd);
+}
+
+static void a_large_directory_is_listed_in_parts_each_name_once(void **state) {
+  const char *root = at(*state, "large");
+  struct result r;
+  size_t most = 0, entries = 0;
+  make_dir(root);
+  make_files(root, LARGE);
+  walk_tree(&r, (struct sd_walk_opts){.root = root, .batch = 10});
+  char *seen = calloc(LARGE + 1, 1);
+  for (size_t i = 0; i < r.len; i++) {
+    const struct sd_batch *b = r.batches[i];
+    if (b->entries_len > most) most = b->entries_len;
+    entries += b->entries_len;
+    for (size_t k = 0; k < b->entries_len; k++) {
+      int n = atoi(b->entries[k].name + strlen("file with a name "));
+      assert_true(n >= 1 && n <= LARGE && !seen[n]++);
+    }
+    assert_int_equal(b->deltas_len, 1);
+    assert_int_equal(b->deltas[0].listed, false); /* the root is known: the library decides */
+  }
+  assert_int_equal(entries, LARGE);
+  assert_true(most < 10000);
+  free(seen);
+  walk_end(&r);
+}
+
+/* Each of them goes on in a later step while the ones below are walked: a cursor each. */
+static void walk_nested(void *ud) {
+  struct rlimit few = {16, 16};
+  struct result r;
+  check(setrlimit(RLIMIT_NOFILE, &few) == 0);
+  walk_tree(&r, (struct sd_walk_opts){.root = ud, .batch = 100});
+  if (TOTAL(&r, errors)) fprintf(stderr, "%s\n", first_note(&r, false)->reason);
+  check(TOTAL(&r, errors) == 0);
+  check(TOTAL(&r, entries) == NESTED * 4001);
+  walk_end(&r);
+}
+
+static void large_directories_inside_each_other_need_few_descriptors(void **state) {
+  const char *root = at(*state, "nested");
+  char dir[4096];
+  size_t n = (size_t)snprintf(dir, sizeof(dir), "%s", root);
+  for (int i = 0; i < NESTED; i++) {
+    make_dir(dir);
+    make_files(dir, 4000);
+    n += (size_t)snprintf(dir + n, sizeof(dir) - n, "/sub");
+  }
+  make_dir(dir);
+  assert_int_equal(in_child(0, walk_nested, (void *)root), 0);
+}
+
+/* ---- what cannot or shall not be read ---- */
+
+static void walk_locked(void *ud) {
+  struct result r;
+  walk_tree(&r, (struct sd_walk_opts){.root = ud});
+  check(TOTAL(&r, errors) == 2);
+  bool list = false, look = false;
+  for (size_t i = 0; i < r.len; i++)
+    for (size_t k = 0; k < r.batches[i]->errors_len; k++) {
+      const struct sd_note *n = &r.batches[i]->errors[k];
+      check(n->code == -EACCES && strcmp(n->reason, "Permission denied") == 0);
+      list |= n->op == SD_OP_READ_DIR && strcmp(n->path, "a/locked") == 0;
+      look |= n->op == SD_OP_CREATE_ENTRY && strcmp(n->path, "noexec/f") == 0;
+    }
+  check(list && look);
+  check(TOTAL(&r, entries) == 5); /* a, a/locked, a/z, noexec, z */
+  walk_end(&r);
+}
+
+static void an_unreadable_directory_is_an_error_note(void **state) {
+  const char *root = at(*state, "tree");
+  struct sd_buf none =
+      run("mkdir '%s' && cd '%s' && mkdir -p a/locked noexec && touch a/locked/f a/z noexec/f z"
+          " && chmod 0 a/locked && chmod 744 noexec",
+          root, root);
+  sd_buf_fini(&none);
+  if (geteuid() != 0) skip_because("not root: own directories would need another owner");
+  assert_int_equal(in_child(NOBODY, walk_locked, (void *)root), 0);
+}
+
+/* What a FUSE server may answer: an errno without a text. */
+static void walk_strange(void *ud) {
+  struct result r;
+  deny_syscall(SYS_readlinkat, 200);
+  walk_tree(&r, (struct sd_walk_opts){.root = ud});
+  check(TOTAL(&r, errors) == 1 && first_note(&r, false)->code == -200);
+  walk_end(&r);
+}
+
+static void an_unknown_errno_is_an_error_note_like_others(void **state) {
+  assert_int_equal(symlink("x", at(*state, "link")), 0);
+  assert_int_equal(in_child(0, walk_strange, *state), 0);
+}
+
+static void the_librarys_own_files_are_skipped_and_listed(void **state) {
+  const char *root = *state;
+  struct stat st;
+  struct result r;
+  put_file(at(root, "library.db"), "x", 1);
+  put_file(at(root, "other"), "x", 1);
+  assert_int_equal(stat(at(root, "library.db"), &st), 0);
+  struct sd_file_id own = {.dev = st.st_dev, .ino = st.st_ino};
+  walk_tree(&r, (struct sd_walk_opts){.root = root, .own = &own, .own_len = 1});
+  assert_int_equal(TOTAL(&r, entries), 1);
+  assert_int_equal(TOTAL(&r, skips), 1);
+  assert_string_equal(first_note(&r, true)->path, "library.db");
+  assert_string_equal(first_note(&r, true)->reason, "library");
+  walk_end(&r);
+}
+
+static void skipped_as(const char *root, const char *path, const char *reason) {
+  struct result r;
+  walk_tree(&r, (struct sd_walk_opts){.root = root});
+  size_t skips = TOTAL(&r, skips);
+  const struct sd_note *n = first_note(&r, true);
+  bool same = n && strcmp(n->path, path) == 0 && strcmp(n->reason, reason) == 0;
+  walk_end(&r);
+  umount2(at(root, path), MNT_DETACH);
+  assert_int_equal(skips, 1);
+  assert_true(same);
+}
+
+static void a_bind_mount_of_an_ancestor_is_a_loop(void **state) {
+  const char *root = *state;
+  make_dir(at(root, "a"));
+  make_dir(at(root, "a/b"));
+  make_dir(at(root, "a/b/c"));
+  if (mount(at(root, "a"), at(root, "a/b/c"), NULL, MS_BIND, NULL) != 0)
+    skip_because("mount is not permitted");
+  skipped_as(root, "a/b/c", "loop");
+  assert_int_equal(mount(root, at(root, "a/b"), NULL, MS_BIND, NULL), 0);
+  skipped_as(root, "a/b", "loop");
+}
+
+static void a_pseudo_file_system_is_not_entered(void **state) {
+  const char *root = *state;
+  make_dir(at(root, "proc"));
+  if (mount("proc", at(root, "proc"), "proc", 0, NULL) != 0) skip_because("mount is not permitted");
+  skipped_as(root, "proc", "pseudo");
+}
+
+/* ---- cancel ---- */
+
+static void a_canceled_walk_gives_back_what_it_did_not_read(void **state) {
+  const char *root = at(*state, "tree");
+  atomic_bool cancel = true;
+  struct result r;
+  make_hostile_tree(root);
+  walk_begin(&r, (struct sd_walk_opts){.root = root, .batch = 20, .cancel = &cancel});
+  walk_step(&r);
+  assert_int_equal(r.todo_len, 1);
+  assert_int_equal(TOTAL(&r, entries), 0);
+  for (int i = 0; r.todo_len; i++) {
+    atomic_store(&cancel, i % 2);
+    size_t before = TOTAL(&r, entries);
+    walk_step(&r);
+    if (i % 2) assert_int_equal(TOTAL(&r, entries), before);
+  }
+  assert_same_as_find(&r, root);
+  walk_end(&r);
+}
+
+struct toggle {
+  atomic_bool cancel, end;
+};
+
+static void *keep_toggling(void *ud) {
+  struct toggle *t = ud;
+  while (!atomic_load(&t->end)) {
+    atomic_store(&t->cancel, true);
+    usleep(30);
+    atomic_store(&t->cancel, false);
+    usleep(600);
+  }
+  return NULL;
+}
+
+/* The flag is set in the middle of a listing as well: that part is given up, and read again later.
+ * */
+static void a_listing_canceled_in_its_middle_is_complete_in_the_end(void **state) {
+  char root[512];
+  struct toggle t = {0};
+  struct result r;
+  pthread_t thread;
+  snprintf(root, sizeof(root), "%s", at(*state, "tree"));
+  make_dir(root);
+  make_files(root, 12000);
+  for (int i = 0; i < 20; i++) {
+    char name[16];
+    snprintf(name, sizeof(name), "sub%d", i);
+    make_dir(at(root, name));
+    make_files(at(root, name), 500);
+    make_dir(at(at(root, name), "below"));
+  }
+  assert_int_equal(pthread_create(&thread, NULL, keep_toggling, &t), 0);
+  walk_tree(&r, (struct sd_walk_opts){.root = root, .batch = 700, .cancel = &t.cancel, .fds = 3});
+  atomic_store(&t.end, true);
+  pthread_join(thread, NULL);
+  assert_int_equal(TOTAL(&r, entries), 12000 + 20 * 502);
+  assert_same_as_find(&r, root);
+  walk_end(&r);
+}
+
+/* ---- names and cursor ---- */
+
+static void names_come_sorted_as_sqlite_sorts_them(void **state) {
+  const char *root = at(*state, "tree");
+  struct result r;
+  make_hostile_tree(root);
+  walk_tree(&r, (struct sd_walk_opts){.root = root, .batch = 1});
+  const struct sd_batch *b = r.batches[0];
+  for (size_t i = 1; i < b->entries_len; i++) {
+    const struct sd_entry *x = &b->entries[i - 1], *y = &b->entries[i];
+    assert_true(x->name_text >= y->name_text); /* TEXT before BLOB, then memcmp */
+    if (x->name_text == y->name_text) assert_true(strcmp(x->name, y->name) < 0);
+  }
+  walk_end(&r);
+}
+
+static void a_cursor_is_a_set(void **state) {
+  (void)state;
+  enum { N = 40000 };
+  atomic_int fds_left = 1;
+  struct sd_dir_cursor *c = sd_dir_cursor_new(0, &fds_left);
+  static bool in[N];
+  uint64_t rng = test_seed();
+  assert_false(sd_dir_cursor_has(c, 1));
+  sd_dir_cursor_remove(c, 1);
+  for (int i = 0; i < 400000; i++) {
+    uint32_t n = rng_below(&rng, N);
+    uint64_t hash = 1 + n * (uint64_t)(n % 2 ? 1 : 8192); /* half of them in one place */
+    if (n % 2 == 0 && n > 400) continue;                  /* long chains cost */
+    if (rng_below(&rng, 3)) {
+      assert_int_equal(sd_dir_cursor_add(c, hash), !in[n]);
+      in[n] = true;
+    } else {
+      sd_dir_cursor_remove(c, hash);
+      in[n] = false;
+    }
+    assert_int_equal(sd_dir_cursor_has(c, hash), in[n]);
+  }
+  size_t count = 0;
+  for (uint32_t n = 0; n < N; n++) count += in[n];
+  assert_int_equal(c->count, count);
+  sd_dir_cursor_free(c);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      temp_test(a_hostile_tree_is_listed_as_find_lists_it),
+      temp_test(times_before_1970_keep_their_fraction),
+      temp_test(ten_thousand_directories_deep_with_32_descriptors),
+      temp_test(a_path_longer_than_path_max_is_reached_from_a_checkpoint),
+      temp_test(nothing_is_opened_through_a_symlink),
+      temp_test(a_large_directory_is_listed_in_parts_each_name_once),
+      temp_test(large_directories_inside_each_other_need_few_descriptors),
+      temp_test(an_unreadable_directory_is_an_error_note),
+      temp_test(an_unknown_errno_is_an_error_note_like_others),
+      temp_test(the_librarys_own_files_are_skipped_and_listed),
+      temp_test(a_bind_mount_of_an_ancestor_is_a_loop),
+      temp_test(a_pseudo_file_system_is_not_entered),
+      temp_test(a_canceled_walk_gives_back_what_it_did_not_read),
+      temp_test(a_listing_canceled_in_its_middle_is_complete_in_the_end),
+      temp_test(names_come_sorted_as_sqlite_sorts_them),
+      temp_test(a_cursor_is_a_set),
+  };
+  return cmocka_run_group_tests_name("walk", tests, NULL, NULL);
+}
