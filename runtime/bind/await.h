@@ -1,12 +1,12 @@
 /* await.h - the one place where coroutines wait and go on.
  *
- * A coroutine that was started by lsd_spawn() may wait for a task: the C function that starts the task
- * returns lsd_await(), and its continuation pushes the results. A resume always comes from the loop's
- * drain, never from inside the call that completes. A coroutine that is closed while it waits is
- * detached: its task is finished for nobody.
+ * A coroutine that was started by lsd_spawn() may wait for a task: the C function that starts the
+ * task returns lsd_await(), and its continuation pushes the results. A resume always comes from the
+ * loop's drain, never from inside the call that completes. A coroutine that is closed while it
+ * waits is detached: its task is finished for nobody.
  *
- * Owner:  struct lsd_wait lies in the operation that is waited for; the operation outlives the wait.
- * Thread: the loop's thread.
+ * Owner:  struct lsd_wait lies in the operation that is waited for; the operation outlives the
+ * wait. Thread: the loop's thread.
  * Errors: misuse raises. */
 #ifndef SD_BIND_AWAIT_H
 #define SD_BIND_AWAIT_H
@@ -33,16 +33,16 @@ struct lsd_core {
 
 struct lsd_core *lsd_core(lua_State *L);
 
-/* Waits: `return lsd_await(L, &op->wait, k, (lua_KContext)op)`. Raises where the running coroutine is
- * not one of lsd_spawn()'s. Check with lsd_check_await() before anything is started. */
+/* Waits: `return lsd_await(L, &op->wait, k, (lua_KContext)op)`. Raises where the running coroutine
+ * is not one of lsd_spawn()'s. Check with lsd_check_await() before anything is started. */
 void lsd_check_await(lua_State *L);
 int lsd_await(lua_State *L, struct lsd_wait *w, lua_KFunction k, lua_KContext ctx);
 
 /* The wait is over. False: nobody waits any more, and the operation is the caller's to release. */
 bool lsd_wake(struct lsd_wait *w);
 
-/* Calls the function on top of the main state's stack with `n` arguments below it protected; an error
- * ends the loop and is raised by run(). */
+/* Calls the function on top of the main state's stack with `n` arguments below it protected; an
+ * error ends the loop and is raised by run(). */
 void lsd_call(struct lsd_core *core, int n);
 
 /* spawn, running, park, wake, close: into the module table on top of the stack. */

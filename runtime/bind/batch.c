@@ -80,8 +80,8 @@ static void set_int(lua_State *L, const char *name, int64_t v) {
   lua_setfield(L, -2, name);
 }
 
-/* stats() -> {files, dirs, symlinks, bytes, listed, changed, vanished, errors, skips}: everything that
- * was listed, changed or not */
+/* stats() -> {files, dirs, symlinks, bytes, listed, changed, vanished, errors, skips}: everything
+ * that was listed, changed or not */
 static int lsd_batch_stats(lua_State *L) {
   const struct sd_batch *b = check_handle(L, 1)->found->batch;
   lua_createtable(L, 0, 10);

@@ -1,8 +1,8 @@
 /* batch.h - a batch of the walk in Lua's hands, and what becomes of its directories with it.
  *
  * The directories that a batch finished, and those that it found, change in the checkpoint with the
- * commit that holds the batch: sd_found_settle() is called when that commit is put together. Batches
- * of one walk are settled in the order in which they came.
+ * commit that holds the batch: sd_found_settle() is called when that commit is put together.
+ * Batches of one walk are settled in the order in which they came.
  *
  * Owner:  a struct lsd_found belongs to a userdata, a queue item, or a commit.
  * Thread: the loop's thread; a commit only reads ->batch.

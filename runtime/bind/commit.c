@@ -6,7 +6,7 @@
 #include "base/array.h"
 #include "base/clock.h"
 #include "bind/batch.h"
-#include "bind/hasher.h"
+#include "bind/chunk.h"
 #include "bind/library.h"
 #include "bind/op.h"
 #include "bind/query.h"
@@ -14,15 +14,17 @@
 #include "engine/content.h"
 #include "engine/sql.h"
 
-enum { WAL_PAGES = 8192 }; /* 32 MiB: moved into the database in pieces of that size */
+enum {
+  WAL_PAGES = 128 * 1024 * 1024 / 16384
+}; /* 32 MiB: moved into the database in pieces of that size */
 
 struct delta {
   char name[LSD_QUEUE_NAME];
   struct sd_queue_delta delta;
 };
 
-/* Lives in a userdata while it is put together, since reading arguments may raise; then the operation
- * has it. */
+/* Lives in a userdata while it is put together, since reading arguments may raise; then the
+ * operation has it. */
 struct work {
   struct sd_write_opts opts;
   struct lsd_found **founds;
@@ -79,6 +81,20 @@ static int write_checkpoint(struct commit *c, struct sd_store *s) {
   return rc;
 }
 
+/* Not while somebody waits for a pause: it may take as long as the disk likes. */
+static int move_wal(struct lsd_library *lib, struct sd_err *err) {
+  int64_t start = sd_clock_mono();
+  uv_mutex_lock(&lib->wal_lock);
+  lib->wal_moving = !atomic_load(&lib->interrupt);
+  uv_mutex_unlock(&lib->wal_lock);
+  int rc = lib->wal_moving ? sd_store_checkpoint(lib->writer, WAL_PAGES, err) : 0;
+  uv_mutex_lock(&lib->wal_lock);
+  lib->wal_moving = false;
+  uv_mutex_unlock(&lib->wal_lock);
+  lib->wal_ns += sd_clock_mono() - start;
+  return rc;
+}
+
 static void run_commit(struct sd_task *t, unsigned worker) {
   struct commit *c = (struct commit *)t;
   struct lsd_library *lib = c->op.lib;
@@ -88,13 +104,11 @@ static void run_commit(struct sd_task *t, unsigned worker) {
   if (!rc) rc = write_rows(c, s);
   int64_t start = sd_clock_mono();
   if (!rc) rc = write_checkpoint(c, s);
+  if (!rc) rc = sd_store_keep_ids(s, atomic_load(&lib->next_id), &c->op.err);
   lib->checkpoint_ns += sd_clock_mono() - start;
   if (!rc) rc = sd_store_commit(s, &c->op.err);
   if (rc) sd_store_rollback(s);
-  start = sd_clock_mono();
-  if (!rc) rc = sd_store_checkpoint(s, WAL_PAGES, &c->op.err);
-  lib->wal_ns += sd_clock_mono() - start;
-  c->op.rc = rc;
+  c->op.rc = rc ? rc : move_wal(lib, &c->op.err);
 }
 
 /* ---- on the loop's thread ---- */

@@ -5,9 +5,9 @@
 
 #include "bind/await.h"
 
-/* library:commit{job_id=, location_id=, want_content=, batches={...}, contents={...}, sql={{text, ...}},
- * state={text, ...}, queues={...}} -> counts; nil, message, code. `sql` runs before, `state` after the
- * rows; the time of state and queues is what checkpoints cost. Waits. */
+/* library:commit{job_id=, location_id=, want_content=, batches={...}, contents={...}, sql={{text,
+ * ...}}, state={text, ...}, queues={...}} -> counts; nil, message, code. `sql` runs before, `state`
+ * after the rows; the time of state and queues is what checkpoints cost. Waits. */
 int lsd_library_commit(lua_State *L);
 
 #endif

@@ -3,10 +3,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -55,6 +57,7 @@ static void close_library(struct lsd_library *lib) {
   lib->writer = NULL;
   if (lib->lock_fd >= 0) close(lib->lock_fd);
   lib->lock_fd = -1;
+  if (lib->dir) uv_mutex_destroy(&lib->wal_lock);
   free(lib->dir);
   lib->dir = NULL;
 }
@@ -106,7 +109,7 @@ static int first_id(struct lsd_library *lib, struct sd_err *err) {
   struct sd_sql q;
   static const char text[] =
       "SELECT max(coalesce((SELECT max(id) FROM entry), 0),"
-      " coalesce((SELECT max(entry_id) FROM directory), 0))";
+      " coalesce((SELECT next_id - 1 FROM counter), 0))";
   sd_sql_init(&q);
   int rc = sd_sql_text(&q, text, sizeof(text) - 1) ? sd_err_nomem(err)
                                                    : sd_sql_run(lib->writer, &q, err);
@@ -115,11 +118,16 @@ static int first_id(struct lsd_library *lib, struct sd_err *err) {
   return rc;
 }
 
+/* The writer is what a first run waits for, so that it comes before those who read. */
 static int start_lanes(struct lsd_library *lib, struct sd_loop *loop, struct sd_err *err) {
-  int rc = sd_lane_open(loop, "walk", lib->threads, &lib->walk, err);
-  if (!rc) rc = sd_lane_open(loop, "hash", lib->threads, &lib->hash, err);
-  if (!rc) rc = sd_lane_open(loop, "read", 1, &lib->read, err);
-  if (!rc) rc = sd_lane_open(loop, "write", 1, &lib->write, err);
+  const struct sd_lane_opts walk = {.name = "walk", .threads = lib->threads, .nice = 3};
+  const struct sd_lane_opts hash = {.name = "hash", .threads = lib->threads, .nice = 3};
+  const struct sd_lane_opts read = {.name = "read", .threads = 1};
+  const struct sd_lane_opts write = {.name = "write", .threads = 1};
+  int rc = sd_lane_open(loop, &walk, &lib->walk, err);
+  if (!rc) rc = sd_lane_open(loop, &hash, &lib->hash, err);
+  if (!rc) rc = sd_lane_open(loop, &read, &lib->read, err);
+  if (!rc) rc = sd_lane_open(loop, &write, &lib->write, err);
   return rc;
 }
 
@@ -127,6 +135,7 @@ static int open_library(struct lsd_library *lib, const char *dir, bool create, s
                         struct sd_err *err) {
   char db[PATH_MAX];
   if (!(lib->dir = strdup(dir))) return sd_err_nomem(err);
+  uv_mutex_init(&lib->wal_lock);
   snprintf(db, sizeof(db), "%s/library.db", dir);
   if (!create && access(db, F_OK) != 0)
     return sd_err_set(err, SD_ENOLIB, "%s: no library there", dir);
@@ -142,6 +151,16 @@ static int open_library(struct lsd_library *lib, const char *dir, bool create, s
   return lib->readers ? start_lanes(lib, loop, err) : sd_err_nomem(err);
 }
 
+/* A thread of each lane has a reader, which is two descriptors, and reads something itself: where
+ * there are few, fewer threads do the work. */
+static unsigned affordable_threads(unsigned asked) {
+  enum { OTHERS = 16, A_THREAD = 8 };
+  struct rlimit lim;
+  if (getrlimit(RLIMIT_NOFILE, &lim) != 0) return asked;
+  if (lim.rlim_cur >= OTHERS + A_THREAD * asked) return asked;
+  return lim.rlim_cur < OTHERS + 2 * A_THREAD ? 1 : (unsigned)(lim.rlim_cur - OTHERS) / A_THREAD;
+}
+
 /* open(dir, {create = boolean, threads = integer}) -> library */
 static int lsd_open(lua_State *L) {
   struct sd_err err;
@@ -155,7 +174,7 @@ static int lsd_open(lua_State *L) {
   struct lsd_library *lib = lua_newuserdatauv(L, sizeof(*lib), 0);
   memset(lib, 0, sizeof(*lib));
   lib->lock_fd = -1;
-  lib->threads = (unsigned)threads;
+  lib->threads = affordable_threads((unsigned)threads);
   luaL_setmetatable(L, LSD_LIBRARY);
   if (open_library(lib, dir, create, lsd_core(L)->loop, &err)) {
     close_library(lib);
@@ -174,7 +193,11 @@ static int lsd_library_close(lua_State *L) {
 /* interrupt(on): long tasks end soon, with what they have */
 static int lsd_library_interrupt(lua_State *L) {
   struct lsd_library *lib = lsd_check_library(L, 1);
-  atomic_store(&lib->interrupt, lua_toboolean(L, 2));
+  bool on = lua_toboolean(L, 2);
+  atomic_store(&lib->interrupt, on);
+  uv_mutex_lock(&lib->wal_lock);
+  if (on && lib->wal_moving) sqlite3_interrupt(sd_store_db(lib->writer));
+  uv_mutex_unlock(&lib->wal_lock);
   return 0;
 }
 

@@ -26,6 +26,8 @@ struct lsd_library {
   struct sd_lane *walk, *hash, *write, *read;
   atomic_llong next_id;  /* any thread */
   atomic_bool interrupt; /* set: long tasks end soon; any thread */
+  uv_mutex_t wal_lock;   /* guards wal_moving against sqlite3_interrupt() */
+  bool wal_moving;       /* the write lane moves the log into the database; wal_lock */
   struct sd_file_id own[LSD_OWN_FILES];
   size_t own_len;
   int64_t checkpoint_ns; /* spent on job state and queues; the write lane writes */

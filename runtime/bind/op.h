@@ -1,8 +1,8 @@
 /* op.h - an operation: a task on a lane that a coroutine waits for.
  *
- * Every asynchronous function of a binding makes one: run works on a lane, push turns the result into
- * Lua values in the continuation, free ends it. There is one finish path for success, error and a
- * coroutine that was closed meanwhile.
+ * Every asynchronous function of a binding makes one: run works on a lane, push turns the result
+ * into Lua values in the continuation, free ends it. There is one finish path for success, error
+ * and a coroutine that was closed meanwhile.
  *
  * Owner:  the operation owns itself from lsd_op_start() on; it holds the library userdata alive.
  * Thread: run on the lane; all else on the loop's thread.

@@ -6,8 +6,8 @@
 #include "bind/library.h"
 #include "bind/op.h"
 
-/* sd.blob(bytes) marks bytes that are to be stored as BLOB; plain strings are TEXT where they are valid
- * UTF-8, BLOB where not. */
+/* sd.blob(bytes) marks bytes that are to be stored as BLOB; plain strings are TEXT where they are
+ * valid UTF-8, BLOB where not. */
 static bool is_blob(lua_State *L, int i, struct sd_value *v) {
   if (!lua_istable(L, i) || lua_getfield(L, i, "blob") != LUA_TSTRING) return false;
   v->type = SD_VALUE_BLOB;

@@ -6,8 +6,8 @@
 #include "bind/await.h"
 #include "engine/sql.h"
 
-/* Fills `q` from a text at `text` and an optional array of values at `params`; raises on values that
- * SQL does not have. Allocates in `q` only. */
+/* Fills `q` from a text at `text` and an optional array of values at `params`; raises on values
+ * that SQL does not have. Allocates in `q` only. */
 void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q);
 
 /* Pushes an array of rows, each a table by column name. */

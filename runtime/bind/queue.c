@@ -294,7 +294,16 @@ static int lsd_queue_owner(lua_State *L) {
   return 1;
 }
 
-static const luaL_Reg functions[] = {{"new", lsd_queue_new}, {NULL, NULL}};
+/* name_of(value) -> its name, or nothing where it is not a queue */
+static int lsd_queue_name_of(lua_State *L) {
+  struct lsd_queue *q = lsd_test_queue(L, 1);
+  if (!q) return 0;
+  lua_pushstring(L, q->name);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+    {"new", lsd_queue_new}, {"name_of", lsd_queue_name_of}, {NULL, NULL}};
 
 static const luaL_Reg methods[] = {
     {"push", lsd_queue_push},

@@ -7,7 +7,7 @@
 #include "bind/op.h"
 #include "bind/queue.h"
 
-enum { DIRS_A_STEP = 16 }; /* directories given to one step; what it leaves comes back */
+enum { DIRS_A_STEP = 64 }; /* directories given to one step; what it leaves comes back */
 
 struct worker {
   struct sd_walker *walker;
@@ -23,6 +23,7 @@ struct handle {
   struct step *ready_head, *ready_tail; /* delivered, not yet taken by next() */
   unsigned running;                     /* steps on the lane */
   struct lsd_wait waiting;              /* next() */
+  bool closed;                          /* to be released when no step runs */
   int self;                             /* ref while steps run */
 };
 
@@ -40,7 +41,7 @@ struct step {
 
 static struct handle *check_handle(lua_State *L, int i) {
   struct handle *h = luaL_checkudata(L, i, LSD_WALKER);
-  if (!h->walk) luaL_argerror(L, i, "the walker is closed");
+  if (!h->walk || h->closed) luaL_argerror(L, i, "the walker is closed");
   return h;
 }
 
@@ -78,8 +79,8 @@ static void free_step(struct step *s) {
   free(s);
 }
 
-/* What the step did not finish goes back to the queue: a leased directory to its place, a new one as an
- * item that waits for its batch. */
+/* What the step did not finish goes back to the queue: a leased directory to its place, a new one
+ * as an item that waits for its batch. */
 static int take_born(struct step *s) {
   struct lsd_found *f = s->found;
   struct sd_batch *b = s->batch;
@@ -88,10 +89,9 @@ static int take_born(struct step *s) {
   for (size_t i = 0; i < b->born_len; i++) {
     struct sd_dir *d = b->born[i];
     if (d->lease) {
-      struct lsd_item *item = ((struct sd_queue_item *)d->lease)->obj;
-      item->dir = d;
       sd_queue_return(s->h->dirs->q, d->lease);
       d->lease = NULL;
+      sd_dir_put(d); /* the item has its own */
     } else if (lsd_queue_push_dir(s->h->dirs, d, false, &f->born[f->born_len])) {
       return -1;
     } else {
@@ -103,11 +103,25 @@ static int take_born(struct step *s) {
   return 0;
 }
 
-static void deliver_step(struct sd_task *t) {
-  struct step *s = (struct step *)t;
-  struct handle *h = s->h;
-  h->running--;
-  if (!s->rc && s->batch) {
+static void release(struct handle *h) {
+  for (struct step *s = h->ready_head, *next; s; s = next) {
+    next = s->next;
+    free_step(s);
+  }
+  h->ready_head = h->ready_tail = NULL;
+  for (unsigned i = 0; h->workers && i < h->lib->threads; i++) {
+    sd_walker_close(h->workers[i].walker);
+    sd_reconcile_close(h->workers[i].reconcile);
+  }
+  free(h->workers);
+  h->workers = NULL;
+  if (h->walk && h->dirs->walk == h->walk) h->dirs->walk = NULL;
+  sd_walk_close(h->walk);
+  h->walk = NULL;
+}
+
+static void add_ready(struct handle *h, struct step *s) {
+  if (!s->rc) {
     s->found = lsd_found_new(s->batch);
     if (!s->found || take_born(s)) s->rc = sd_err_nomem(&s->err);
   }
@@ -118,10 +132,20 @@ static void deliver_step(struct sd_task *t) {
   if (h->ready_tail) h->ready_tail->next = s;
   else h->ready_head = s;
   h->ready_tail = s;
-  int self = h->running ? LUA_NOREF : h->self;
-  if (self != LUA_NOREF) h->self = LUA_NOREF;
+}
+
+static void deliver_step(struct sd_task *t) {
+  struct step *s = (struct step *)t;
+  struct handle *h = s->h;
   lua_State *L = h->core->main;
+  h->running--;
+  if (h->closed) free_step(s); /* what it found is walked again when the job is resumed */
+  else add_ready(h, s);
   lsd_wake(&h->waiting);
+  if (h->running) return;
+  int self = h->self;
+  h->self = LUA_NOREF;
+  if (h->closed) release(h);
   luaL_unref(L, LUA_REGISTRYINDEX, self); /* the handle may end here */
 }
 
@@ -146,8 +170,7 @@ static void fill_step(struct step *s) {
   size_t waiting = sd_queue_len(q), share = 1 + waiting / (2 * (size_t)s->h->lib->threads);
   while (n < DIRS_A_STEP && n < share && (item = sd_queue_pop_back(q))) {
     struct lsd_item *i = item->obj;
-    taken[n] = i->dir;
-    i->dir = NULL; /* the step has it, and gives it back with the lease */
+    taken[n] = sd_dir_get(i->dir); /* the item stays in the checkpoint, and keeps its own */
     taken[n++]->lease = item;
   }
   /* The walker takes the last first: the one that was nearest to the back. */
@@ -198,29 +221,16 @@ static int lsd_walker_open(lua_State *L) {
   return 1;
 }
 
-/* Only when no step runs: each holds a reference of the handle. */
 static int lsd_walker_close(lua_State *L) {
   struct handle *h = luaL_checkudata(L, 1, LSD_WALKER);
-  if (h->running) return luaL_error(L, "the walker is at work");
-  for (struct step *s = h->ready_head, *next; s; s = next) {
-    next = s->next;
-    free_step(s);
-  }
-  h->ready_head = h->ready_tail = NULL;
-  for (unsigned i = 0; h->workers && i < h->lib->threads; i++) {
-    sd_walker_close(h->workers[i].walker);
-    sd_reconcile_close(h->workers[i].reconcile);
-  }
-  free(h->workers);
-  h->workers = NULL;
-  if (h->walk && h->dirs->walk == h->walk) h->dirs->walk = NULL;
-  sd_walk_close(h->walk);
-  h->walk = NULL;
+  h->closed = true;
+  if (!h->running) release(h);
   return 0;
 }
 
 static int submit_steps(lua_State *L, struct handle *h) {
-  while (h->running < h->lib->threads && sd_queue_back(h->dirs->q)) {
+  /* One step waits for each thread, so that none is idle until Lua has looked at what came. */
+  while (h->running < 2 * h->lib->threads && sd_queue_back(h->dirs->q)) {
     struct step *s = new_step(h);
     if (!s) return luaL_error(L, "out of memory");
     fill_step(s);
@@ -254,8 +264,8 @@ static int take_ready(lua_State *L, int status, lua_KContext ctx) {
   return 1;
 }
 
-/* next() -> batch; nothing when no directory is left in memory; nil, message, code. Waits. Batches come
- * in the order in which they must be written. */
+/* next() -> batch; nothing when no directory is left in memory; nil, message, code. Waits. Batches
+ * come in the order in which they must be written. */
 static int lsd_walker_next(lua_State *L) {
   struct handle *h = check_handle(L, 1);
   lsd_check_await(L);

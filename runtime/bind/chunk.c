@@ -1,0 +1,150 @@
+#include <string.h>
+
+#include "bind/chunk.h"
+
+struct handle {
+  struct sd_contents *c; /* NULL: given away */
+};
+
+static struct handle *check_handle(lua_State *L, int i) {
+  struct handle *h = luaL_checkudata(L, i, LSD_CHUNK);
+  if (!h->c) luaL_argerror(L, i, "the chunk was already written");
+  return h;
+}
+
+void lsd_chunk_push(lua_State *L, struct sd_contents *c) {
+  struct handle *h = lua_newuserdatauv(L, sizeof(*h), 0);
+  h->c = c;
+  luaL_setmetatable(L, LSD_CHUNK);
+}
+
+struct sd_contents *lsd_chunk_take(lua_State *L, int i) {
+  struct handle *h = check_handle(L, i);
+  struct sd_contents *c = h->c;
+  h->c = NULL;
+  return c;
+}
+
+static int lsd_chunk_gc(lua_State *L) {
+  struct handle *h = luaL_checkudata(L, 1, LSD_CHUNK);
+  sd_contents_free(h->c);
+  h->c = NULL;
+  return 0;
+}
+
+/* ---- methods ---- */
+
+static void set_int(lua_State *L, const char *name, int64_t v) {
+  lua_pushinteger(L, v);
+  lua_setfield(L, -2, name);
+}
+
+/* stats() -> {files, bytes, hashed, linked, errors, cursor, complete}: `cursor` is the entry id up
+ * to which nothing of the chunk is left to do; complete: that is all of it */
+static int lsd_chunk_stats(lua_State *L) {
+  const struct sd_contents *c = check_handle(L, 1)->c;
+  int64_t hashed = 0, linked = 0, errors = 0, cursor = 0;
+  uint64_t bytes = 0; /* wraps: sparse files may claim any size */
+  bool whole = true;
+  for (size_t i = 0; i < c->items_len; i++) {
+    const struct sd_content *e = &c->items[i];
+    if (e->twin) linked++;
+    else if (e->kind) hashed++, bytes += (uint64_t)e->now.size;
+    else if (e->code != SD_ECANCELED) errors++;
+    else whole = false;
+    if (whole) cursor = e->entry_id;
+  }
+  lua_createtable(L, 0, 6);
+  set_int(L, "files", (int64_t)c->items_len);
+  set_int(L, "bytes", (int64_t)bytes);
+  set_int(L, "hashed", hashed);
+  set_int(L, "linked", linked);
+  set_int(L, "errors", errors);
+  set_int(L, "cursor", cursor);
+  lua_pushboolean(L, whole);
+  lua_setfield(L, -2, "complete");
+  return 1;
+}
+
+static void push_path(lua_State *L, const struct sd_content *e) {
+  luaL_Buffer b;
+  luaL_buffinit(L, &b);
+  luaL_addlstring(&b, e->dir, e->dir_len);
+  if (e->dir_len) luaL_addchar(&b, '/');
+  luaL_addlstring(&b, e->name, e->name_len);
+  luaL_pushresult(&b);
+}
+
+/* last_path() -> the last file of the chunk, below the root */
+static int lsd_chunk_last_path(lua_State *L) {
+  const struct sd_contents *c = check_handle(L, 1)->c;
+  if (!c->items_len) return 0;
+  push_path(L, &c->items[c->items_len - 1]);
+  return 1;
+}
+
+static void push_item(lua_State *L, const struct sd_content *e) {
+  static const char *const kinds[] = {NULL, "full", "sampled"};
+  static const char digits[] = "0123456789abcdef";
+  char hex[32];
+  lua_createtable(L, 0, 6);
+  set_int(L, "id", e->entry_id);
+  set_int(L, "size", e->kind ? e->now.size : e->st.size);
+  push_path(L, e);
+  lua_setfield(L, -2, "path");
+  if (e->kind) {
+    for (int i = 0; i < 16; i++) {
+      hex[2 * i] = digits[e->hash[i] >> 4];
+      hex[2 * i + 1] = digits[e->hash[i] & 15];
+    }
+    lua_pushlstring(L, hex, sizeof(hex));
+    lua_setfield(L, -2, "hash");
+    lua_pushstring(L, kinds[e->kind]);
+    lua_setfield(L, -2, "hash_kind");
+  } else if (e->code) {
+    lua_pushstring(L, sd_err_name(e->code));
+    lua_setfield(L, -2, "error");
+  }
+  if (e->mime) {
+    lua_pushstring(L, e->mime);
+    lua_setfield(L, -2, "mime");
+  }
+}
+
+static int next_item(lua_State *L) {
+  const struct sd_contents *c = check_handle(L, lua_upvalueindex(1))->c;
+  size_t i = (size_t)lua_tointeger(L, lua_upvalueindex(2));
+  if (i >= c->items_len) return 0;
+  lua_pushinteger(L, (lua_Integer)i + 1);
+  lua_replace(L, lua_upvalueindex(2));
+  push_item(L, &c->items[i]);
+  return 1;
+}
+
+/* each() -> iterator over {id, path, size, hash?, hash_kind?, mime?, error?} */
+static int lsd_chunk_each(lua_State *L) {
+  check_handle(L, 1);
+  lua_settop(L, 1);
+  lua_pushinteger(L, 0);
+  lua_pushcclosure(L, next_item, 2);
+  return 1;
+}
+
+static const luaL_Reg methods[] = {
+    {"stats", lsd_chunk_stats},
+    {"last_path", lsd_chunk_last_path},
+    {"each", lsd_chunk_each},
+    {NULL, NULL},
+};
+
+static const luaL_Reg metamethods[] = {
+    {"__gc", lsd_chunk_gc}, {"__close", lsd_chunk_gc}, {NULL, NULL}};
+
+int luaopen_sd_chunk(lua_State *L) {
+  luaL_newmetatable(L, LSD_CHUNK);
+  luaL_setfuncs(L, metamethods, 0);
+  luaL_newlib(L, methods);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  return 0;
+}

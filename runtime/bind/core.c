@@ -1,0 +1,73 @@
+#include "bind/core.h"
+
+#include <lauxlib.h>
+#include <luv/luv.h>
+
+#include "bind/await.h"
+#include "bind/batch.h"
+#include "bind/chunk.h"
+#include "bind/codec.h"
+#include "bind/hasher.h"
+#include "bind/library.h"
+#include "bind/queue.h"
+#include "bind/sys.h"
+#include "bind/walker.h"
+
+/* run(): until stop(), or until nothing can happen any more. Raises what a callback raised. */
+static int lsd_run(lua_State *L) {
+  struct lsd_core *core = lsd_core(L);
+  sd_loop_run(core->loop);
+  if (core->failure_ref == LUA_NOREF) return 0;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, core->failure_ref);
+  luaL_unref(L, LUA_REGISTRYINDEX, core->failure_ref);
+  core->failure_ref = LUA_NOREF;
+  return lua_error(L);
+}
+
+static int lsd_stop(lua_State *L) {
+  sd_loop_stop(lsd_core(L)->loop);
+  return 0;
+}
+
+/* How luv calls a callback of Lua: an error ends the loop, as in all other callbacks. */
+static int call_from_luv(lua_State *L, int nargs, int nresults, int flags) {
+  struct lsd_core *core = lsd_core(L);
+  int base = lua_gettop(L) - nargs;
+  (void)flags;
+  int rc = lua_pcall(L, nargs, nresults, 0);
+  if (rc == LUA_OK) return nresults == LUA_MULTRET ? lua_gettop(L) - base + 1 : nresults;
+  if (core->failure_ref == LUA_NOREF) core->failure_ref = luaL_ref(L, LUA_REGISTRYINDEX);
+  else lua_pop(L, 1);
+  sd_loop_stop(core->loop);
+  return -rc;
+}
+
+/* luv on our loop: timers, signals, processes, sockets for scripts. */
+static void open_luv(lua_State *L) {
+  luv_set_loop(L, sd_loop_uv(lsd_core(L)->loop));
+  luv_set_callback(L, call_from_luv);
+  luaL_requiref(L, "luv", luaopen_luv, 0);
+}
+
+int luaopen_sd_core(lua_State *L) {
+  static const luaL_Reg functions[] = {{"run", lsd_run}, {"stop", lsd_stop}, {NULL, NULL}};
+  static const struct {
+    const char *name;
+    lua_CFunction open;
+  } parts[] = {
+      {"library", luaopen_sd_library}, {"queue", luaopen_sd_queue}, {"walker", luaopen_sd_walker},
+      {"hasher", luaopen_sd_hasher},   {"codec", luaopen_sd_codec}, {"sys", luaopen_sd_sys},
+  };
+  luaL_newlib(L, functions);
+  lsd_await_open(L);
+  luaopen_sd_batch(L);
+  luaopen_sd_chunk(L);
+  for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+    lua_pushcfunction(L, parts[i].open);
+    lua_call(L, 0, 1);
+    lua_setfield(L, -2, parts[i].name);
+  }
+  open_luv(L);
+  lua_setfield(L, -2, "luv");
+  return 1;
+}

@@ -1,0 +1,368 @@
+#include "bind/hasher.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bind/chunk.h"
+#include "bind/library.h"
+#include "bind/op.h"
+#include "engine/dir.h"
+#include "engine/hash.h"
+#include "engine/mime.h"
+
+enum { CHUNKS_AHEAD = 8 }; /* under way at once: one large file does not stop the other threads */
+
+enum mime_mode { MIME_NONE, MIME_NAME, MIME_MAGIC };
+
+/* What a thread of the hash lane keeps from file to file. */
+struct worker {
+  struct sd_hasher *hasher;
+  struct sd_mime_magic *magic;
+  int64_t dir_id; /* the directory that dir_fd is; 0: none */
+  int dir_fd;
+  int dir_code; /* why it could not be opened */
+};
+
+struct chunk;
+
+struct part { /* one thread's share of a chunk */
+  struct sd_task task;
+  struct chunk *chunk;
+};
+
+struct chunk {
+  struct sd_task task; /* first: the select */
+  struct chunk *next;
+  struct handle *h;
+  struct sd_contents *contents;
+  struct sd_content_want want;
+  int rc; /* of the select */
+  struct sd_err err;
+  atomic_size_t at;    /* the item that is taken next; the hash lane */
+  uv_mutex_t lock;     /* guards contents->arena while parts run */
+  unsigned parts_left; /* not delivered */
+  bool selected, last; /* the select is delivered; it found less than a whole chunk */
+  struct part parts[]; /* one a thread */
+};
+
+struct handle {
+  struct lsd_core *core;
+  struct lsd_library *lib; /* held by user value 1 */
+  struct sd_mime_names *names;
+  struct worker *workers;    /* one a thread of the hash lane, used by it */
+  struct chunk *head, *tail; /* in order; the last may still be selected */
+  unsigned chunks;           /* in the list */
+  unsigned running;          /* tasks on lanes */
+  struct lsd_wait waiting;   /* next() */
+  struct sd_content_want want;
+  enum sd_hash_kind kind;
+  enum mime_mode mime;
+  int root_fd; /* -1: closed */
+  bool ended;  /* nothing is left to select */
+  bool closed; /* to be released when no task runs */
+  int self;    /* ref while tasks run */
+};
+
+/* ---- on the hash lane ---- */
+
+static int open_worker(struct handle *h, struct worker *w, struct sd_err *err) {
+  int rc = w->hasher ? 0 : sd_hasher_open(&w->hasher, err);
+  if (!rc && h->mime == MIME_MAGIC && !w->magic) rc = sd_mime_magic_open(&w->magic, err);
+  return rc;
+}
+
+/* Files of one directory follow each other: its descriptor is kept for them. */
+static int open_parent(struct handle *h, struct worker *w, const struct sd_content *i) {
+  if (w->dir_id == i->parent_id) return w->dir_code;
+  if (w->dir_fd >= 0) close(w->dir_fd);
+  w->dir_fd = sd_open_below(h->root_fd, i->dir, i->dir_len, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  w->dir_code = w->dir_fd < 0 ? -errno : 0;
+  /* No directory any more: what was in it is gone, as the walk may have noted already. */
+  if (w->dir_code == -ENOTDIR || w->dir_code == -ELOOP) w->dir_code = -ENOENT;
+  w->dir_id = i->parent_id;
+  return w->dir_code;
+}
+
+static const char *find_mime(struct handle *h, struct worker *w, struct chunk *c,
+                             const struct sd_content *i, const struct sd_hash_result *r) {
+  const char *mime = h->names ? sd_mime_by_name(h->names, i->name, i->name_len) : NULL;
+  if (!mime && h->mime == MIME_MAGIC) mime = sd_mime_by_magic(w->magic, r->head, r->head_len);
+  if (!mime) return NULL;
+  uv_mutex_lock(&c->lock);
+  const char *copy = sd_arena_copy(&c->contents->arena, mime, strlen(mime));
+  uv_mutex_unlock(&c->lock);
+  return copy;
+}
+
+static void hash_item(struct handle *h, struct worker *w, struct chunk *c, struct sd_content *i) {
+  struct sd_err err;
+  struct sd_hash_result r;
+  struct sd_hash_want want = {.kind = h->kind,
+                              .check_identity = true,
+                              .dev = i->st.dev,
+                              .ino = i->st.ino,
+                              .cancel = &h->lib->interrupt};
+  if (i->twin) return;
+  i->code = atomic_load(&h->lib->interrupt) ? SD_ECANCELED : open_worker(h, w, &err);
+  if (!i->code) i->code = open_parent(h, w, i);
+  if (!i->code) i->code = sd_hash_file(w->hasher, w->dir_fd, i->name, &want, &r, &err);
+  if (i->code) return;
+  memcpy(i->hash, r.hash, sizeof(i->hash));
+  i->kind = (uint8_t)r.kind;
+  i->now = r.st;
+  if (h->mime != MIME_NONE) i->mime = find_mime(h, w, c, i, &r);
+}
+
+static void run_part(struct sd_task *t, unsigned worker) {
+  struct chunk *c = ((struct part *)t)->chunk;
+  struct worker *w = &c->h->workers[worker];
+  size_t k;
+  while ((k = atomic_fetch_add(&c->at, 1)) < c->contents->items_len)
+    hash_item(c->h, w, c, &c->contents->items[k]);
+}
+
+/* ---- on the read lane ---- */
+
+static void run_select(struct sd_task *t, unsigned worker) {
+  struct chunk *c = (struct chunk *)t;
+  struct sd_store *reader;
+  c->rc = lsd_library_reader(c->h->lib, LSD_READER_READ, worker, &reader, &c->err);
+  if (!c->rc) c->rc = sd_contents_select(reader, &c->want, c->contents, &c->err);
+}
+
+/* ---- the loop's thread ---- */
+
+static void free_chunk(struct chunk *c) {
+  sd_contents_free(c->contents);
+  uv_mutex_destroy(&c->lock);
+  free(c);
+}
+
+static struct chunk *take_head(struct handle *h) {
+  struct chunk *c = h->head;
+  h->head = c->next;
+  if (!h->head) h->tail = NULL;
+  h->chunks--;
+  return c;
+}
+
+static void release(struct handle *h) {
+  while (h->head) free_chunk(take_head(h));
+  for (unsigned i = 0; h->workers && i < h->lib->threads; i++) {
+    struct worker *w = &h->workers[i];
+    sd_hasher_close(w->hasher);
+    sd_mime_magic_close(w->magic);
+    if (w->dir_fd >= 0) close(w->dir_fd);
+  }
+  free(h->workers);
+  h->workers = NULL;
+  sd_mime_names_close(h->names);
+  h->names = NULL;
+  if (h->root_fd >= 0) close(h->root_fd);
+  h->root_fd = -1;
+}
+
+static void start(lua_State *L, struct handle *h, struct sd_lane *lane, struct sd_task *t) {
+  if (h->self == LUA_NOREF) {
+    lua_pushvalue(L, 1);
+    h->self = luaL_ref(L, LUA_REGISTRYINDEX);
+  }
+  h->running++;
+  sd_lane_submit(lane, t);
+}
+
+/* After every delivery: somebody may wait for this, and the handle may end here. */
+static void delivered(struct handle *h) {
+  lua_State *L = h->core->main;
+  h->running--;
+  lsd_wake(&h->waiting);
+  if (h->running) return;
+  int self = h->self;
+  h->self = LUA_NOREF;
+  if (h->closed) release(h);
+  luaL_unref(L, LUA_REGISTRYINDEX, self);
+}
+
+static void deliver_part(struct sd_task *t) {
+  struct chunk *c = ((struct part *)t)->chunk;
+  c->parts_left--;
+  delivered(c->h);
+}
+
+static void deliver_select(struct sd_task *t) {
+  struct chunk *c = (struct chunk *)t;
+  struct handle *h = c->h;
+  c->selected = true;
+  if (!c->rc && c->contents->items_len) {
+    h->want.after = c->contents->items[c->contents->items_len - 1].entry_id;
+    c->parts_left = h->closed ? 0 : h->lib->threads;
+    h->running += c->parts_left;
+    for (unsigned i = 0; i < c->parts_left; i++) sd_lane_submit(h->lib->hash, &c->parts[i].task);
+  } else {
+    h->ended = true;
+  }
+  delivered(h);
+}
+
+static struct chunk *new_chunk(struct handle *h) {
+  struct chunk *c = calloc(1, sizeof(*c) + h->lib->threads * sizeof(struct part));
+  if (!c || !(c->contents = sd_contents_new())) {
+    free(c);
+    return NULL;
+  }
+  c->h = h;
+  c->want = h->want;
+  c->task = (struct sd_task){.run = run_select, .deliver = deliver_select};
+  uv_mutex_init(&c->lock);
+  for (unsigned i = 0; i < h->lib->threads; i++) {
+    c->parts[i].task = (struct sd_task){.run = run_part, .deliver = deliver_part};
+    c->parts[i].chunk = c;
+  }
+  return c;
+}
+
+static struct handle *check_handle(lua_State *L, int i) {
+  struct handle *h = luaL_checkudata(L, i, LSD_HASHER);
+  if (h->closed || h->root_fd < 0) luaL_argerror(L, i, "the hasher is closed");
+  return h;
+}
+
+/* One select at a time: the next begins where the last one ended. */
+static void select_more(lua_State *L, struct handle *h) {
+  if (h->ended || h->chunks >= CHUNKS_AHEAD || (h->tail && !h->tail->selected)) return;
+  if (atomic_load(&h->lib->interrupt)) return;
+  struct chunk *c = new_chunk(h);
+  if (!c) luaL_error(L, "out of memory");
+  if (h->tail) h->tail->next = c;
+  else h->head = c;
+  h->tail = c;
+  h->chunks++;
+  start(L, h, h->lib->read, &c->task);
+}
+
+static int take_ready(lua_State *L, int status, lua_KContext ctx) {
+  struct handle *h = check_handle(L, 1);
+  (void)status, (void)ctx;
+  for (;;) {
+    struct chunk *c = h->head;
+    select_more(L, h);
+    if (!c && !h->head) {
+      lua_pushnil(L);
+      lua_pushboolean(L, h->ended);
+      return 2;
+    }
+    if (!c) c = h->head;
+    if (!c->selected || c->parts_left) return lsd_await(L, &h->waiting, take_ready, 0);
+    take_head(h);
+    int n = c->rc ? lsd_push_error(L, &c->err) : 0;
+    if (!n && c->contents->items_len) {
+      struct sd_contents *found = c->contents;
+      c->contents = NULL;
+      free_chunk(c);
+      lsd_chunk_push(L, found);
+      return 1;
+    }
+    free_chunk(c);
+    if (n) return n;
+  }
+}
+
+/* next() -> chunk; nil, whether no file is left (else there was an interruption); nil, message,
+ * code. Waits. */
+static int lsd_hasher_next(lua_State *L) {
+  struct handle *h = check_handle(L, 1);
+  lsd_check_await(L);
+  lua_settop(L, 1);
+  if (h->waiting.co) return luaL_error(L, "the hasher is waited for already");
+  return take_ready(L, LUA_OK, 0);
+}
+
+static int lsd_hasher_close(lua_State *L) {
+  struct handle *h = luaL_checkudata(L, 1, LSD_HASHER);
+  h->closed = true;
+  if (!h->running) release(h);
+  return 0;
+}
+
+static int64_t field_int(lua_State *L, int i, const char *name, int64_t def) {
+  lua_getfield(L, i, name);
+  int64_t v = luaL_optinteger(L, -1, def);
+  lua_pop(L, 1);
+  return v;
+}
+
+static int field_option(lua_State *L, int i, const char *name, const char *const *list) {
+  lua_getfield(L, i, name);
+  int v = luaL_checkoption(L, -1, list[0], list);
+  lua_pop(L, 1);
+  return v;
+}
+
+static int open_files(struct handle *h, const char *root, struct sd_err *err) {
+  h->workers = calloc(h->lib->threads, sizeof(*h->workers));
+  if (!h->workers) return sd_err_nomem(err);
+  for (unsigned i = 0; i < h->lib->threads; i++) h->workers[i].dir_fd = -1;
+  h->root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (h->root_fd < 0) return sd_err_os(err, "open", root);
+  if (h->mime == MIME_NONE) return 0;
+  int rc = sd_mime_names_open(NULL, &h->names, err);
+  return rc == -ENOENT ? 0 : rc; /* no table: magic alone decides */
+}
+
+/* open(library, {root, location_id, after = 0, chunk = 100, kind = "sampled" | "full",
+ * mime = "none" | "name" | "magic"}) -> hasher */
+static int lsd_hasher_open(lua_State *L) {
+  static const char *const kinds[] = {"sampled", "full", NULL};
+  static const char *const mimes[] = {"none", "name", "magic", NULL};
+  struct sd_err err;
+  struct lsd_library *lib = lsd_check_library(L, 1);
+  luaL_checktype(L, 2, LUA_TTABLE);
+  lua_settop(L, 2);
+  lua_getfield(L, 2, "root");
+  const char *root = luaL_checkstring(L, 3);
+  struct sd_content_want want = {.location_id = field_int(L, 2, "location_id", 0),
+                                 .after = field_int(L, 2, "after", 0),
+                                 .limit = (int)field_int(L, 2, "chunk", 100)};
+  luaL_argcheck(L, want.limit >= 1 && want.limit <= 65536, 2, "chunk: from 1 to 65536");
+  want.full = field_option(L, 2, "kind", kinds) == 1;
+  int mime = field_option(L, 2, "mime", mimes);
+  struct handle *h = lua_newuserdatauv(L, sizeof(*h), 1);
+  memset(h, 0, sizeof(*h));
+  h->self = LUA_NOREF;
+  h->root_fd = -1;
+  h->core = lsd_core(L);
+  h->lib = lib;
+  h->want = want;
+  h->kind = want.full ? SD_HASH_FULL : SD_HASH_SAMPLED;
+  h->mime = (enum mime_mode)mime;
+  luaL_setmetatable(L, LSD_HASHER);
+  lua_pushvalue(L, 1);
+  lua_setiuservalue(L, -2, 1);
+  if (open_files(h, root, &err)) {
+    release(h);
+    return lsd_push_error(L, &err);
+  }
+  return 1;
+}
+
+static const luaL_Reg functions[] = {{"open", lsd_hasher_open}, {NULL, NULL}};
+
+static const luaL_Reg methods[] = {
+    {"next", lsd_hasher_next}, {"close", lsd_hasher_close}, {NULL, NULL}};
+
+static const luaL_Reg metamethods[] = {
+    {"__gc", lsd_hasher_close}, {"__close", lsd_hasher_close}, {NULL, NULL}};
+
+int luaopen_sd_hasher(lua_State *L) {
+  luaL_newmetatable(L, LSD_HASHER);
+  luaL_setfuncs(L, metamethods, 0);
+  luaL_newlib(L, methods);
+  lua_setfield(L, -2, "__index");
+  lua_pop(L, 1);
+  luaL_newlib(L, functions);
+  return 1;
+}
