@@ -1,0 +1,114 @@
+--- Options that several commands have, and options made from what a job declares.
+local argparse = require "argparse"
+local failure = require "sd.failure"
+
+local M = {}
+
+--- The library where none is named: $SDLUA_LIBRARY, else $XDG_DATA_HOME/sdlua/default.
+---@return string
+function M.default_library()
+  local given = os.getenv("SDLUA_LIBRARY")
+  if given and given ~= "" then return given end
+  local data = os.getenv("XDG_DATA_HOME")
+  if not data or data:sub(1, 1) ~= "/" then
+    local home = os.getenv("HOME")
+    if not home or home == "" then
+      error(failure.new("neither SDLUA_LIBRARY nor HOME is set: say --library DIR", "EINVAL",
+        failure.EXIT.USAGE), 0)
+    end
+    data = home .. "/.local/share"
+  end
+  return data .. "/sdlua/default"
+end
+
+---@param name string
+---@param description string
+---@return table parser
+function M.parser(name, description)
+  return argparse(name, description):usage_max_width(100):help_max_width(100)
+end
+
+--- --library, --threads, --progress, --json, --fresh
+---@param parser table
+function M.add_common(parser)
+  parser:option("--library", "directory of the library (default: $SDLUA_LIBRARY,"
+    .. " else $XDG_DATA_HOME/sdlua/default); made where there is none"):argname("DIR")
+  parser:option("--threads", "threads that read directories, and threads that hash (default: one a"
+    .. " processor)"):argname("N")
+    :convert(function(s)
+      local n = math.tointeger(tonumber(s))
+      if n and n >= 1 and n <= 64 then return n end
+      return nil, ("--threads: '%s' is not a number from 1 to 64"):format(s)
+    end)
+  parser:option("--progress", "how progress is shown on stderr (default: auto, which is bar on a"
+    .. " terminal, else plain)")
+    :choices { "auto", "bar", "plain", "json", "none" }:default "auto":show_default(false)
+  parser:flag("--json", "print the result on stdout as one JSON object, and nothing else")
+  parser:flag("--fresh", "give an unfinished run up and begin a new one; what was stored stays")
+end
+
+local function help_of(arg)
+  local text = arg.help or ""
+  if arg.default ~= nil then text = ("%s (default: %s)"):format(text, tostring(arg.default)) end
+  if arg.required and not arg.positional then text = text .. " (required)" end
+  return text
+end
+
+local function sorted_names(declared)
+  local names = {}
+  for name in pairs(declared) do names[#names + 1] = name end
+  table.sort(names)
+  return names
+end
+
+-- argparse gives nil and its message; the value itself goes on as it was checked.
+local function converter(name, arg)
+  return function(given)
+    local value, why = arg:check(given)
+    if value == nil then return nil, ("%s: '%s' %s"):format(name, given, why) end
+    return { value }
+  end
+end
+
+--- Adds what a job declares; `except` names what the command gives itself.
+---@param parser table
+---@param declared table<string, sd.Arg>
+---@param except? table<string, boolean>
+function M.add_declared(parser, declared, except)
+  for _, name in ipairs(sorted_names(declared)) do
+    local arg = declared[name]
+    if not (except and except[name]) then
+      local flag = "--" .. name:gsub("_", "-")
+      local option
+      local kind = arg.choices and table.concat(arg.choices, "|") or "<" .. arg.type .. ">"
+      if arg.positional then option = parser:argument(name):args(arg.required and 1 or "?")
+      else option = parser:option(flag):argname(kind) end
+      option:target("arg_" .. name):description(help_of(arg))
+        :convert(converter(arg.positional and name or flag, arg))
+    end
+  end
+end
+
+--- The declared arguments among what was parsed.
+---@param parsed table
+---@return table<string, any>
+function M.declared_values(parsed)
+  local values = {}
+  for key, value in pairs(parsed) do
+    local name = type(key) == "string" and key:match("^arg_(.+)$")
+    if name then values[name] = value[1] end
+  end
+  return values
+end
+
+--- Parses, or raises a failure with the usage.
+---@param parser table
+---@param args string[]
+---@return table
+function M.parse(parser, args)
+  local ok, result = parser:pparse(args)
+  if ok then return result end
+  error(failure.usage(result, parser:get_usage()), 0)
+end
+
+return M

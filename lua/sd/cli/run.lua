@@ -1,0 +1,56 @@
+--- `sdlua run SCRIPT|NAME [ARGS]`: any job script.
+local failure = require "sd.failure"
+local options = require "sd.cli.options"
+local runner = require "sd.cli.runner"
+local scripts = require "sd.script"
+local arg = require "sd.arg"
+
+local M = {}
+
+local USAGE = [[
+usage: sdlua run SCRIPT|NAME [ARGS]
+
+Runs the job that a script defines. SCRIPT has a slash or ends in .lua. NAME is a script in
+$SDLUA_JOBS or one that comes with sdlua. An unfinished job with the same arguments is resumed.
+
+  sdlua run SCRIPT|NAME --help   the job's arguments
+]]
+
+local function parser_for(name, definition)
+  local parser = options.parser("sdlua run " .. name, definition.description)
+  options.add_declared(parser, definition.args)
+  options.add_common(parser)
+  return parser
+end
+
+local function same(a, b)
+  for key, value in pairs(a) do if b[key] ~= value then return false end end
+  for key in pairs(b) do if a[key] == nil then return false end end
+  return true
+end
+
+---@param args string[]
+---@return integer status
+function M.main(args)
+  local name = args[1]
+  if name == "--help" or name == "-h" then
+    io.stdout:write(USAGE)
+    return 0
+  end
+  if not name or name:sub(1, 1) == "-" then
+    error(failure.usage("say which script is to run", USAGE), 0)
+  end
+  local script, message = scripts.load(name)
+  if not script then error(failure.new(message, "ENOENT", failure.EXIT.USAGE), 0) end
+  local parsed = options.parse(parser_for(name, script.definition),
+    table.move(args, 2, #args, 1, {}))
+  local values, why = arg.check_all(script.definition.args, options.declared_values(parsed))
+  if not values then error(failure.new(why, "EINVAL", failure.EXIT.USAGE), 0) end
+  arg.resolve_paths(script.definition.args, values)
+  return runner.new(parsed):with_library(function(run)
+    local job = script.definition(values)
+    return run:run(job, script, function(old) return same(old, job.args) end)
+  end)
+end
+
+return M

@@ -1,0 +1,5 @@
+-- The commands of `sdlua` and the module of each. A file of its own, since the program looks here
+-- whether a word is a command before it takes it for a script.
+
+---@type table<string, string>
+return { index = "sd.cli.index", run = "sd.cli.run" }

@@ -1,0 +1,159 @@
+--- What the one who started a job holds: status, updates, the output.
+local core = require "sd.core"
+
+local M = {}
+
+---@class sd.Update
+---@field type "status"|"progress"|"log"|"completed"|"failed"
+---@field status? string
+---@field progress? table
+---@field output? any
+---@field error? any
+---@field message? string
+
+---@class sd.Handle
+---@field id integer
+---@field status string
+---@field package last_progress? table
+---@field package listeners table[]
+---@field package pausing? boolean A pause was asked for and has not taken effect.
+local Handle = {}
+Handle.__index = Handle
+Handle.__name = "sd.Handle"
+
+local FINAL = { completed = true, failed = true, cancelled = true }
+
+---@param id integer
+---@param status string
+---@return sd.Handle
+function M.new(id, status)
+  return setmetatable({ id = id, status = status, listeners = {}, waiters = {} }, Handle)
+end
+
+local function wake_all(list)
+  for i = #list, 1, -1 do
+    core.wake(list[i])
+    list[i] = nil
+  end
+end
+
+--- Tells everybody who listens. Progress is conflated: who is slow sees the last one only.
+---@package
+---@param update sd.Update
+function Handle:emit(update)
+  for _, listener in ipairs(self.listeners) do
+    local updates = listener.updates
+    if update.type == "progress" then listener.progress = update
+    else
+      updates[#updates + 1], listener.progress = listener.progress, nil -- what came first
+      updates[#updates + 1] = update
+    end
+    wake_all(listener.waiters)
+  end
+end
+
+---@package
+function Handle:report(progress)
+  self.last_progress = progress
+  self:emit { type = "progress", progress = progress }
+end
+
+--- The job's new status; a final one ends all waiting.
+---@package
+---@param status string
+---@param update? sd.Update
+function Handle:set_status(status, update)
+  self.status = status
+  self:emit(update or { type = "status", status = status })
+  wake_all(self.waiters)
+end
+
+local function next_update(self, listener)
+  while true do
+    local update = table.remove(listener.updates, 1)
+    if update then return update end
+    update, listener.progress = listener.progress, nil
+    if update then return update end
+    if FINAL[self.status] then return nil end
+    listener.waiters[#listener.waiters + 1] = coroutine.running()
+    core.park()
+  end
+end
+
+local function unsubscribe(self, listener)
+  for i, one in ipairs(self.listeners) do
+    if one == listener then
+      table.remove(self.listeners, i)
+      return
+    end
+  end
+end
+
+--- The job's updates from now on: `for update in handle:subscribe() do`. Ends after the final one.
+---@async
+---@return fun(): sd.Update?
+---@return nil
+---@return nil
+---@return table closer The loop closes it: nothing is kept for who no longer listens.
+function Handle:subscribe()
+  local listener = { updates = {}, waiters = {} }
+  self.listeners[#self.listeners + 1] = listener
+  local closer = setmetatable({}, { __close = function() unsubscribe(self, listener) end })
+  return function() return next_update(self, listener) end, nil, nil, closer
+end
+
+--- Waits until the job has ended, or is paused. Its output, or nil and what went wrong.
+---@async
+---@return any output
+---@return any err
+function Handle:wait()
+  while not FINAL[self.status] and self.status ~= "paused" do
+    self.waiters[#self.waiters + 1] = coroutine.running()
+    core.park()
+  end
+  return self.result, self.error
+end
+
+--- The output of a completed job.
+function Handle:output()
+  return self.result
+end
+
+--- Asks the job to stop at its next safe point, resumable. `wait()` returns when it has.
+function Handle:pause()
+  if self.status ~= "running" or self.pausing then return end
+  self.pausing = true
+  self.ctx:request_pause()
+end
+
+--- Goes on after a pause; one that was asked for takes effect first.
+---@async
+function Handle:resume()
+  while self.pausing and not FINAL[self.status] do
+    self.waiters[#self.waiters + 1] = coroutine.running()
+    core.park()
+  end
+  if self.status ~= "paused" then return end
+  self:set_status("running")
+  self.ctx:resume()
+end
+
+--- Ends the job for good: to-be-closed variables run, its checkpoint is dropped.
+---@async
+function Handle:cancel()
+  if FINAL[self.status] then return end
+  self.cancel_now()
+end
+
+---@package
+function Handle:paused(ok, err)
+  self.pausing = false
+  if FINAL[self.status] then return end
+  if ok then self:set_status("paused")
+  else
+    self.error = err
+    self:set_status("failed", { type = "failed", error = err })
+  end
+end
+
+return M

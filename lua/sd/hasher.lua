@@ -1,0 +1,72 @@
+--- The files of a location that have no content identity, hashed a chunk at a time.
+local core = require "sd.core"
+local failure = require "sd.failure"
+
+local M = {}
+
+---@class sd.Hasher
+---@field package core? userdata Nil between a pause and what follows.
+---@field package options sd.HashOptions
+---@field package ctx sd.Context
+local Hasher = {}
+Hasher.__index = Hasher
+
+local function open(self)
+  self.core = self.core
+    or failure.check_other(core.hasher.open(self.ctx.library.core, self.options))
+end
+
+---@param ctx sd.Context
+---@param options sd.HashOptions
+---@return sd.Hasher
+function M.open(ctx, options)
+  local copy = {}
+  for key, value in pairs(options) do copy[key] = value end
+  local self = setmetatable({ options = copy, ctx = ctx }, Hasher)
+  open(self)
+  return self
+end
+
+-- A chunk that a pause cut short is given up, with those behind it: its files are hashed again.
+local function accept(self, chunk)
+  local stats = chunk:stats()
+  if stats.complete then
+    self.options.after = stats.cursor
+    return chunk
+  end
+  self:close()
+end
+
+--- The next chunk, in the order of entry ids. Nil when no file is left. A pause takes effect here.
+---@async
+---@return sd.Chunk?
+function Hasher:next()
+  while true do
+    self.ctx:check_interrupt()
+    open(self)
+    local chunk, what, code = self.core:next()
+    if chunk then
+      if accept(self, chunk) then return chunk end
+    elseif type(what) == "string" then
+      failure.check(nil, what, code)
+    elseif what then
+      return nil
+    end
+    coroutine.yield() -- another job of the library may have interrupted the lanes
+  end
+end
+
+--- `for chunk in hasher:chunks() do`
+---@return fun(): sd.Chunk?
+function Hasher:chunks()
+  return function() return self:next() end
+end
+
+function Hasher:close()
+  if self.core then self.core:close() end
+  self.core = nil
+end
+
+Hasher.__close = Hasher.close
+
+return M

@@ -1,0 +1,52 @@
+--- JSON for results and progress. Names need not be text: what JSON cannot hold is shown escaped.
+--- (dkjson and not cjson: cjson rounds integers above 10^14.)
+local core = require "sd.core"
+local dkjson = require "dkjson"
+local text = require "sd.text"
+
+local M = {}
+
+local UNWRITABLE = { ["function"] = true, userdata = true, thread = true }
+
+local function clean(value, keys)
+  if type(value) == "string" then
+    return core.sys.is_text(value) and value or text.escape(value)
+  end
+  if UNWRITABLE[type(value)] then
+    error(("JSON cannot hold a %s"):format(type(value)), 0)
+  end
+  if type(value) ~= "table" then return value end
+  local copy = {}
+  for k, v in pairs(value) do
+    if type(k) == "string" then
+      k = clean(k)
+      keys[k] = true
+    end
+    copy[k] = clean(v, keys)
+  end
+  -- An empty table is an object, unless it was marked.
+  local kind = getmetatable(value) == M.array_type and "array"
+    or next(copy) == nil and "object" or nil
+  return setmetatable(copy, kind and { __jsontype = kind })
+end
+
+M.array_type = {}
+
+--- Marks a list that may be empty, so that it is written as [].
+function M.array(list)
+  return setmetatable(list, M.array_type)
+end
+
+--- One line of JSON, keys in alphabetical order.
+---@param value any
+---@return string
+function M.encode(value)
+  local keys = {}
+  local copy = clean(value, keys)
+  local order = {}
+  for key in pairs(keys) do order[#order + 1] = key end
+  table.sort(order)
+  return (dkjson.encode(copy, { keyorder = order }))
+end
+
+return M

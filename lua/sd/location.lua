@@ -1,0 +1,206 @@
+--- Locations: directory trees that a library indexes.
+local core = require "sd.core"
+local blob = function(bytes) return { blob = bytes } end
+
+local M = {}
+
+---@class sd.Locations
+---@field package library sd.Library
+local Locations = {}
+Locations.__index = Locations
+
+---@class sd.Location
+---@field id integer
+---@field uuid string
+---@field root string Absolute path.
+---@field entry_id? integer The root's entry; nil before the first run.
+---@field state string
+---@field content_mode? string The highest mode in which content was identified.
+
+local COLUMNS = "id, uuid, root, entry_id, state, content_mode"
+local MODES = { shallow = 1, content = 2, deep = 3 }
+
+local STAT = {
+  "kind", "size", "allocated", "mtime", "ctime", "btime", "dev", "ino", "mode", "uid", "gid",
+  "nlink", "flags",
+}
+
+function M.of(library)
+  return setmetatable({ library = library }, Locations)
+end
+
+local function from_row(row)
+  if row then row.uuid = core.sys.uuid_text(row.uuid) end
+  return row
+end
+
+--- The location at `root`, or nil.
+---@async
+---@param root string Absolute path.
+---@return sd.Location?
+function Locations:find(root)
+  local sql = "SELECT " .. COLUMNS .. " FROM location WHERE root = ?"
+  return from_row(self.library:fresh_rows(sql, { root })[1])
+end
+
+--- All locations, by root.
+---@async
+---@return sd.Location[]
+function Locations:list()
+  local rows = self.library:rows("SELECT " .. COLUMNS .. " FROM location ORDER BY root")
+  for _, row in ipairs(rows) do from_row(row) end
+  return rows
+end
+
+--- The location at `root`, made where there is none.
+---@async
+---@param root string Absolute path, free of symlinks.
+---@return sd.Location
+function Locations:ensure(root)
+  local found = self:find(root)
+  if found then return found end
+  self.library:fresh_rows(
+    "INSERT INTO location(uuid, root, created_at, state) VALUES(?, ?, ?, 'new')",
+    { blob(core.sys.uuid7()), root, core.sys.wall_ns() })
+  return assert(self:find(root))
+end
+
+local function base_name(path)
+  return path:match("([^/]+)/*$") or path
+end
+
+local function insert_root(tx, location, stat)
+  local columns, marks = { "id", "parent_id", "name", "uuid" }, { "?", "?", "?", "?" }
+  local values = {
+    location.entry_id, -location.id, base_name(location.root), blob(core.sys.uuid7()), n = 4,
+  }
+  for _, name in ipairs(STAT) do
+    columns[#columns + 1], marks[#marks + 1] = name, "?"
+    values.n = values.n + 1
+    values[values.n] = stat[name]
+  end
+  tx:exec(("INSERT INTO entry(%s) VALUES(%s)"):format(table.concat(columns, ", "),
+    table.concat(marks, ", ")), values)
+  tx:exec("INSERT INTO directory(entry_id, location_id, path, files, dirs, symlinks, file_bytes,"
+    .. " bytes, allocated) VALUES(?, ?, '', 0, 0, 0, 0, 0, 0)", { location.entry_id, location.id })
+  tx:exec("UPDATE location SET entry_id = ?, state = 'indexing' WHERE id = ?",
+    { location.entry_id, location.id })
+end
+
+-- Writes nothing where nothing differs: a rescan of an unchanged tree leaves no trace.
+local function update_root(tx, location, stat)
+  local sets, values, differs = {}, { location.entry_id, n = 1 }, {}
+  for i, name in ipairs(STAT) do
+    sets[i] = ("%s = ?%d"):format(name, i + 1)
+    differs[i] = ("%s IS NOT ?%d"):format(name, i + 1)
+    values[i + 1], values.n = stat[name], i + 1
+  end
+  tx:exec(("UPDATE entry SET %s WHERE id = ?1 AND (%s)"):format(table.concat(sets, ", "),
+    table.concat(differs, " OR ")), values)
+end
+
+--- Gives the location's root its entry id: the one it has, or a new one. Nothing is written yet.
+---@param location sd.Location
+function Locations:name_root(location)
+  location.is_new = location.entry_id == nil
+  location.entry_id = location.entry_id or self.library.core:new_id()
+end
+
+--- Adds to a transaction what the root's own row needs.
+---@param tx sd.Commit
+---@param location sd.Location
+---@param stat table From `walker:root_stat()`.
+function Locations:write_root(tx, location, stat)
+  if location.is_new then insert_root(tx, location, stat)
+  else update_root(tx, location, stat) end
+  location.is_new = false
+end
+
+--- What the location holds, by the totals of its root: files (neither directory nor symlink), dirs,
+--- symlinks, bytes (of files). Nil before the first run.
+---@async
+---@param location sd.Location
+---@return sd.Stats?
+function Locations:totals(location)
+  if not location.entry_id then return nil end
+  return self.library:fresh_rows(
+    "SELECT files, dirs, symlinks, file_bytes AS bytes FROM directory WHERE entry_id = ?",
+    { location.entry_id })[1]
+end
+
+--- Files of the location that still need a content identity: how many, and their bytes.
+---@async
+---@param location sd.Location
+---@param after? integer Entry id after which they are counted.
+---@return integer files
+---@return integer bytes
+function Locations:waiting(location, after)
+  local row = self.library:rows(
+    "SELECT count(*) AS files, CAST(total(e.size) AS INTEGER) AS bytes"
+    .. " FROM entry e INDEXED BY entry_todo JOIN directory d ON d.entry_id = e.parent_id"
+    .. " WHERE e.content_id = 0 AND e.id > ? AND d.location_id = ?", { after or 0, location.id })[1]
+  return row.files, row.bytes
+end
+
+local ASKED = " FROM entry e JOIN directory d ON d.entry_id = e.parent_id LEFT JOIN content c"
+  .. " ON c.id = e.content_id WHERE e.id > ?1 AND e.id <= ?2 AND d.location_id = ?3 AND e.kind = 1"
+  .. " AND e.size > 0 AND (e.content_id IS NULL OR ?4 AND e.content_id > 0"
+  .. " AND (c.hash_kind = 2 OR c.mime IS NULL))"
+
+--- Whether the location's content was identified in a lower mode than `mode`, so that files which
+--- have no identity, or a lesser one, must be looked at again.
+---@param location sd.Location
+---@param mode string
+---@return boolean
+function Locations:must_upgrade(location, mode)
+  return MODES[mode] > (MODES[location.content_mode] or 1)
+end
+
+--- One piece of that: asks for the content of files among the next `count` entries after `after`.
+---@async
+---@param tx sd.Commit
+---@param location sd.Location
+---@param mode string
+---@param after integer
+---@param count integer
+function Locations:upgrade(tx, location, mode, after, count)
+  local deep = mode == "deep"
+  local values = { after, after + count, location.id, deep }
+  if deep then
+    tx:exec("UPDATE content SET entries = entries - x.n"
+      .. " FROM (SELECT e.content_id AS id, count(*) AS n" .. ASKED
+      .. " AND e.content_id > 0 GROUP BY 1) AS x WHERE content.id = x.id", values)
+  end
+  tx:exec("UPDATE entry SET content_id = 0 WHERE id IN (SELECT e.id" .. ASKED .. ")", values)
+end
+
+--- The greatest entry id of the library.
+---@async
+---@return integer
+function Locations:last_id()
+  return self.library:fresh_rows("SELECT coalesce(max(id), 0) AS id FROM entry")[1].id
+end
+
+--- Adds to a transaction that a run over the location has ended. Writes only what differs.
+---@param tx sd.Commit
+---@param location sd.Location
+---@param ended {state: string, content_mode?: string, upgraded?: boolean}
+function Locations:finish(tx, location, ended)
+  tx:exec("UPDATE location SET state = ?2, content_mode = ?3 WHERE id = ?1"
+    .. " AND (state IS NOT ?2 OR content_mode IS NOT ?3)",
+    { location.id, ended.state, ended.content_mode, n = 3 })
+  if ended.upgraded then tx:exec("DELETE FROM content WHERE entries <= 0") end
+end
+
+--- The content mode that the location has after a run in `mode` that identified `linked` files.
+---@param location sd.Location
+---@param mode string
+---@param linked integer
+---@return string?
+function Locations:mode_after(location, mode, linked)
+  if mode == "shallow" then return location.content_mode end
+  if MODES[mode] >= (MODES[location.content_mode] or 1) or linked > 0 then return mode end
+  return location.content_mode
+end
+
+return M

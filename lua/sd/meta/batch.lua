@@ -1,0 +1,61 @@
+---@meta sd.core.batch
+-- runtime/bind/batch.c: what a step of the walk found. A batch is used up where it is pushed to a
+-- queue or written; after that every method raises.
+
+---@class sd.Batch: userdata
+local Batch = {}
+
+---@class sd.Stats
+---@field files integer Neither directory nor symlink.
+---@field dirs integer
+---@field symlinks integer
+---@field bytes integer Of the files.
+
+---@class sd.BatchStats: sd.Stats Everything that was listed, changed or not.
+---@field listed integer Entries.
+---@field changed integer Entries that differ from the library.
+---@field vanished integer Entries that the library has and the directory has not.
+---@field errors integer
+---@field skips integer
+
+---@return sd.BatchStats
+function Batch:stats() end
+
+--- The directory that was read last, below the root; "" is the root.
+---@return string
+function Batch:last_path() end
+
+---@class sd.Entry
+---@field id integer
+---@field parent_id integer
+---@field name string Bytes.
+---@field kind string file, directory, symlink, fifo, socket, char, block or unknown.
+---@field change "none"|"insert"|"update"|"content" content: what was known of its bytes is dropped.
+---@field size integer Bytes.
+---@field allocated integer Bytes on the disk.
+---@field mtime_ns integer Nanoseconds since 1970.
+---@field mode integer Permission bits.
+---@field uid integer
+---@field gid integer
+---@field nlink integer
+---@field target? string Of a symlink.
+
+--- What differs from the library: `for entry in batch:each() do`.
+---@return fun(): sd.Entry?
+function Batch:each() end
+
+---@class sd.Note
+---@field path string Below the root.
+---@field operation string ReadDir, CreateEntry or Skip.
+---@field message string For a skip: the rule.
+---@field error? string The errno's name; nil for a skip.
+
+--- What could not be read.
+---@return sd.Note[]
+function Batch:errors() end
+
+--- What was left out by a rule.
+---@return sd.Note[]
+function Batch:skips() end
+
+return Batch

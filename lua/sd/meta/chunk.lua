@@ -1,0 +1,37 @@
+---@meta sd.core.chunk
+-- runtime/bind/chunk.c: files that were hashed together. A chunk is used up where it is written;
+-- after that every method raises.
+
+---@class sd.Chunk: userdata
+local Chunk = {}
+
+---@class sd.ChunkStats
+---@field files integer
+---@field bytes integer Of the files that were hashed.
+---@field hashed integer
+---@field linked integer Further names of a file whose content is known already.
+---@field errors integer
+---@field cursor integer Entry id up to which nothing of the chunk is left to do; 0: none.
+---@field complete boolean False where an interruption cut it short.
+
+---@return sd.ChunkStats
+function Chunk:stats() end
+
+--- The last file of the chunk, below the root; nothing where the chunk is empty.
+---@return string?
+function Chunk:last_path() end
+
+---@class sd.Identity
+---@field id integer Entry id.
+---@field path string Below the root.
+---@field size integer Bytes.
+---@field hash? string XXH3-128, 32 hexadecimal digits.
+---@field hash_kind? "full"|"sampled"
+---@field mime? string
+---@field error? string The errno's name where it was not hashed.
+
+--- `for identity in chunk:each() do`
+---@return fun(): sd.Identity?
+function Chunk:each() end
+
+return Chunk

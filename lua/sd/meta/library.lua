@@ -1,0 +1,96 @@
+---@meta sd.core.library
+-- runtime/bind/library.c, query.c and commit.c: an open library. Scripts use sd.library.
+
+---@class sd.core.library
+local M = {}
+
+---@class sd.core.LibraryOptions
+---@field create? boolean Make the library where there is none, mode 0700 (default false).
+---@field threads? integer Of the walk and hash lanes, 1 to 64 (default: one a processor).
+
+--- Opens the library in directory `dir`, and locks it.
+---@param dir string
+---@param options sd.core.LibraryOptions
+---@return sd.core.Library? library
+---@return string? message
+---@return string? code ENOLIB, EDAMAGED, ENEWER, ELOCKED, or an errno's name.
+function M.open(dir, options) end
+
+---@class sd.core.Library: userdata
+local Library = {}
+
+--- Waits for the tasks on the lanes, and closes. May be called again. `__close` and `__gc` do it.
+function Library:close() end
+
+--- Whether long tasks are to end early, with what they have. Nothing new is begun meanwhile.
+---@param on boolean
+function Library:interrupt(on) end
+
+--- An entry id that was never used. Written with the next commit.
+---@return integer
+function Library:new_id() end
+
+---@class sd.core.Metrics
+---@field checkpoint_ns integer Time spent writing states and queues since the library was opened.
+---@field wal_ns integer Time spent moving the write-ahead log.
+---@field threads integer Of the walk and hash lanes.
+
+---@return sd.core.Metrics
+function Library:metrics() end
+
+---@class sd.core.QueryOptions
+---@field fresh? boolean On the connection that writes, behind all commits asked for before (default
+--- false: on a read-only one).
+
+---@alias sd.SqlValue nil|boolean|integer|number|string|sd.Blob
+---@class sd.Blob
+---@field blob string
+
+---@class sd.Rows: table[] Rows by column name.
+---@field changes integer Rows that the statement changed.
+
+--- Runs one statement.
+---@async
+---@param sql string
+---@param params? sd.SqlValue[] With `n` where values may be nil.
+---@param options? sd.core.QueryOptions
+---@return sd.Rows? rows
+---@return string? message
+---@return string? code ESQL where the statement is wrong.
+function Library:query(sql, params, options) end
+
+---@class sd.core.Commit
+---@field job_id? integer
+---@field location_id? integer Of batches and contents.
+---@field want_content? boolean New and changed files are to get a content identity (default false).
+---@field sql? table[] `{text, params?}` each; before the rows.
+---@field batches? sd.Batch[] In the order in which they came; they are used up.
+---@field contents? sd.Chunk[] They are used up.
+---@field state? table[] As `sql`; after the rows.
+---@field queues? sd.Queue[] Their changes since the last commit.
+
+---@class sd.CommitCounts
+---@field inserted integer Rows of entries.
+---@field updated integer
+---@field vanished integer Entries that were found to be gone; `sweep()` removes them.
+---@field linked integer Files that got a content identity.
+---@field errors integer Rows of errors.
+
+--- Writes everything in one transaction, or nothing.
+---@async
+---@param commit sd.core.Commit
+---@return sd.CommitCounts? counts
+---@return string? message
+---@return string? code
+function Library:commit(commit) end
+
+--- Removes entries that a job's walk found to be gone.
+---@async
+---@param job_id integer
+---@param limit integer Rows at most.
+---@return {removed: integer, left: boolean}? result
+---@return string? message
+---@return string? code
+function Library:sweep(job_id, limit) end
+
+return M

@@ -1,0 +1,113 @@
+--- What queues do beyond C: items that wait on the disk are read back, and coroutines wait for
+--- items.
+local core = require "sd.core"
+local failure = require "sd.failure"
+
+---@class sd.Queue
+local methods = core.queue.methods
+
+-- By queue: who waits for items, who waits for room, whether more will come.
+local waits = setmetatable({}, { __mode = "k" })
+
+local READ = "SELECT seq, payload FROM job_queue_item WHERE job_id = ?1 AND queue = ?2 AND "
+local FRONT = READ .. "seq >= ?3 ORDER BY seq LIMIT 1"
+local BACK = READ .. "seq < ?3 ORDER BY seq DESC LIMIT 256"
+
+local function state_of(queue)
+  local state = waits[queue]
+  if not state then
+    state = { waiters = {}, ended = true }
+    waits[queue] = state
+  end
+  return state
+end
+
+local function stored(queue, sql, seq)
+  local ctx = queue:owner()
+  return ctx.library:fresh_rows(sql, { ctx.id, queue:name(), seq })
+end
+
+local function check_restored(ok, message, code, ...)
+  if ok ~= nil then return ok, message, code, ... end
+  return failure.check(nil, message .. "; start over with --fresh", code)
+end
+
+--- The next item from the front, or nil: it is leased until a commit takes it or `finish(lease)`.
+---@async
+---@return any value
+---@return integer? lease
+function methods:pop()
+  while true do
+    local from = self:wants_front()
+    if not from then return self:pop_memory() end
+    local row = stored(self, FRONT, from)[1]
+    if self:wants_front() == from then -- nobody else took it meanwhile
+      if not row then error(("queue %s: a stored item is missing"):format(self:name()), 0) end
+      return check_restored(self:restore_front(row.seq, row.payload))
+    end
+  end
+end
+
+--- Reads back stored items at the back, where none is left in memory. A walker calls this.
+---@async
+function methods:refill()
+  local below = self:wants_back()
+  if not below then return end
+  local rows = stored(self, BACK, below)
+  if self:wants_back() ~= below then return end -- somebody else read them meanwhile
+  for _, row in ipairs(rows) do
+    check_restored(self:restore_back(row.seq, row.payload))
+  end
+end
+
+--- Says that items will come, so that `take()` waits for them, until `end_input()`.
+function methods:begin_input()
+  state_of(self).ended = false
+end
+
+function methods:end_input()
+  local state = state_of(self)
+  state.ended = true
+  self:owner():wake_all(state.waiters)
+end
+
+--- Adds an item, and waits while more than `limit` wait.
+---@async
+---@param value any
+---@param limit integer
+function methods:push_below(value, limit)
+  local state = state_of(self)
+  self:push(value)
+  self:owner():wake_all(state.waiters)
+  while #self > limit and not state.ended do self:owner():wait_in(state.waiters) end
+end
+
+---@class sd.TakeOptions
+---@field most integer Items at once.
+---@field least? integer Items that are worth it (default 1) …
+---@field seconds? number … or that much time since the last call (default 0).
+
+--- Takes the items that wait; waits until there are enough of them. Nil when there are none and
+--- none will come.
+---@async
+---@param options sd.TakeOptions
+---@return any[]? items
+---@return integer[]? leases For `finish()`, where the items are no batches.
+function methods:take(options)
+  local state, ctx = state_of(self), self:owner()
+  local deadline = (state.taken_at or ctx:elapsed()) + (options.seconds or 0)
+  while not state.ended and #self < (options.least or 1)
+    and (#self == 0 or ctx:elapsed() < deadline) do
+    ctx:wait_in(state.waiters, #self > 0 and deadline - ctx:elapsed() or nil)
+  end
+  local items, leases, n = {}, {}, 0
+  while n < options.most and #self > 0 do
+    n = n + 1
+    items[n], leases[n] = self:pop()
+  end
+  state.taken_at = ctx:elapsed()
+  ctx:wake_all(state.waiters)
+  if n > 0 then return items, leases end
+end
+
+return methods
