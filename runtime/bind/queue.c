@@ -259,11 +259,12 @@ static int lsd_queue_settle(lua_State *L) {
   return 0;
 }
 
-/* peek() -> path below the root, depth: of the directory that is walked next */
+/* peek() -> path below the root, depth: of the directory that is walked next; nothing where that is
+ * one of many in a large directory */
 static int lsd_queue_peek(lua_State *L) {
   struct sd_queue_item *item = sd_queue_back(lsd_check_queue(L, 1)->q);
   const struct lsd_item *i = item ? item->obj : NULL;
-  if (!i || i->kind != LSD_ITEM_DIR) return 0;
+  if (!i || i->kind != LSD_ITEM_DIR || i->dir->group) return 0;
   struct sd_buf path = SD_BUF_INIT;
   int rc = sd_dir_path(i->dir, SD_DIR_SEGMENT_MAX, &path);
   char text[SD_DIR_SEGMENT_MAX];

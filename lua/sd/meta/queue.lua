@@ -71,7 +71,7 @@ function Queue:evict(keep) end
 function Queue:settle() end
 
 --- The directory that is walked next: path below the root, and depth. Nothing where the back is not
---- a directory in memory.
+--- a directory in memory, or is one of many in a large directory.
 ---@return string? path
 ---@return integer? depth 0: the root.
 function Queue:peek() end
