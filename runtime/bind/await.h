@@ -23,10 +23,17 @@ struct lsd_wait {
   struct lsd_co *co; /* who waits; NULL: nobody (any more) */
 };
 
+/* What is to be done later; lies in what it is done for. */
+struct lsd_late {
+  struct lsd_late *next;
+  void (*fn)(struct lsd_late *late);
+};
+
 /* What a Lua state has once. */
 struct lsd_core {
   lua_State *main;
   struct sd_loop *loop;
+  struct lsd_late *late, *late_tail;
   bool closing;    /* the state is being closed: nobody is resumed */
   int failure_ref; /* an error that a callback of the loop raised; LUA_NOREF: none */
 };
@@ -40,6 +47,12 @@ int lsd_await(lua_State *L, struct lsd_wait *w, lua_KFunction k, lua_KContext ct
 
 /* The wait is over. False: nobody waits any more, and the operation is the caller's to release. */
 bool lsd_wake(struct lsd_wait *w);
+
+/* The same, where nothing is to happen now: who waits goes on from the loop. */
+void lsd_wake_later(struct lsd_wait *w);
+
+/* Calls late->fn(late) from the loop, or when the state is closed, but in any case. */
+void lsd_defer(struct lsd_core *core, struct lsd_late *late);
 
 /* Calls the function on top of the main state's stack with `n` arguments below it protected; an
  * error ends the loop and is raised by run(). */
