@@ -49,4 +49,13 @@ function M.encode(value)
   return (dkjson.encode(copy, { keyorder = order }))
 end
 
+--- The value of a JSON text; nil and what is wrong with it. `null` is nil.
+---@param s string
+---@return any value
+---@return string? message
+function M.decode(s)
+  local value, _, message = dkjson.decode(s, 1, nil)
+  return value, message
+end
+
 return M
