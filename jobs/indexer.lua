@@ -123,7 +123,7 @@ end
 
 -- ---- phase 1: walk directories, write what differs meanwhile ----
 
--- Whether the oldest directory in the queue becomes a job of its own: not too deep, counted from "/".
+-- Whether the oldest directory in the queue becomes a job of its own: not too deep below "/".
 local function should_spawn_subjob(self, state)
   local _, depth = state.dirs_to_walk:oldest()
   local _, above = self.args.root:gsub("/[^/]", "")

@@ -2,4 +2,6 @@
 -- whether a word is a command before it takes it for a script.
 
 ---@type table<string, string>
-return { index = "sd.cli.index", run = "sd.cli.run" }
+return {
+  index = "sd.cli.index", job = "sd.cli.job", run = "sd.cli.run", serve = "sd.cli.serve",
+}

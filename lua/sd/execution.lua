@@ -79,7 +79,8 @@ local function complete(run, output)
   fill_metrics(ctx)
   handle.metrics = ctx.metrics
   handle.result = output == nil and true or output
-  handle:set_status("completed", { type = "completed", status = "completed", output = output })
+  handle:set_status("completed", { type = "completed", status = "completed", output = output,
+    metrics = ctx.metrics, error_counts = handle.error_counts or nil })
 end
 
 -- When to try again: the delay doubles, give or take a quarter, so that what failed together does

@@ -252,7 +252,7 @@ end
 ---@class sd.Busy
 ---@field names string[] Of jobs of which no more may run.
 ---@field devices integer[] On which a heavy job runs.
----@field root? integer Only jobs of this tree.
+---@field roots? integer[] Only jobs of these trees.
 
 local READY = "SELECT id, name, script, root_id, parent_id, device FROM job WHERE status = 'queued'"
   .. " AND (run_at IS NULL OR run_at <= ?)"
@@ -277,7 +277,10 @@ function M.candidates(library, busy, limit)
     add((" AND (parent_id IS NOT NULL OR device IS NULL OR device NOT IN (%s))")
       :format(marks(busy.devices)), busy.devices)
   end
-  if busy.root then add(" AND root_id = ?", { busy.root }) end
+  if busy.roots then
+    if #busy.roots == 0 then return {} end
+    add((" AND root_id IN (%s)"):format(marks(busy.roots)), busy.roots)
+  end
   add(" ORDER BY due_at LIMIT ?", { limit })
   return library:fresh_rows(table.concat(sql), params)
 end

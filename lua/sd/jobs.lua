@@ -499,6 +499,26 @@ function Jobs:list(options)
   return rows.list(self.library, options or { all = true })
 end
 
+--- Runs pause where they can and then wait again, for a later runner.
+---@async
+---@package
+function Jobs:put_away()
+  self.scheduler:hold()
+  local waiting = {}
+  for _, run in pairs(self.running) do
+    if not run.row.parent_id then
+      waiting[#waiting + 1] = run.handle
+      run.handle:pause()
+    end
+  end
+  for _, handle in ipairs(waiting) do
+    handle:wait()
+    if handle.status == "paused" then
+      rows.move_tree(self.library, handle.id, "'paused'", "queued")
+    end
+  end
+end
+
 --- Ends all runs without a trace: the library is being closed.
 ---@package
 function Jobs:close()

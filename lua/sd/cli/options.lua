@@ -29,11 +29,17 @@ function M.parser(name, description)
   return argparse(name, description):usage_max_width(100):help_max_width(100)
 end
 
---- --library, --threads, --progress, --json, --fresh
+--- --library
 ---@param parser table
-function M.add_common(parser)
+---@param more string What is said after its default.
+function M.add_library(parser, more)
   parser:option("--library", "directory of the library (default: $SDLUA_LIBRARY,"
-    .. " else $XDG_DATA_HOME/sdlua/default); made where there is none"):argname("DIR")
+    .. " else $XDG_DATA_HOME/sdlua/default); " .. more):argname("DIR")
+end
+
+--- --threads
+---@param parser table
+function M.add_threads(parser)
   parser:option("--threads", "threads that read directories, and threads that hash (default: one a"
     .. " processor)"):argname("N")
     :convert(function(s)
@@ -41,10 +47,18 @@ function M.add_common(parser)
       if n and n >= 1 and n <= 64 then return n end
       return nil, ("--threads: '%s' is not a number from 1 to 64"):format(s)
     end)
+end
+
+--- --library, --threads, --progress, --json, --detach, --fresh
+---@param parser table
+function M.add_common(parser)
+  M.add_library(parser, "made where there is none")
+  M.add_threads(parser)
   parser:option("--progress", "how progress is shown on stderr (default: auto, which is bar on a"
     .. " terminal, else plain)")
     :choices { "auto", "bar", "plain", "json", "none" }:default "auto":show_default(false)
   parser:flag("--json", "print the result on stdout as one JSON object, and nothing else")
+  parser:flag("--detach", "start in the background, print the job's id and return")
   parser:flag("--fresh", "give an unfinished run up and begin a new one; what was stored stays")
 end
 

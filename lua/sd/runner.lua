@@ -1,0 +1,108 @@
+--- The runner of a library: this process, or the one that came first.
+local failure = require "sd.failure"
+local library = require "sd.library"
+local remote = require "sd.remote"
+local rpc = require "sd.rpc"
+local service = require "sd.service"
+local task = require "sd.task"
+local unfinished = require "sd.unfinished"
+
+local M = {}
+
+-- While the lock is held and nobody listens, somebody is starting or ending.
+local PATIENCE = 5
+
+---@class sd.Here Jobs run in this process.
+---@field library sd.Library
+---@field service sd.Service
+---@field package server? sd.RpcService
+local Here = {}
+Here.__index = Here
+
+--- Starts a job here, or goes on with its unfinished run.
+---@async
+---@param params {job: sd.Job, loaded: sd.Script, fresh?: boolean, match?: string[]}
+---@return sd.Handle handle
+---@return string[] messages
+function Here:start(params)
+  local handle, messages = unfinished.start(self.library.jobs, params.job, params.loaded, params)
+  self.library.jobs.scheduler:admit(handle.id)
+  return handle, messages
+end
+
+--- Calls a method of the runner, which this process is.
+---@async
+---@param method string
+---@param params? table
+---@return any
+function Here:call(method, params)
+  return self.service[method](self.service, params or {})
+end
+
+--- Lets others in through the control socket.
+---@return boolean? ok
+---@return string? message
+function Here:serve()
+  local message
+  self.server, message = rpc.serve(self.library.path, self.service:methods(), { background = true })
+  return self.server ~= nil or nil, message
+end
+
+--- Clients that are connected.
+---@return integer
+function Here:clients()
+  return self.server and self.server.server:clients() or 0
+end
+
+--- Jobs that were given to this process and that no client watches: nobody would go on with them.
+---@return integer[] ids
+function Here:orphans()
+  local ids = {}
+  for id, run in pairs(self.library.jobs.running) do
+    if not run.row.parent_id and not self.service:is_watched(id) then ids[#ids + 1] = id end
+  end
+  table.sort(ids)
+  return ids
+end
+
+--- Ends what runs, where it stands; it is resumable. Clients hear all that was said to them.
+function Here:close()
+  if self.server then
+    self.server:drain(0.5)
+    self.server:close()
+  end
+  self.library:close()
+end
+
+Here.__close = Here.close
+
+local function here(lib)
+  return setmetatable({ library = lib, service = service.of(lib.jobs) }, Here)
+end
+
+---@class sd.RunnerOptions: sd.LibraryOptions
+---@field all? boolean All jobs that wait are run (default: those that this process or a client
+--- asks for).
+
+--- Becomes the runner of the library in directory `path`, or the client of the one that is there.
+---@async
+---@param path string
+---@param options? sd.RunnerOptions
+---@return sd.Here|sd.Remote
+function M.open(path, options)
+  options = options or {}
+  for attempt = 1, PATIENCE * 20 do
+    local lib, message, code = library.open(path, options)
+    if lib then
+      if not options.all then lib.jobs.scheduler:only_admitted() end
+      return here(lib)
+    end
+    if code ~= "ELOCKED" then failure.check(nil, message, code) end
+    local there = remote.connect(path, 0)
+    if there then return there end
+    if attempt == PATIENCE * 20 then failure.check(nil, message, code) end
+    task.sleep(0.05)
+  end
+end
+
+return M
