@@ -33,8 +33,9 @@ function M.new(library, handle, row, script)
   local self = setmetatable({
     id = row.id, parent_id = row.parent_id or 0, root_id = row.root_id or row.id,
     priority = row.priority, attempt = row.attempt, library = library, handle = handle,
-    definition = script.definition, script = script, queues = {}, warnings = {}, notes = {}, lines = {}, spawned = {}, commits = 0,
-    child_waiters = {}, child_progress = {}, active_ns = row.active_ns or 0,
+    definition = script.definition, script = script, queues = {}, warnings = {}, notes = {},
+    lines = {}, spawned = {}, commits = 0, child_waiters = {}, child_progress = {},
+    active_ns = row.active_ns or 0,
     started_ns = core.sys.mono_ns(), stored = row.state, phase = row.phase,
     location_id = row.location_id, metrics = {},
   }, Context)

@@ -330,13 +330,15 @@ local LIST = "SELECT id, " .. UUID .. " AS uuid, parent_id, name, version, statu
 local OPEN = LIST:format("progress, NULL AS output, NULL AS duration_ns, run_at", "job")
 local ENDED = LIST:format("progress, output, duration_ns, NULL AS run_at", "job_history")
 
---- Open jobs, and with `all` those that have ended: newest last, at most `limit`.
+--- Open jobs, and with `all` those that have ended, with `children` also parts of others: newest
+--- last, at most `limit`.
 ---@async
----@param options? {all?: boolean, limit?: integer}
+---@param options? {all?: boolean, children?: boolean, limit?: integer}
 ---@return table[]
 function M.list(library, options)
   options = options or {}
-  local source = options.all and (OPEN .. " UNION ALL " .. ENDED) or OPEN
+  local ended = ENDED .. (options.children and "" or " WHERE parent_id IS NULL")
+  local source = options.all and (OPEN .. " UNION ALL " .. ended) or OPEN
   return library:rows("SELECT * FROM (SELECT * FROM (" .. source
     .. ") ORDER BY id DESC LIMIT ?) ORDER BY id", { options.limit or 1000 })
 end

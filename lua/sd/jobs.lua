@@ -478,6 +478,14 @@ function Jobs:retry(id)
   return self:dispatch(script.definition(job.args), script)
 end
 
+--- The jobs that repeat.
+---@async
+---@return sd.Schedules
+function Jobs:schedules()
+  self.repeating = self.repeating or require "sd.schedules".of(self)
+  return self.repeating
+end
+
 -- ---- looking ----
 
 --- The handle of an open job.
@@ -496,7 +504,7 @@ end
 ---@param options? {all?: boolean, limit?: integer}
 ---@return table[]
 function Jobs:list(options)
-  return rows.list(self.library, options or { all = true })
+  return rows.list(self.library, options or { all = true, children = true })
 end
 
 --- Runs pause where they can and then wait again, for a later runner.

@@ -131,6 +131,13 @@ function Scheduler:kick()
   end
 end
 
+--- From now on jobs that repeat are dispatched when they are due.
+---@async
+function Scheduler:start_schedules()
+  self.schedules = self.jobs:schedules()
+  self:kick()
+end
+
 --- Runs nothing new until `release()`: what is dispatched meanwhile waits.
 function Scheduler:hold()
   self.held = true

@@ -125,7 +125,7 @@ function Service:find(params)
 end
 
 function Service:list(params)
-  local list = rows.list(self.jobs.library, { all = params.all, limit = params.limit })
+  local list = rows.list(self.jobs.library, params)
   list.changes = nil
   for _, row in ipairs(list) do
     local run = self.jobs.running[row.id]
@@ -168,6 +168,20 @@ function Service:prune(params)
   return { removed = rows.prune(self.jobs.library, params.keep, params.before) }
 end
 
+--- Adds a job that repeats. `id`.
+function Service:schedule(params)
+  local job, script = job_of(params)
+  local spec = check(params, "spec", "string")
+  return { id = self.jobs:schedules():add(job, script, spec, params.priority) }
+end
+
+function Service:schedules() return self.jobs:schedules():all() end
+
+function Service:unschedule(params)
+  if self.jobs:schedules():remove(check(params, "id", "integer")) then return true end
+  error(failure.new(("nothing repeats with the number %d"):format(params.id), "ESRCH"), 0)
+end
+
 --- Whether the runner is there.
 function Service:ping()
   return { version = require "sd.version" }
@@ -178,7 +192,7 @@ end
 function Service:methods()
   local methods = {}
   for _, name in ipairs { "start", "dispatch", "watch", "find", "list", "show", "log", "pause",
-    "resume", "cancel", "retry", "prune", "ping" } do
+    "resume", "cancel", "retry", "prune", "schedule", "schedules", "unschedule", "ping" } do
     methods[name] = function(params, session) return self[name](self, params, session) end
   end
   return methods

@@ -34,7 +34,7 @@ Foreground.__index = Foreground
 function M.new(parsed)
   return setmetatable({
     path = parsed.library or options.default_library(), threads = parsed.threads,
-    fresh = parsed.fresh, detach = parsed.detach, json = parsed.json,
+    fresh = parsed.fresh, spec = parsed["repeat"], detach = parsed.detach, json = parsed.json,
     show = show.new(parsed.progress), outputs = {},
   }, Foreground)
 end
@@ -54,9 +54,10 @@ end
 -- Where somebody can be asked he is: leave the job alone, or pause it?
 local function ask(self, handle, status)
   if status ~= EXIT.SIGINT or not prompt.possible() then return leave(self, handle, status) end
-  self.show:clear()
+  self.show:hold(true)
   prompt.ask(("job %d runs in another process: [d]etach, or [p]ause it? "):format(handle.id),
     function(answer)
+      self.show:hold(false)
       if answer:lower():sub(1, 1) == "p" then handle:pause()
       else leave(self, handle, EXIT.OK) end
     end)
@@ -192,6 +193,13 @@ end
 function Foreground:run(job, script, match)
   local request = { job = job, loaded = script, script = script.path, args = job.args,
     fresh = self.fresh, match = match }
+  if self.spec then
+    local made = self.runner:call("schedule", { script = script.path, args = job.args,
+      spec = self.spec })
+    io.stdout:write(("%s repeats as number %d; see sdlua job schedules\n"):format(
+      script.definition.name, made.id))
+    return EXIT.OK
+  end
   if self.detach then
     local handle = start(self, request)
     io.stdout:write(("job %d: %s\n"):format(handle.id, handle.status))
@@ -214,7 +222,7 @@ function Foreground:with_library(fn)
     finish_for_others(self)
     return result, guard and nil
   end)
-  if self.json and not self.detach then
+  if self.json and not self.detach and not self.spec then
     local all = self.outputs
     io.stdout:write(json.encode(#all == 1 and all[1] or { outputs = json.array(all) }), "\n")
   end

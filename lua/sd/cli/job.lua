@@ -17,8 +17,10 @@ local ACTIONS = {
   resume = "go on with a paused job", cancel = "end a job for good; what it wrote stays",
   retry = "run a job again that failed or was cancelled", log = "print a job's log",
   prune = "forget finished jobs, with their logs and errors",
+  schedules = "list the jobs that repeat", unschedule = "let a job repeat no more",
 }
-local NAMES = { "list", "show", "watch", "pause", "resume", "cancel", "retry", "log", "prune" }
+local NAMES = { "list", "show", "watch", "pause", "resume", "cancel", "retry", "log", "prune",
+  "schedules", "unschedule" }
 
 local function number(flag, min)
   return function(s)
@@ -32,6 +34,7 @@ local ADD = {}
 
 function ADD.list(p)
   p:flag("--all -a", "also those that have ended")
+  p:flag("--children", "also ended jobs that are parts of others")
   p:option("--limit", "the newest N (default 1000)"):argname("N"):convert(number("--limit", 1))
 end
 
@@ -46,6 +49,11 @@ end
 
 function ADD.log(p)
   p:flag("-f --follow", "go on until the job has ended"):target("follow")
+end
+
+function ADD.unschedule(p)
+  p:argument("NUMBER", "as `sdlua job schedules` lists it"):target("number")
+    :convert(number("NUMBER", 1))
 end
 
 function ADD.prune(p)
@@ -79,7 +87,8 @@ local function put_json(value) put(json.encode(value), "\n") end
 local RUN = {}
 
 function RUN.list(runner, parsed)
-  local list = runner:call("list", { all = parsed.all, limit = parsed.limit })
+  local list = runner:call("list", { all = parsed.all, children = parsed.children,
+    limit = parsed.limit and parsed.limit // 1 | 0 })
   if parsed.json then put_json(json.array(list))
   else put(table_of.lines(list), "\n") end
 end
@@ -127,6 +136,20 @@ end
 
 function RUN.watch(runner, parsed)
   return table_of.watch(runner, parsed.id, parsed.json)
+end
+
+function RUN.schedules(runner, parsed)
+  local list = runner:call("schedules")
+  if parsed.json then return put_json(json.array(list)) end
+  for _, one in ipairs(list) do
+    put(("%d  %s  %s  next %s\n"):format(one.id, text.escape(one.spec), one.name,
+      os.date("%F %T", one.next_at // 1000000000)))
+  end
+end
+
+function RUN.unschedule(runner, parsed)
+  runner:call("unschedule", { id = parsed.number // 1 | 0 })
+  if parsed.json then put_json { id = parsed.number // 1 | 0 } end
 end
 
 function RUN.prune(runner, parsed)

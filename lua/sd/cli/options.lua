@@ -58,6 +58,8 @@ function M.add_common(parser)
     .. " terminal, else plain)")
     :choices { "auto", "bar", "plain", "json", "none" }:default "auto":show_default(false)
   parser:flag("--json", "print the result on stdout as one JSON object, and nothing else")
+  parser:option("--repeat", "do not run it now, but again and again, by `sdlua serve`: \"every"
+    .. " 30m\" (s, m, h, d, w), or five fields as crontab(5) has them"):argname("WHEN")
   parser:flag("--detach", "start in the background, print the job's id and return")
   parser:flag("--fresh", "give an unfinished run up and begin a new one; what was stored stays")
 end

@@ -42,7 +42,8 @@ local function watch(state, thread)
 end
 
 local function is_idle(here)
-  return next(here.library.jobs.running) == nil and here.library.jobs.scheduler:is_idle() and here:clients() == 0
+  local jobs = here.library.jobs
+  return next(jobs.running) == nil and jobs.scheduler:is_idle() and here:clients() == 0
 end
 
 local function wait_until_idle(here, state)
