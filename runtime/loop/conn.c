@@ -189,7 +189,7 @@ static void receive(struct sd_conn *c) {
   } else if (n == 0) {
     hang_up(c);
   } else if (errno != EAGAIN) {
-    lose(c, -errno);
+    lose(c, errno == ENOMEM ? -ENOMEM : -EPIPE); /* ECONNRESET: it left unread what we sent */
     end_with(c, c->gone, why_gone(c->gone));
   }
 }
