@@ -17,13 +17,15 @@ local INTERNAL = {
 local MODULES = {
   ["sd.core"] = core, ["sd.core.library"] = core.library, ["sd.core.queue"] = core.queue,
   ["sd.core.walker"] = core.walker, ["sd.core.hasher"] = core.hasher,
-  ["sd.core.codec"] = core.codec, ["sd.core.sys"] = core.sys,
+  ["sd.core.codec"] = core.codec, ["sd.core.control"] = core.control,
+  ["sd.core.sys"] = core.sys,
 }
 
 -- Described class -> the name of its metatable.
 local CLASSES = {
   ["sd.core.Library"] = "sd.library", ["sd.Queue"] = "sd.queue", ["sd.core.Walker"] = "sd.walker",
   ["sd.Batch"] = "sd.batch", ["sd.core.Hasher"] = "sd.hasher", ["sd.Chunk"] = "sd.chunk",
+  ["sd.core.Server"] = "sd.server", ["sd.core.Connection"] = "sd.connection",
 }
 
 -- The "---" lines above line `i`, without marks.
@@ -119,7 +121,8 @@ local FILE_CLASSES = {
   await = { "sd.core" }, core = { "sd.core" }, library = { "sd.core.library", "sd.core.Library" },
   queue = { "sd.core.queue", "sd.Queue" }, walker = { "sd.core.walker", "sd.core.Walker" },
   hasher = { "sd.core.hasher", "sd.core.Hasher" }, batch = { "sd.Batch" }, chunk = { "sd.Chunk" },
-  codec = { "sd.core.codec" }, sys = { "sd.core.sys" },
+  codec = { "sd.core.codec" },
+  control = { "sd.core.control", "sd.core.Server", "sd.core.Connection" }, sys = { "sd.core.sys" },
 }
 
 local all = described()

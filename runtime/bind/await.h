@@ -2,8 +2,8 @@
  *
  * A coroutine that was started by lsd_spawn() may wait for a task: the C function that starts the
  * task returns lsd_await(), and its continuation pushes the results. A resume always comes from the
- * loop's drain, never from inside the call that completes. A coroutine that is closed while it
- * waits is detached: its task is finished for nobody.
+ * loop (its drain, or what a handle calls), never from inside the call that completes. A coroutine
+ * that is closed while it waits is detached: its task is finished for nobody.
  *
  * Owner:  struct lsd_wait lies in the operation that is waited for; the operation outlives the
  * wait. Thread: the loop's thread.

@@ -7,6 +7,7 @@
 #include "bind/batch.h"
 #include "bind/chunk.h"
 #include "bind/codec.h"
+#include "bind/control.h"
 #include "bind/hasher.h"
 #include "bind/library.h"
 #include "bind/queue.h"
@@ -56,7 +57,8 @@ int luaopen_sd_core(lua_State *L) {
     lua_CFunction open;
   } parts[] = {
       {"library", luaopen_sd_library}, {"queue", luaopen_sd_queue}, {"walker", luaopen_sd_walker},
-      {"hasher", luaopen_sd_hasher},   {"codec", luaopen_sd_codec}, {"sys", luaopen_sd_sys},
+      {"hasher", luaopen_sd_hasher},   {"codec", luaopen_sd_codec}, {"control", luaopen_sd_control},
+      {"sys", luaopen_sd_sys},
   };
   luaL_newlib(L, functions);
   lsd_await_open(L);

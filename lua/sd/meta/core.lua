@@ -8,6 +8,7 @@
 ---@field walker sd.core.walker
 ---@field hasher sd.core.hasher
 ---@field codec sd.core.codec
+---@field control sd.core.control
 ---@field sys sd.core.sys
 ---@field luv table The module `luv`, on this loop: timers, processes, sockets.
 local M = {}
