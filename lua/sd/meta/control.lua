@@ -69,8 +69,8 @@ local Connection = {}
 ---@async
 ---@return string? text
 ---@return string? message
----@return string? code EMSGSIZE, EFORMAT (cut short), ETIMEDOUT, ENOBUFS (it did not read), EPIPE (it
---- is gone and has not read all), ECANCELED (closed here).
+---@return string? code EMSGSIZE, EFORMAT (cut short), ETIMEDOUT, ENOBUFS (it did not read),
+--- EPIPE (it is gone and has not read all), ECANCELED (closed here).
 function Connection:receive() end
 
 --- Sends a message. What the peer does not take at once is kept for it; where that becomes too
