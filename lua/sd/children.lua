@@ -88,6 +88,8 @@ function M.wait(ctx)
     jobs.scheduler:set_waiting(ctx.id, false)
   end })
   while true do
+    local seen = ctx.children_ended
+    local open = rows.open_children(ctx.library, ctx.id) -- first: what ends meanwhile is a result
     local results = results_of(ctx)
     local failed = first_failed(results)
     if failed then
@@ -95,9 +97,9 @@ function M.wait(ctx)
       error(failure.new(("child job %d (%s) %s: %s"):format(failed.id, failed.name, what,
         failed.error or "no reason given"), "ECHILD"), 0)
     end
-    if rows.open_children(ctx.library, ctx.id) == 0 then return results, guard and nil end
+    if open == 0 then return results, guard and nil end
     jobs.scheduler:kick()
-    ctx:wait_in(ctx.child_waiters)
+    if ctx.children_ended == seen then ctx:wait_in(ctx.child_waiters) end
   end
 end
 

@@ -35,8 +35,8 @@ function M.new(library, handle, row, script)
     priority = row.priority, attempt = row.attempt, library = library, handle = handle,
     definition = script.definition, script = script, queues = {}, warnings = {}, notes = {},
     lines = {}, spawned = {}, commits = 0, child_waiters = {}, child_progress = {},
-    active_ns = row.active_ns or 0,
-    started_ns = core.sys.mono_ns(), stored = row.state, phase = row.phase,
+    children_ended = 0, active_ns = row.active_ns or 0, started_ns = core.sys.mono_ns(),
+    stored = row.state, phase = row.phase,
     location_id = row.location_id, metrics = {},
   }, Context)
   self.branches = branches.new(function() self:pause_now() end)
@@ -321,9 +321,10 @@ function Context:children_progress()
   return list
 end
 
---- A child's run is over.
+--- A child has ended.
 ---@package
 function Context:child_ended()
+  self.children_ended = self.children_ended + 1
   self:wake_all(self.child_waiters)
 end
 

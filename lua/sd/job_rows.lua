@@ -124,12 +124,12 @@ end
 local TREE = "WITH RECURSIVE tree(id) AS (SELECT ?1 UNION ALL"
   .. " SELECT job.id FROM job JOIN tree ON job.parent_id = tree.id) "
 
---- The open jobs of a tree, parents before children: id and status.
+--- The open jobs of a tree, parents before children: id, parent_id, status.
 ---@async
 ---@return table[]
 function M.tree(library, id)
-  return library:fresh_rows(TREE .. "SELECT job.id AS id, status FROM tree JOIN job USING(id)"
-    .. " ORDER BY id", { id })
+  return library:fresh_rows(TREE .. "SELECT job.id AS id, parent_id, status FROM tree"
+    .. " JOIN job USING(id) ORDER BY id", { id })
 end
 
 --- Changes the status of jobs of a tree, where it is one of `from`.

@@ -222,10 +222,16 @@ end
 function Jobs:ended(run)
   local id = run.row.id
   self.running[id] = nil
-  local parent = run.row.parent_id and self.running[run.row.parent_id]
-  if parent then parent.ctx:child_ended(run) end
+  self:tell_parent(run.row.parent_id)
   self:wake_idle()
   self.scheduler:kick()
+end
+
+---@package
+---@param parent_id? integer
+function Jobs:tell_parent(parent_id)
+  local parent = self.running[parent_id or 0]
+  if parent then parent.ctx:child_ended() end
 end
 
 --- Waits until nothing below a job moves any more.
@@ -409,7 +415,8 @@ function Jobs:resume(id)
   return true
 end
 
-local function cancel_one(self, id, reason)
+local function cancel_one(self, row, reason)
+  local id = row.id
   local run = self.running[id]
   if run then
     run:cancel(reason)
@@ -418,6 +425,7 @@ local function cancel_one(self, id, reason)
   failure.check(self.library.core:commit { sql = rows.ending(id, "cancelled", { error = reason }) })
   local handle = self.handles[id]
   if handle then handle:set_status("cancelled") end
+  self:tell_parent(row.parent_id)
   self:cancel_dependents(id, "was cancelled")
 end
 
@@ -432,8 +440,9 @@ function Jobs:cancel(id, reason)
   self:recover()
   local tree = rows.tree(self.library, id)
   if #tree == 0 then return no_such_job(id) end
-  for i = #tree, 1, -1 do
-    if rows.is_open(self.library, tree[i].id) then cancel_one(self, tree[i].id, reason) end
+  -- From the top: a parent must not see its children go.
+  for _, row in ipairs(tree) do
+    if rows.is_open(self.library, row.id) then cancel_one(self, row, reason) end
   end
   self.scheduler:kick()
   return true
