@@ -455,7 +455,8 @@ describe("many clients", function()
         assert.is_true(ok, result)
         assert.equal(i, result)
       end
-      wait_until(function() return service:each()() == nil end)
+      wait_until(function() return service:clients() == 0 end)
+      assert.is_nil(service:each()())
     end)
   end)
 
