@@ -71,6 +71,7 @@ end
 --- Ends what runs, where it stands; it is resumable. Clients hear all that was said to them.
 function Here:close()
   if self.server then
+    self.service:settle(0.5)
     self.server:drain(0.5)
     self.server:close()
   end
