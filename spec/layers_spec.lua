@@ -16,7 +16,8 @@ local LAYERS = {
   base = { layers = {}, libraries = {} },
   engine = {
     layers = { "base" },
-    libraries = { "sqlite3.h", "xxhash.h", "xxh_x86dispatch.h", "msgpack.h", "magic.h" },
+    libraries = { "sqlite3.h", "xxhash.h", "xxh_x86dispatch.h", "msgpack.h", "magic.h",
+      "pcre2.h" },
   },
   loop = { layers = { "base" }, libraries = { "uv.h" } },
   bind = {

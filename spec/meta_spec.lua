@@ -17,13 +17,14 @@ local INTERNAL = {
 local MODULES = {
   ["sd.core"] = core, ["sd.core.library"] = core.library, ["sd.core.queue"] = core.queue,
   ["sd.core.walker"] = core.walker, ["sd.core.hasher"] = core.hasher,
-  ["sd.core.codec"] = core.codec, ["sd.core.sys"] = core.sys,
+  ["sd.core.codec"] = core.codec, ["sd.core.sys"] = core.sys, ["sd.core.reader"] = core.reader,
 }
 
 -- Described class -> the name of its metatable.
 local CLASSES = {
   ["sd.core.Library"] = "sd.library", ["sd.Queue"] = "sd.queue", ["sd.core.Walker"] = "sd.walker",
   ["sd.Batch"] = "sd.batch", ["sd.core.Hasher"] = "sd.hasher", ["sd.Chunk"] = "sd.chunk",
+  ["sd.core.Reader"] = "sd.reader", ["sd.core.Cursor"] = "sd.cursor",
 }
 
 -- The "---" lines above line `i`, without marks.
@@ -120,6 +121,7 @@ local FILE_CLASSES = {
   queue = { "sd.core.queue", "sd.Queue" }, walker = { "sd.core.walker", "sd.core.Walker" },
   hasher = { "sd.core.hasher", "sd.core.Hasher" }, batch = { "sd.Batch" }, chunk = { "sd.Chunk" },
   codec = { "sd.core.codec" }, sys = { "sd.core.sys" },
+  reader = { "sd.core.reader", "sd.core.Reader", "sd.core.Cursor" },
 }
 
 local all = described()

@@ -10,6 +10,7 @@
 #include "bind/hasher.h"
 #include "bind/library.h"
 #include "bind/queue.h"
+#include "bind/reader.h"
 #include "bind/sys.h"
 #include "bind/walker.h"
 
@@ -57,6 +58,7 @@ int luaopen_sd_core(lua_State *L) {
   } parts[] = {
       {"library", luaopen_sd_library}, {"queue", luaopen_sd_queue}, {"walker", luaopen_sd_walker},
       {"hasher", luaopen_sd_hasher},   {"codec", luaopen_sd_codec}, {"sys", luaopen_sd_sys},
+      {"reader", luaopen_sd_reader},
   };
   luaL_newlib(L, functions);
   lsd_await_open(L);

@@ -55,7 +55,7 @@ void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q) {
   }
 }
 
-static void push_value(lua_State *L, const struct sd_value *v) {
+void lsd_value_push(lua_State *L, const struct sd_value *v) {
   switch (v->type) {
     case SD_VALUE_NULL: lua_pushnil(L); break;
     case SD_VALUE_INT: lua_pushinteger(L, v->i); break;
@@ -71,7 +71,7 @@ void lsd_sql_push(lua_State *L, const struct sd_sql *q) {
   for (size_t r = 0; r < rows; r++) {
     lua_createtable(L, 0, (int)columns);
     for (size_t c = 0; c < columns; c++) {
-      push_value(L, &q->values[r * columns + c]);
+      lsd_value_push(L, &q->values[r * columns + c]);
       lua_setfield(L, -2, q->names[c]);
     }
     lua_rawseti(L, -2, (lua_Integer)r + 1);

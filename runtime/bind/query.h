@@ -10,6 +10,8 @@
  * that SQL does not have. Allocates in `q` only. */
 void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q);
 
+void lsd_value_push(lua_State *L, const struct sd_value *v);
+
 /* Pushes an array of rows, each a table by column name. */
 void lsd_sql_push(lua_State *L, const struct sd_sql *q);
 

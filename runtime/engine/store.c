@@ -178,13 +178,18 @@ static int make_schema(struct sd_store *s, int from, struct sd_err *err) {
   return rc;
 }
 
+static int name_file(struct sd_err *err, const char *path) {
+  struct sd_err said = *err;
+  return sd_err_set(err, said.code, "%s: %s", path, said.msg);
+}
+
 /* Refuses what is not ours or not of our time, before anything is written. */
 static int check_schema(struct sd_store *s, const char *path, struct sd_err *err) {
   int id = 0, version = 0, tables = 0;
   int rc = pragma_int(s, "SELECT count(*) FROM sqlite_schema", &tables, err);
   if (!rc) rc = pragma_int(s, "PRAGMA application_id", &id, err);
   if (!rc) rc = pragma_int(s, "PRAGMA user_version", &version, err);
-  if (rc) return rc;
+  if (rc) return name_file(err, path);
   if (tables == 0 && id == 0) {
     if (s->writer) return make_schema(s, 0, err);
     return sd_err_set(err, SD_ENOLIB, "%s: no library there", path);
@@ -228,20 +233,49 @@ static int use_wal(struct sd_store *s, struct sd_err *err) {
   return rc;
 }
 
+static int open_file(struct sd_store *s, const char *path, int flags, struct sd_err *err) {
+  flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  if (sqlite3_open_v2(path, &s->db, flags, NULL) == SQLITE_OK) return 0;
+  char what[PATH_MAX + 8];
+  snprintf(what, sizeof(what), "open %s", path);
+  return sd_store_error(s, err, what);
+}
+
 static int open_db(struct sd_store *s, const char *path, struct sd_err *err) {
-  int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-  flags |= s->writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
   if (!s->writer && access(path, F_OK) != 0)
     return errno == ENOENT ? sd_err_set(err, SD_ENOLIB, "%s: no library there", path)
                            : sd_err_os(err, "open", path);
   if (s->writer && access(path, F_OK) == 0 && access(path, W_OK) != 0)
     return sd_err_os(err, "write to", path); /* else SQLite would open it read-only */
-  if (sqlite3_open_v2(path, &s->db, flags, NULL) != SQLITE_OK) {
-    char what[PATH_MAX + 8];
-    snprintf(what, sizeof(what), "open %s", path);
-    return sd_store_error(s, err, what);
-  }
-  return 0;
+  return open_file(
+      s, path, s->writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY, err);
+}
+
+/* A reader needs the index of the log in shared memory, which it cannot make in a place that cannot
+ * be written. Where there is no log the file is all there is, and nobody changes it: a medium that
+ * is read-only, somebody else's copy. */
+static int open_unchanging(struct sd_store *s, const char *path, struct sd_err *err) {
+  char uri[3 * PATH_MAX + 32], *to = uri + sprintf(uri, "file:");
+  for (const char *p = path; *p; p++)
+    if (strchr("?#%", *p)) to += sprintf(to, "%%%02x", (unsigned char)*p);
+    else *to++ = *p;
+  strcpy(to, "?immutable=1");
+  sqlite3_close_v2(s->db);
+  s->db = NULL;
+  return open_file(s, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, err);
+}
+
+static bool lacks_shared_memory(struct sd_store *s, const char *path) {
+  char log[PATH_MAX + 8];
+  struct stat st;
+  snprintf(log, sizeof(log), "%s-wal", path);
+  if (s->writer || !s->db || (sqlite3_errcode(s->db) & 0xff) != SQLITE_CANTOPEN) return false;
+  return stat(log, &st) != 0 ? errno == ENOENT : st.st_size == 0;
+}
+
+static int set_up(struct sd_store *s, const char *path, struct sd_err *err) {
+  int rc = configure(s, err);
+  return rc ? name_file(err, path) : check_schema(s, path, err);
 }
 
 /* Nobody asks how much memory SQLite has; counting takes a lock at each allocation. */
@@ -267,8 +301,12 @@ int sd_store_open(const char *dir, enum sd_store_mode mode, struct sd_store **ou
     goto fail;
   }
   if ((rc = open_db(s, path, err))) goto fail;
-  if ((rc = configure(s, err))) goto fail;
-  if ((rc = check_schema(s, path, err))) goto fail;
+  rc = set_up(s, path, err);
+  if (rc && lacks_shared_memory(s, path)) {
+    rc = open_unchanging(s, path, err);
+    if (!rc) rc = set_up(s, path, err);
+  }
+  if (rc) goto fail;
   if (s->writer && (rc = use_wal(s, err))) goto fail;
   if (s->writer && sd_rows_register(s->db) != SQLITE_OK) {
     rc = sd_store_error(s, err, "register");

@@ -9,6 +9,7 @@
 ---@field hasher sd.core.hasher
 ---@field codec sd.core.codec
 ---@field sys sd.core.sys
+---@field reader sd.core.reader
 ---@field luv table The module `luv`, on this loop: timers, processes, sockets.
 local M = {}
 
