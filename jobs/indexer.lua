@@ -43,7 +43,11 @@ local Indexer = sd.job.define {
 local BATCHES_WAITING = 64
 -- Larger transactions are cheaper a row, and the last commit is what a crash may cost.
 local COMMIT_ROWS, COMMIT_SECONDS = 20000, 0.25
-local TAKE = { most = 24, least = 12, seconds = COMMIT_SECONDS }
+-- Batches in which nothing differs are cheap to keep: they wait until it is time.
+local TAKE = {
+  most = 512, least = COMMIT_ROWS, seconds = COMMIT_SECONDS,
+  weight = function(batch) return batch:stats().changed end,
+}
 local SWEEP, UPGRADE = 20000, 50000
 -- In time, a file costs about as much as so many of its bytes.
 local BYTES_A_FILE = 64 * 1024
@@ -138,24 +142,24 @@ local function discover(self, ctx, state)
 end
 
 local function add_stats(ctx, state, batch)
-  local seen, stats = batch:stats(), state.stats
+  local seen, stats, changes = batch:stats(), state.stats, state.changes
   for _, name in ipairs { "files", "dirs", "bytes", "symlinks" } do
     stats[name] = stats[name] + seen[name]
   end
+  -- What has vanished is counted when it is removed.
+  changes.inserted = changes.inserted + seen.inserted
+  changes.updated = changes.updated + seen.changed - seen.inserted
   ring.add(state.items_per_second, ctx:elapsed(), seen.files + seen.dirs + seen.symlinks)
 end
 
 local function write_batches(self, ctx, state, batches)
-  local counts = ctx:commit(function(tx)
+  ctx:commit(function(tx)
     for _, batch in ipairs(batches) do
       add_stats(ctx, state, batch)
       tx:write(batch, self.location, self.wants_content)
     end
     state.batches = state.batches + #batches
   end)
-  local changes = state.changes -- what has vanished is counted when it is removed
-  changes.inserted = changes.inserted + counts.inserted
-  changes.updated = changes.updated + counts.updated
 end
 
 local function report_written(self, ctx, state)
@@ -166,23 +170,13 @@ local function report_written(self, ctx, state)
     self.current_path)
 end
 
--- Until the queue is empty and discovery has ended. Batches in which nothing differs are cheap to
--- keep: they wait until there are rows to write, or until it is time.
+-- Until the queue is empty and discovery has ended.
 local function process(self, ctx, state)
-  local group, rows, since = {}, 0, ctx:elapsed()
   for batches in function() return state.entry_batches:take(TAKE) end do
-    for _, batch in ipairs(batches) do
-      group[#group + 1] = batch
-      rows = rows + batch:stats().changed
-    end
-    if rows >= COMMIT_ROWS or ctx:elapsed() - since >= COMMIT_SECONDS then
-      write_batches(self, ctx, state, group)
-      group, rows, since = {}, 0, ctx:elapsed()
-      report_written(self, ctx, state)
-    end
+    write_batches(self, ctx, state, batches)
+    report_written(self, ctx, state)
     ctx:check_interrupt()
   end
-  if #group > 0 then write_batches(self, ctx, state, group) end
 end
 
 local phases = {}
@@ -190,9 +184,9 @@ local phases = {}
 function phases.discovery(self, ctx, state)
   report(self, ctx, state, { name = "discovery", dirs_queued = #state.dirs_to_walk })
   state.entry_batches:begin_input()
-  ctx:concurrently(
-    function() discover(self, ctx, state) end,
-    function() process(self, ctx, state) end)
+  local function write() process(self, ctx, state) end
+  -- Two that write: one takes batches while those of the other are on their way to the disk.
+  ctx:concurrently(function() discover(self, ctx, state) end, write, write)
   state.phase = "processing"
 end
 

@@ -7,7 +7,7 @@ local LIBC = {}
 for name in ([[assert ctype dirent errno fcntl fnmatch inttypes limits locale math poll setjmp signal
   stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings time
   unistd endian
-  wchar sys/file sys/ioctl sys/mman sys/random sys/resource sys/stat sys/statfs sys/syscall
+  wchar sys/eventfd sys/file sys/ioctl sys/mman sys/random sys/resource sys/stat sys/statfs sys/syscall
   sys/sysmacros sys/time sys/types sys/uio sys/vfs sys/wait linux/fs linux/magic linux/openat2
   linux/stat linux/types]]):gmatch("%S+") do LIBC[name .. ".h"] = true end
 

@@ -274,15 +274,19 @@ end)
 
 -- ---- what the next run says ----
 
--- Kills until there is an unfinished job with a checkpoint.
-local function interrupt_midway(options)
+local WITH_STATE = "SELECT count(*) FROM job WHERE state IS NOT NULL"
+-- The first commit of all has the root in the queue, and the next ones what is still to be walked.
+local WITH_QUEUE = "SELECT count(*) > 0 FROM job_queue_item"
+
+-- Kills, each time a little later, until the unfinished job that is left is one as `sql` wants it.
+local function interrupt_midway(options, sql)
   local path = dir .. "/measure"
   fixture.sh(("rm -rf %s && mkdir %s && chmod 777 %s"):format(path, path, path))
   local ms = complete { library = path, mode = options.mode }
-  for attempt = 1, 30 do
+  for attempt = 0, 60 do
     fixture.sh(("rm -r %s && mkdir -m 777 %s"):format(library, library))
-    killed(options, ms * (0.3 + 0.02 * attempt))
-    if has_library() and count_of("SELECT count(*) FROM job WHERE state IS NOT NULL") == 1 then return end
+    killed(options, ms * (sql and 0.05 or 0.3) + ms * 0.02 * attempt)
+    if has_library() and count_of(sql or WITH_STATE) == 1 then return end
   end
   error("no run could be killed in the middle")
 end
@@ -351,15 +355,7 @@ local DAMAGES = {
 describe("a checkpoint with", function()
   for name, sql in pairs(DAMAGES) do
     it(name .. " is refused, and --fresh starts over", function()
-      interrupt_midway { batch = 10 }
-      if sql:find("job_queue_item", 1, true) then
-        -- A kill before discovery has ended leaves directories in the queue, nearly always.
-        for _ = 1, 20 do
-          if count_of("SELECT count(*) FROM job_queue_item") > 0 then break end
-          interrupt_midway { batch = 10 }
-        end
-        assert.is_true(count_of("SELECT count(*) FROM job_queue_item") > 0)
-      end
+      interrupt_midway({ batch = 10 }, sql:find("job_queue_item", 1, true) and WITH_QUEUE)
       fixture.sh(("sqlite3 %s/library.db %s"):format(library, fixture.quote(sql)))
       local result = fixture.run(words { batch = 10 })
       assert.equal(12, result.status, result.err)

@@ -22,7 +22,7 @@ local MODES = { shallow = 1, content = 2, deep = 3 }
 
 local STAT = {
   "kind", "size", "allocated", "mtime", "ctime", "btime", "dev", "ino", "mode", "uid", "gid",
-  "nlink", "flags",
+  "nlink",
 }
 
 function M.of(library)

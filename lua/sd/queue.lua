@@ -84,30 +84,50 @@ end
 
 ---@class sd.TakeOptions
 ---@field most integer Items at once.
----@field least? integer Items that are worth it (default 1) …
+---@field least? number What the items must weigh together to be worth it (default 1) …
 ---@field seconds? number … or that much time since the last call (default 0).
+---@field weight? fun(item: any): number Of an item (default 1 each).
+
+-- One branch takes at a time. The next one goes on when this one waits for something else: what it
+-- takes then comes later in every respect.
+local function take_turn(ctx, state)
+  while state.taking do ctx:wait_in(state.waiters) end
+  state.taking = true
+  return setmetatable({}, { __close = function()
+    state.taking = false
+    ctx:wake_all(state.waiters)
+  end })
+end
+
+local function fill(queue, group, options)
+  while group.n < options.most and #queue > 0 do
+    local n = group.n + 1
+    group.items[n], group.leases[n] = queue:pop()
+    group.n = n
+    group.weight = group.weight + (options.weight and options.weight(group.items[n]) or 1)
+  end
+end
 
 --- Takes the items that wait; waits until there are enough of them. Nil when there are none and
---- none will come.
+--- none will come. Several branches may take in turn: while one writes, another one takes.
 ---@async
 ---@param options sd.TakeOptions
 ---@return any[]? items
 ---@return integer[]? leases For `finish()`, where the items are no batches.
 function methods:take(options)
   local state, ctx = state_of(self), self:owner()
+  local turn <close> = take_turn(ctx, state)
   local deadline = (state.taken_at or ctx:elapsed()) + (options.seconds or 0)
-  while not state.ended and #self < (options.least or 1)
-    and (#self == 0 or ctx:elapsed() < deadline) do
-    ctx:wait_in(state.waiters, #self > 0 and deadline - ctx:elapsed() or nil)
-  end
-  local items, leases, n = {}, {}, 0
-  while n < options.most and #self > 0 do
-    n = n + 1
-    items[n], leases[n] = self:pop()
+  local group = { items = {}, leases = {}, n = 0, weight = 0 }
+  fill(self, group, options)
+  while not state.ended and group.n < options.most and group.weight < (options.least or 1)
+    and (group.n == 0 or ctx:elapsed() < deadline) do
+    ctx:wake_all(state.waiters) -- there is room again
+    ctx:wait_in(state.waiters, group.n > 0 and deadline - ctx:elapsed() or nil)
+    fill(self, group, options)
   end
   state.taken_at = ctx:elapsed()
-  ctx:wake_all(state.waiters)
-  if n > 0 then return items, leases end
+  if group.n > 0 then return group.items, group.leases, turn and nil end
 end
 
 return methods

@@ -80,8 +80,8 @@ static void set_int(lua_State *L, const char *name, int64_t v) {
   lua_setfield(L, -2, name);
 }
 
-/* stats() -> {files, dirs, symlinks, bytes, listed, changed, vanished, errors, skips}: everything
- * that was listed, changed or not */
+/* stats() -> {files, dirs, symlinks, bytes, listed, changed, inserted, vanished, errors, skips}:
+ * everything that was listed, changed or not */
 static int lsd_batch_stats(lua_State *L) {
   const struct sd_batch *b = check_handle(L, 1)->found->batch;
   lua_createtable(L, 0, 10);
@@ -91,6 +91,7 @@ static int lsd_batch_stats(lua_State *L) {
   set_int(L, "bytes", b->seen.file_bytes);
   set_int(L, "listed", (int64_t)b->listed);
   set_int(L, "changed", (int64_t)b->entries_len);
+  set_int(L, "inserted", (int64_t)b->inserted);
   set_int(L, "vanished", (int64_t)b->vanished_len);
   set_int(L, "errors", (int64_t)b->errors_len);
   set_int(L, "skips", (int64_t)b->skips_len);

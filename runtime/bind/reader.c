@@ -37,8 +37,8 @@ static void catch_one(int number) {
     sigaction(number, &act, NULL);
 }
 
-/* catch(): from now on SIGINT and SIGTERM end statements early, the second one the process. A reader
- * of a pipe that has gone ends it as it ends other programs. */
+/* catch(): from now on SIGINT and SIGTERM end statements early, the second one the process. A
+ * reader of a pipe that has gone ends it as it ends other programs. */
 static int lsd_catch(lua_State *L) {
   (void)L;
   atomic_store(&caught, 0);

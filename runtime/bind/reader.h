@@ -1,4 +1,4 @@
-/* reader.h - questions to a library, for Lua: a read-only connection and the rows of its statements.
+/* reader.h - questions to a library, for Lua: a read-only connection, and rows of its statements.
  *
  * All of this runs on the thread of Lua and waits for nobody: a question is a program of its own.
  *

@@ -295,13 +295,18 @@ static int lsd_walker_root_stat(lua_State *L) {
   const struct {
     const char *name;
     int64_t v;
-  } all[] = {{"size", st->size},        {"allocated", st->allocated},
-             {"mtime", st->mtime},      {"ctime", st->ctime},
-             {"dev", (int64_t)st->dev}, {"ino", (int64_t)st->ino},
-             {"mode", st->mode},        {"uid", st->uid},
-             {"gid", st->gid},          {"nlink", st->nlink},
-             {"kind", st->kind},        {"flags", st->flags & 1}};
-  lua_createtable(L, 0, 13);
+  } all[] = {{"size", st->size},
+             {"allocated", st->allocated},
+             {"mtime", st->mtime},
+             {"ctime", st->ctime},
+             {"dev", (int64_t)st->dev},
+             {"ino", (int64_t)st->ino},
+             {"uid", st->uid},
+             {"gid", st->gid},
+             {"nlink", st->nlink},
+             {"kind", st->kind},
+             {"mode", sd_stat_stored_mode(st)}};
+  lua_createtable(L, 0, 12);
   for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
     lua_pushinteger(L, all[i].v);
     lua_setfield(L, -2, all[i].name);

@@ -52,6 +52,7 @@ struct sd_batch {
   struct sd_arena arena;
   struct sd_entry *entries; /* only what differs from the library */
   size_t entries_len, entries_cap;
+  size_t inserted; /* of them, how many are new */
   struct sd_new_dir *dirs;
   size_t dirs_len, dirs_cap;
   struct sd_dir_delta *deltas;

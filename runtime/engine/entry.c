@@ -1,7 +1,9 @@
 #include "engine/entry.h"
 
+#include <endian.h>
 #include <string.h>
 #include <sys/sysmacros.h>
+#include <xxhash.h>
 
 #include "base/clock.h"
 
@@ -39,6 +41,24 @@ void sd_stat_from_statx(struct sd_stat *st, const struct statx *stx) {
   st->gid = stx->stx_gid;
   st->nlink = stx->stx_nlink;
   st->kind = kind_of(stx->stx_mode);
+}
+
+int64_t sd_stat_sig(const struct sd_stat *st) {
+  const uint8_t stored = st->flags & (SD_ENTRY_CLAMPED | SD_ENTRY_BTIME);
+  const uint64_t all[] = {
+      htole64((uint64_t)st->size),
+      htole64((uint64_t)st->allocated),
+      htole64((uint64_t)st->mtime),
+      htole64((uint64_t)st->ctime),
+      htole64((uint64_t)st->btime),
+      htole64(st->dev),
+      htole64(st->ino),
+      htole64((uint64_t)st->mode << 32 | st->nlink),
+      htole64((uint64_t)st->uid << 32 | st->gid),
+      htole64((uint64_t)st->kind << 8 | stored),
+  };
+  int64_t sig = (int64_t)XXH3_64bits(all, sizeof(all));
+  return sig ? sig : 1;
 }
 
 const char *sd_kind_name(uint8_t kind) {

@@ -58,7 +58,8 @@ struct sd_totals {
 struct sd_entry {
   int64_t id, parent_id;
   struct sd_stat st;
-  struct sd_stat old; /* what the library has; only with SD_CHANGE_UPDATE and _CONTENT */
+  const struct sd_stat *old; /* what the library has, in the arena; only with SD_CHANGE_UPDATE and
+                                _CONTENT in the process that found it out */
   const char *name, *target;
   uint32_t target_len; /* target is NULL where there is none */
   uint16_t name_len;
@@ -72,6 +73,16 @@ struct sd_entry {
 #define SD_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME)
 
 void sd_stat_from_statx(struct sd_stat *st, const struct statx *stx);
+
+/* A fingerprint of all that is stored of `st` (XXH3, 64 bits): a rescan compares it instead of
+ * thirteen columns. Stored, so frozen. Never 0. */
+int64_t sd_stat_sig(const struct sd_stat *st);
+
+/* Column mode: the permission bits, and whether a time was clamped. */
+enum { SD_STORED_CLAMPED = 65536 };
+static inline int64_t sd_stat_stored_mode(const struct sd_stat *st) {
+  return (int64_t)st->mode | (st->flags & SD_ENTRY_CLAMPED ? SD_STORED_CLAMPED : 0);
+}
 
 /* "file", "directory", … as the public views have it. */
 const char *sd_kind_name(uint8_t kind);

@@ -22,7 +22,7 @@ int sd_reader_open(const char *dir, const atomic_int *stop, struct sd_reader **o
                    struct sd_err *err);
 void sd_reader_close(struct sd_reader *r); /* accepts NULL */
 
-/* Until the end of the reader, or of sd_reader_leave(), all selects see the library as it is at the
+/* Until sd_reader_leave(), or the end of the reader, all selects see the library as it is at the
  * first of them. */
 int sd_reader_stay(struct sd_reader *r, struct sd_err *err);
 void sd_reader_leave(struct sd_reader *r);

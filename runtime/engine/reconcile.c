@@ -7,17 +7,16 @@
 #include "base/array.h"
 #include "engine/cursor.h"
 
-#define COLUMNS                                                                               \
-  "id,name,kind,size,allocated,mtime,ctime,btime,dev,ino,mode,uid,gid,nlink,flags FROM entry" \
-  " WHERE parent_id=?1"
-
-enum { Q_BEGIN, Q_END, Q_CHILDREN, Q_CHILD, Q_SCANNED, Q_COUNT };
+enum { Q_BEGIN, Q_END, Q_CHILDREN, Q_CHILD, Q_STAT, Q_SCANNED, Q_COUNT };
 
 static const char *const sql[Q_COUNT] = {
     [Q_BEGIN] = "BEGIN",
     [Q_END] = "COMMIT",
-    [Q_CHILDREN] = "SELECT " COLUMNS " ORDER BY name",
-    [Q_CHILD] = "SELECT " COLUMNS " AND name=?2",
+    [Q_CHILDREN] = "SELECT id,name,sig FROM entry WHERE parent_id=?1 ORDER BY name",
+    [Q_CHILD] = "SELECT id,name,sig FROM entry WHERE parent_id=?1 AND name=?2",
+    [Q_STAT] =
+        "SELECT kind,size,allocated,mtime,ctime,btime,dev,ino,mode,uid,gid,nlink FROM entry"
+        " WHERE id=?1",
     [Q_SCANNED] = "SELECT 1 FROM directory WHERE entry_id=?1 AND scanned_at IS NOT NULL",
 };
 
@@ -75,20 +74,36 @@ static void read_name(sqlite3_stmt *q, struct row *r) {
   if (!r->name) r->name = "";
 }
 
-static void read_stat(sqlite3_stmt *q, struct sd_stat *st) {
-  st->kind = (uint8_t)sqlite3_column_int(q, 2);
-  st->size = sqlite3_column_int64(q, 3);
-  st->allocated = sqlite3_column_int64(q, 4);
-  st->mtime = sqlite3_column_int64(q, 5);
-  st->ctime = sqlite3_column_int64(q, 6);
-  st->btime = sqlite3_column_int64(q, 7);
-  st->dev = (uint64_t)sqlite3_column_int64(q, 8);
-  st->ino = (uint64_t)sqlite3_column_int64(q, 9);
-  st->mode = (uint32_t)sqlite3_column_int64(q, 10);
-  st->uid = (uint32_t)sqlite3_column_int64(q, 11);
-  st->gid = (uint32_t)sqlite3_column_int64(q, 12);
-  st->nlink = (uint32_t)sqlite3_column_int64(q, 13);
-  st->flags = (uint8_t)sqlite3_column_int(q, 14);
+static void column_stat(sqlite3_stmt *q, struct sd_stat *st) {
+  uint32_t mode = (uint32_t)sqlite3_column_int64(q, 8);
+  st->kind = (uint8_t)sqlite3_column_int(q, 0);
+  st->size = sqlite3_column_int64(q, 1);
+  st->allocated = sqlite3_column_int64(q, 2);
+  st->mtime = sqlite3_column_int64(q, 3);
+  st->ctime = sqlite3_column_int64(q, 4);
+  st->btime = sqlite3_column_int64(q, 5);
+  st->dev = (uint64_t)sqlite3_column_int64(q, 6);
+  st->ino = (uint64_t)sqlite3_column_int64(q, 7);
+  st->mode = mode & 07777;
+  st->uid = (uint32_t)sqlite3_column_int64(q, 9);
+  st->gid = (uint32_t)sqlite3_column_int64(q, 10);
+  st->nlink = (uint32_t)sqlite3_column_int64(q, 11);
+  st->flags = mode & SD_STORED_CLAMPED ? SD_ENTRY_CLAMPED : 0;
+}
+
+/* What the library has of the entry, in the arena of the batch. */
+static int read_stat(struct sd_reconcile *r, struct sd_batch *b, struct sd_entry *e,
+                     struct sd_err *err) {
+  sqlite3_stmt *q = r->q[Q_STAT];
+  struct sd_stat *old = sd_arena_alloc(&b->arena, sizeof(*old));
+  if (!old) return sd_err_nomem(err);
+  sqlite3_bind_int64(q, 1, e->id);
+  int rc = sqlite3_step(q);
+  if (rc == SQLITE_ROW) column_stat(q, old);
+  e->old = old;
+  int code = rc == SQLITE_ROW ? 0 : sd_store_error(r->store, err, "read the library");
+  sqlite3_reset(q);
+  return code;
 }
 
 /* Whether the bytes may differ: what `--changed-by mtime` of rsync and git look at, and the inode.
@@ -110,15 +125,18 @@ static int note_vanished(struct sd_batch *b, int64_t id, struct sd_err *err) {
 }
 
 /* The entry `e` is the row that `q` stands on. */
-static int match(struct sd_batch *b, struct sd_entry *e, sqlite3_stmt *q, struct sd_err *err) {
+static int match(struct sd_reconcile *r, struct sd_batch *b, struct sd_entry *e, sqlite3_stmt *q,
+                 struct sd_err *err) {
   e->id = sqlite3_column_int64(q, 0);
   e->change = SD_CHANGE_NONE;
   if (e->st.kind == 0) return 0; /* there, but not readable: what is known of it stays */
-  read_stat(q, &e->old);
-  bool was_dir = e->old.kind == SD_KIND_DIRECTORY, is_dir = e->st.kind == SD_KIND_DIRECTORY;
-  if (bytes_may_differ(&e->st, &e->old))
+  if (sqlite3_column_int64(q, 2) == sd_stat_sig(&e->st)) return 0;
+  int rc = read_stat(r, b, e, err);
+  if (rc) return rc;
+  bool was_dir = e->old->kind == SD_KIND_DIRECTORY, is_dir = e->st.kind == SD_KIND_DIRECTORY;
+  if (bytes_may_differ(&e->st, e->old))
     e->change = was_dir && is_dir ? SD_CHANGE_UPDATE : SD_CHANGE_CONTENT;
-  else if (attributes_differ(&e->st, &e->old)) e->change = SD_CHANGE_UPDATE;
+  else if (attributes_differ(&e->st, e->old)) e->change = SD_CHANGE_UPDATE;
   return was_dir && !is_dir ? note_vanished(b, -e->id, err) : 0;
 }
 
@@ -147,7 +165,7 @@ static int diff_whole(struct sd_reconcile *r, struct sd_listing *l, struct sd_er
       if (c >= 0) break;
       i++; /* new */
     }
-    if (i < l->count && c == 0) code = match(l->batch, &l->entries[i++], q, err);
+    if (i < l->count && c == 0) code = match(r, l->batch, &l->entries[i++], q, err);
     else code = note_vanished(l->batch, row.id, err);
   }
   return finish(r, q, rc, code, err);
@@ -162,7 +180,7 @@ static int diff_part(struct sd_reconcile *r, struct sd_listing *l, struct sd_err
     if (e->name_text) sqlite3_bind_text(q, 2, e->name, e->name_len, SQLITE_STATIC);
     else sqlite3_bind_blob(q, 2, e->name, e->name_len, SQLITE_STATIC);
     int rc = sqlite3_step(q);
-    if (rc == SQLITE_ROW) code = match(l->batch, e, q, err);
+    if (rc == SQLITE_ROW) code = match(r, l->batch, e, q, err);
     code = finish(r, q, rc, code, err);
   }
   return code;

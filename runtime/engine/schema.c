@@ -4,8 +4,11 @@
 
 /* Names are TEXT where they are valid UTF-8, BLOB where not: ANY keeps both as they are. Times are
  * nanoseconds since 1970. entry.kind: 1 file, 2 directory, 3 symlink, 4 fifo, 5 socket, 6 char,
- * 7 block, 8 unknown. entry.content_id: NULL where none is wanted, 0 where it is still to be found.
- * A root's entry has -location.id as its parent. directory.path is relative to `anchor` (NULL: the
+ * 7 block, 8 unknown. entry.mode: permission bits; 65536 is added where a time was clamped.
+ * entry.sig: sd_stat_sig() of the other columns, NULL where these must be compared. Only the key is
+ * checked for NULL: a check costs as much as a column, and one function writes them all.
+ * entry.content_id: NULL where none is wanted, 0 where it is still to be found. A root's entry has
+ * -location.id as its parent. directory.path is relative to `anchor` (NULL: the
  * root of the location), so that no stored piece is longer than PATH_MAX. */
 static const char tables[] =
     "CREATE TABLE location("
@@ -13,11 +16,10 @@ static const char tables[] =
     " created_at INTEGER NOT NULL, state TEXT NOT NULL, content_mode TEXT) STRICT;"
 
     "CREATE TABLE entry("
-    " id INTEGER PRIMARY KEY, parent_id INTEGER NOT NULL, name ANY NOT NULL, kind INTEGER NOT NULL,"
-    " size INTEGER NOT NULL, allocated INTEGER NOT NULL, mtime INTEGER NOT NULL,"
-    " ctime INTEGER NOT NULL, btime INTEGER, dev INTEGER NOT NULL, ino INTEGER NOT NULL,"
-    " mode INTEGER NOT NULL, uid INTEGER NOT NULL, gid INTEGER NOT NULL, nlink INTEGER NOT NULL,"
-    " flags INTEGER NOT NULL, content_id INTEGER, uuid BLOB NOT NULL, target ANY) STRICT;"
+    " id INTEGER PRIMARY KEY, parent_id INTEGER NOT NULL, name ANY NOT NULL, sig INTEGER,"
+    " kind INTEGER, size INTEGER, allocated INTEGER, mtime INTEGER, ctime INTEGER, btime INTEGER,"
+    " dev INTEGER, ino INTEGER, mode INTEGER, uid INTEGER, gid INTEGER, nlink INTEGER,"
+    " content_id INTEGER, uuid BLOB, target ANY) STRICT;"
     "CREATE UNIQUE INDEX entry_name ON entry(parent_id, name);"
     "CREATE INDEX entry_todo ON entry(id) WHERE content_id = 0;"
     "CREATE INDEX entry_inode ON entry(dev, ino) WHERE nlink > 1 AND kind = 1;"
@@ -123,16 +125,16 @@ static const char views[] =
     "  THEN CAST(d.path || '/' || e.name AS BLOB)"
     " ELSE d.path || '/' || e.name END AS path,"
     " e.name AS name, " KIND_TEXT("e.kind") " AS kind, e.size AS size, e.allocated AS allocated,"
-    " e.mtime AS mtime_ns, e.ctime AS ctime_ns, e.btime AS btime_ns, e.mode AS mode, e.uid AS uid,"
-    " e.gid AS gid, e.nlink AS nlink, e.dev AS dev, e.ino AS ino, e.target AS target,"
+    " e.mtime AS mtime_ns, e.ctime AS ctime_ns, e.btime AS btime_ns, e.mode & 4095 AS mode,"
+    " e.uid AS uid, e.gid AS gid, e.nlink AS nlink, e.dev AS dev, e.ino AS ino, e.target AS target,"
     " CASE WHEN c.hash IS NOT NULL THEN lower(hex(c.hash)) END AS hash,"
     " CASE c.hash_kind WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END AS hash_kind, c.mime AS mime"
     " FROM entry e JOIN directory d ON d.entry_id = e.parent_id"
     " LEFT JOIN content c ON c.id = e.content_id"
     " UNION ALL"
     " SELECT e.id, " UUID_TEXT("e.uuid") ", l.id, NULL, '', e.name, " KIND_TEXT("e.kind") ","
-    " e.size, e.allocated, e.mtime, e.ctime, e.btime, e.mode, e.uid, e.gid, e.nlink, e.dev, e.ino,"
-    " NULL, NULL, NULL, NULL"
+    " e.size, e.allocated, e.mtime, e.ctime, e.btime, e.mode & 4095, e.uid, e.gid, e.nlink, e.dev,"
+    " e.ino, NULL, NULL, NULL, NULL"
     " FROM location l JOIN entry e ON e.id = l.entry_id;"
 
     "CREATE VIEW directories AS"

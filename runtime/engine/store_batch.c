@@ -57,25 +57,60 @@ static int note_refused(struct sd_store *s, const struct sd_write_opts *o, const
   return rc;
 }
 
+static bool is_alike(const struct sd_entry *a, const struct sd_entry *e) {
+  return e->change == SD_CHANGE_INSERT && !e->target && e->st.dev == a->st.dev &&
+         e->st.uid == a->st.uid && e->st.gid == a->st.gid;
+}
+
+/* Where the rows from `from` on stop being alike. */
+static size_t alike_until(const struct sd_batch *b, size_t from) {
+  size_t i = from;
+  while (i < b->entries_len && is_alike(&b->entries[from], &b->entries[i])) i++;
+  return i;
+}
+
+enum { ALIKE_MIN = 16 }; /* rows for which a statement of their own is worth it */
+
+/* Sets rows->to: as far as one statement serves, which is returned. */
+static enum sd_stmt next_rows(const struct sd_batch *b, struct sd_rows *rows) {
+  rows->to = alike_until(b, rows->from);
+  if (rows->to - rows->from >= ALIKE_MIN) return ST_ENTRY_INSERT_ALIKE;
+  for (size_t i = rows->from; i < b->entries_len; i = rows->to) {
+    size_t until = alike_until(b, i);
+    if (until - i >= ALIKE_MIN) break;
+    rows->to = until > i ? until : i + 1;
+  }
+  return ST_ENTRY_INSERT;
+}
+
+static void bind_rows(sqlite3_stmt *st, enum sd_stmt which, struct sd_rows *rows) {
+  const struct sd_stat *first = &rows->entries[rows->from].st;
+  sqlite3_bind_pointer(st, 1, rows, SD_ROWS_POINTER, NULL);
+  if (which != ST_ENTRY_INSERT_ALIKE) return;
+  sqlite3_bind_int64(st, 2, (int64_t)first->dev);
+  sqlite3_bind_int64(st, 3, first->uid);
+  sqlite3_bind_int64(st, 4, first->gid);
+}
+
 static int insert_entries(struct sd_store *s, const struct sd_batch *b,
                           const struct sd_write_opts *o, struct sd_write_count *n,
                           struct sd_err *err) {
-  struct sd_rows rows = {
-      .entries = b->entries, .len = b->entries_len, .want_content = o->want_content};
-  while (rows.from < rows.len) {
-    sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_INSERT, err);
+  struct sd_rows rows = {.entries = b->entries, .want_content = o->want_content};
+  while (rows.from < b->entries_len) {
+    enum sd_stmt which = next_rows(b, &rows);
+    sqlite3_stmt *st = sd_store_stmt(s, which, err);
     if (!st) return err->code;
-    sqlite3_bind_pointer(st, 1, &rows, SD_ROWS_POINTER, NULL);
+    bind_rows(st, which, &rows);
     int rc = sqlite3_step(st);
     bool refused = rc != SQLITE_DONE && (rc & 0xff) == SQLITE_CONSTRAINT;
     int code = rc == SQLITE_DONE || refused ? 0 : sd_store_error(s, err, "write entries");
     n->inserted += (uint64_t)sqlite3_changes(s->db);
     sqlite3_reset(st);
     if (code) return code;
-    if (!refused) return 0;
+    rows.from = refused ? rows.at + 1 : rows.to;
+    if (!refused) continue;
     n->errors++;
     if ((code = note_refused(s, o, &b->entries[rows.at], err))) return code;
-    rows.from = rows.at + 1;
   }
   return 0;
 }
@@ -129,11 +164,11 @@ static void bind_stat(sqlite3_stmt *st, const struct sd_stat *a) {
   else sqlite3_bind_null(st, 7);
   sqlite3_bind_int64(st, 8, (int64_t)a->dev);
   sqlite3_bind_int64(st, 9, (int64_t)a->ino);
-  sqlite3_bind_int64(st, 10, a->mode);
+  sqlite3_bind_int64(st, 10, sd_stat_stored_mode(a));
   sqlite3_bind_int64(st, 11, a->uid);
   sqlite3_bind_int64(st, 12, a->gid);
   sqlite3_bind_int64(st, 13, a->nlink);
-  sqlite3_bind_int(st, 14, a->flags & SD_ENTRY_CLAMPED);
+  sqlite3_bind_int64(st, 14, sd_stat_sig(a));
 }
 
 static int update_entry(struct sd_store *s, const struct sd_entry *e, bool want_content,

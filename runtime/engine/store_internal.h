@@ -14,6 +14,7 @@ enum sd_stmt {
   ST_COMMIT,
   ST_ROLLBACK,
   ST_ENTRY_INSERT,
+  ST_ENTRY_INSERT_ALIKE,
   ST_ENTRY_UPDATE,
   ST_ENTRY_DELETE,
   ST_ENTRY_GET,
@@ -70,8 +71,8 @@ int sd_rows_register(sqlite3 *db);
 /* Where the last INSERT through it stood; for finding the row that was refused. */
 struct sd_rows {
   const struct sd_entry *entries;
-  size_t from, len; /* [from, len) */
-  size_t at;        /* out */
+  size_t from, to; /* [from, to) */
+  size_t at;       /* out */
   bool want_content;
 };
 #define SD_ROWS_POINTER "sd_rows"

@@ -10,6 +10,7 @@ enum {
   COL_ID,
   COL_PARENT,
   COL_NAME,
+  COL_SIG,
   COL_KIND,
   COL_SIZE,
   COL_ALLOCATED,
@@ -22,7 +23,6 @@ enum {
   COL_UID,
   COL_GID,
   COL_NLINK,
-  COL_FLAGS,
   COL_CONTENT,
   COL_UUID,
   COL_TARGET,
@@ -39,8 +39,8 @@ static int connect(sqlite3 *db, void *aux, int argc, const char *const *argv, sq
   (void)aux, (void)argc, (void)argv, (void)msg;
   int rc = sqlite3_declare_vtab(
       db,
-      "CREATE TABLE x(id,parent_id,name,kind,size,allocated,mtime,ctime,btime,dev,ino,mode,uid,gid,"
-      "nlink,flags,content_id,uuid,target,rows HIDDEN)");
+      "CREATE TABLE x(id,parent_id,name,sig,kind,size,allocated,mtime,ctime,btime,dev,ino,mode,uid,"
+      "gid,nlink,content_id,uuid,target,rows HIDDEN)");
   if (rc != SQLITE_OK) return rc;
   *out = sqlite3_malloc(sizeof(**out));
   if (!*out) return SQLITE_NOMEM;
@@ -80,7 +80,7 @@ static int close_cursor(sqlite3_vtab_cursor *base) {
 }
 
 static void skip_known(struct sd_rows *r) {
-  while (r->at < r->len && r->entries[r->at].change != SD_CHANGE_INSERT) r->at++;
+  while (r->at < r->to && r->entries[r->at].change != SD_CHANGE_INSERT) r->at++;
 }
 
 static int filter(sqlite3_vtab_cursor *base, int idx, const char *str, int argc,
@@ -103,7 +103,7 @@ static int next(sqlite3_vtab_cursor *base) {
 
 static int eof(sqlite3_vtab_cursor *base) {
   const struct sd_rows *r = ((struct cursor *)base)->rows;
-  return r->at >= r->len;
+  return r->at >= r->to;
 }
 
 static void result_name(sqlite3_context *x, const struct sd_entry *e) {
@@ -135,6 +135,7 @@ static int column(sqlite3_vtab_cursor *base, sqlite3_context *x, int i) {
     case COL_ID: sqlite3_result_int64(x, e->id); break;
     case COL_PARENT: sqlite3_result_int64(x, e->parent_id); break;
     case COL_NAME: result_name(x, e); break;
+    case COL_SIG: sqlite3_result_int64(x, sd_stat_sig(st)); break;
     case COL_KIND: sqlite3_result_int(x, st->kind); break;
     case COL_SIZE: sqlite3_result_int64(x, st->size); break;
     case COL_ALLOCATED: sqlite3_result_int64(x, st->allocated); break;
@@ -143,11 +144,10 @@ static int column(sqlite3_vtab_cursor *base, sqlite3_context *x, int i) {
     case COL_BTIME: result_btime(x, st); break;
     case COL_DEV: sqlite3_result_int64(x, (int64_t)st->dev); break;
     case COL_INO: sqlite3_result_int64(x, (int64_t)st->ino); break;
-    case COL_MODE: sqlite3_result_int64(x, st->mode); break;
+    case COL_MODE: sqlite3_result_int64(x, sd_stat_stored_mode(st)); break;
     case COL_UID: sqlite3_result_int64(x, st->uid); break;
     case COL_GID: sqlite3_result_int64(x, st->gid); break;
     case COL_NLINK: sqlite3_result_int64(x, st->nlink); break;
-    case COL_FLAGS: sqlite3_result_int(x, st->flags & SD_ENTRY_CLAMPED); break;
     case COL_CONTENT: result_content(x, e, r->want_content); break;
     case COL_UUID: sqlite3_result_blob(x, e->uuid, sizeof(e->uuid), SQLITE_STATIC); break;
     case COL_TARGET: result_target(x, e); break;

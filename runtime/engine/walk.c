@@ -39,6 +39,7 @@ struct sd_walker {
   void *ud;
   struct sd_names names; /* one listing's names; reused */
   struct sd_uuid_gen uuids;
+  uint64_t now_ms; /* wall clock at the start of the listing */
   int64_t id_next, id_end;
   struct sd_buf path; /* scratch */
   struct sd_dir **stack;
@@ -217,6 +218,7 @@ static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const str
   e->name_text = !n->blob;
   e->target = NULL;
   e->target_len = 0;
+  e->old = NULL;
   e->change = SD_CHANGE_INSERT;
   memset(e->uuid, 0, sizeof(e->uuid));
   if (statx(fd, n->name, STATX_HOW, SD_STATX_MASK, &stx) != 0) {
@@ -268,18 +270,19 @@ static int add_new_dir(struct sd_walker *wk, struct sd_batch *b, const struct sd
 /* A directory in the library whose entry was something else before needs its directory row too. */
 static bool is_new_dir(const struct sd_entry *e) {
   return e->change == SD_CHANGE_INSERT ||
-         (e->change != SD_CHANGE_NONE && e->old.kind != SD_KIND_DIRECTORY);
+         (e->change != SD_CHANGE_NONE && e->old->kind != SD_KIND_DIRECTORY);
 }
 
 static int settle_entry(struct sd_walker *wk, struct sd_listing *l, struct sd_entry *e) {
   struct sd_batch *b = l->batch;
   if (e->change == SD_CHANGE_INSERT) {
     e->id = new_id(wk);
-    sd_uuid_v7(&wk->uuids, (uint64_t)(sd_clock_wall() / SD_NS_PER_MS), e->uuid);
+    b->inserted++;
+    sd_uuid_v7(&wk->uuids, wk->now_ms, e->uuid);
     sd_totals_add(&l->delta->delta, &e->st, 1);
   } else if (e->change != SD_CHANGE_NONE) {
     sd_totals_add(&l->delta->delta, &e->st, 1);
-    sd_totals_add(&l->delta->delta, &e->old, -1);
+    sd_totals_add(&l->delta->delta, e->old, -1);
   }
   sd_totals_add(&b->seen, &e->st, 1);
   if (e->st.kind != SD_KIND_DIRECTORY) return 0;
@@ -294,6 +297,7 @@ static int settle(struct sd_walker *wk, struct sd_listing *l, struct sd_err *err
     int rc = wk->diff(wk->ud, l, err);
     if (rc) return rc;
   }
+  wk->now_ms = (uint64_t)(sd_clock_wall() / SD_NS_PER_MS);
   for (size_t i = first; i < first + l->count; i++) {
     struct sd_entry *e = &b->entries[i];
     if (e->st.kind == 0) continue;

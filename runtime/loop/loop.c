@@ -1,6 +1,9 @@
 #include "loop/loop.h"
 
+#include <errno.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "loop/lane.h"
 
@@ -12,7 +15,10 @@ struct deferred {
 
 struct sd_loop {
   uv_loop_t uv;
-  uv_async_t wake; /* a lane has finished a task, or something was deferred */
+  /* An eventfd that tells of finished and deferred work. Not a uv_async_t: libuv's loop spins while
+   * a sender is between two instructions of uv_async_send(), and ours may be preempted there. */
+  uv_poll_t wake;
+  int wake_fd;
   uv_mutex_t
       lock; /* guards done_head, done_tail; held for a few instructions; taken after a lane's */
   struct sd_task *done_head, *done_tail; /* lock */
@@ -53,10 +59,15 @@ void sd_loop_release(struct sd_loop *l) {
   if (--l->holds == 0) uv_unref((uv_handle_t *)&l->wake);
 }
 
+static void ring(struct sd_loop *l) {
+  const uint64_t one = 1;
+  ssize_t n = write(l->wake_fd, &one, sizeof(one));
+  sd_verify(n == sizeof(one) || errno == EAGAIN); /* EAGAIN: it rings already, 2^64 - 2 times */
+}
+
 /* The one place where finished work meets the loop's thread. A delivery may close a lane, and so
  * come here again: the inner call then delivers what is left, the outer one finds nothing. */
-static void drain(uv_async_t *wake) {
-  struct sd_loop *l = wake->data;
+static void drain(struct sd_loop *l) {
   take_done(l);
   while (l->out) {
     struct sd_task *t = l->out;
@@ -67,23 +78,13 @@ static void drain(uv_async_t *wake) {
   run_deferred(l);
 }
 
-int sd_loop_open(struct sd_loop **out, struct sd_err *err) {
-  struct sd_loop *l = calloc(1, sizeof(*l));
-  if (!l) return sd_err_nomem(err);
-  int rc = uv_loop_init(&l->uv);
-  if (!rc) {
-    rc = uv_async_init(&l->uv, &l->wake, drain);
-    if (rc) uv_loop_close(&l->uv);
-  }
-  if (rc) {
-    free(l);
-    return sd_err_set(err, rc, "event loop: %s", uv_strerror(rc));
-  }
-  l->wake.data = l;
-  uv_unref((uv_handle_t *)&l->wake);
-  uv_mutex_init(&l->lock);
-  *out = l;
-  return 0;
+static void woken(uv_poll_t *wake, int status, int events) {
+  struct sd_loop *l = wake->data;
+  uint64_t rings;
+  (void)status, (void)events;
+  /* Before the work is taken: what comes later rings again. */
+  if (read(l->wake_fd, &rings, sizeof(rings)) < 0) sd_verify(errno == EAGAIN || errno == EINTR);
+  drain(l);
 }
 
 static void close_handle(uv_handle_t *h, void *ud) {
@@ -91,16 +92,47 @@ static void close_handle(uv_handle_t *h, void *ud) {
   if (!uv_is_closing(h)) uv_close(h, NULL);
 }
 
-void sd_loop_close(struct sd_loop *l) {
-  if (!l) return;
+static void close_uv(struct sd_loop *l) {
   uv_walk(&l->uv, close_handle, NULL);
   while (uv_run(&l->uv, UV_RUN_DEFAULT)) continue; /* a stop that was asked for ends the first */
+  uv_loop_close(&l->uv);
+}
+
+int sd_loop_open(struct sd_loop **out, struct sd_err *err) {
+  struct sd_loop *l = calloc(1, sizeof(*l));
+  if (!l) return sd_err_nomem(err);
+  int rc = 0;
+  l->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (l->wake_fd < 0) {
+    rc = sd_err_os(err, "make an", "eventfd");
+    free(l);
+    return rc;
+  }
+  if ((rc = uv_loop_init(&l->uv))) goto fail;
+  if ((rc = uv_poll_init(&l->uv, &l->wake, l->wake_fd))) goto fail_loop;
+  l->wake.data = l;
+  if ((rc = uv_poll_start(&l->wake, UV_READABLE, woken))) goto fail_loop;
+  uv_unref((uv_handle_t *)&l->wake);
+  uv_mutex_init(&l->lock);
+  *out = l;
+  return 0;
+fail_loop:
+  close_uv(l);
+fail:
+  close(l->wake_fd);
+  free(l);
+  return sd_err_set(err, rc, "event loop: %s", uv_strerror(rc));
+}
+
+void sd_loop_close(struct sd_loop *l) {
+  if (!l) return;
+  close_uv(l);
   while (l->later) {
     struct deferred *next = l->later->next;
     free(l->later);
     l->later = next;
   }
-  uv_loop_close(&l->uv);
+  close(l->wake_fd);
   uv_mutex_destroy(&l->lock);
   free(l);
 }
@@ -125,19 +157,20 @@ void sd_loop_defer(struct sd_loop *l, void (*fn)(void *ud), void *ud) {
   else l->later = d;
   l->later_tail = d;
   sd_loop_hold(l);
-  uv_async_send(&l->wake);
+  if (l->later == d) ring(l); /* else it rings already */
 }
 
 void sd_loop_finished(struct sd_loop *l, struct sd_task *t) {
   t->next = NULL;
   uv_mutex_lock(&l->lock);
+  bool first = !l->done_head;
   if (l->done_tail) l->done_tail->next = t;
   else l->done_head = t;
   l->done_tail = t;
   uv_mutex_unlock(&l->lock);
-  uv_async_send(&l->wake);
+  if (first) ring(l); /* else it rings already */
 }
 
 void sd_loop_drain(struct sd_loop *l) {
-  drain(&l->wake);
+  drain(l);
 }

@@ -13,7 +13,8 @@ local Batch = {}
 
 ---@class sd.BatchStats: sd.Stats Everything that was listed, changed or not.
 ---@field listed integer Entries.
----@field changed integer Entries that differ from the library.
+---@field changed integer Entries that differ from the library …
+---@field inserted integer … those of them that it does not have.
 ---@field vanished integer Entries that the library has and the directory has not.
 ---@field errors integer
 ---@field skips integer

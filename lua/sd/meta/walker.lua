@@ -39,7 +39,6 @@ function Walker:push_root() end
 ---@field uid integer
 ---@field gid integer
 ---@field nlink integer
----@field flags integer
 
 ---@return sd.RootStat
 function Walker:root_stat() end
