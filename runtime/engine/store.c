@@ -237,10 +237,12 @@ static int use_wal(struct sd_store *s, struct sd_err *err) {
   return rc;
 }
 
+enum { URI_MAX = 3 * PATH_MAX + 32 };
+
 static int open_file(struct sd_store *s, const char *path, int flags, struct sd_err *err) {
   flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
   if (sqlite3_open_v2(path, &s->db, flags, NULL) == SQLITE_OK) return 0;
-  char what[PATH_MAX + 8];
+  char what[URI_MAX + 8];
   snprintf(what, sizeof(what), "open %s", path);
   return sd_store_error(s, err, what);
 }
@@ -259,7 +261,7 @@ static int open_db(struct sd_store *s, const char *path, struct sd_err *err) {
  * be written. Where there is no log the file is all there is, and nobody changes it: a medium that
  * is read-only, somebody else's copy. */
 static int open_unchanging(struct sd_store *s, const char *path, struct sd_err *err) {
-  char uri[3 * PATH_MAX + 32], *to = uri + sprintf(uri, "file:");
+  char uri[URI_MAX], *to = uri + sprintf(uri, "file:");
   for (const char *p = path; *p; p++)
     if (strchr("?#%", *p)) to += sprintf(to, "%%%02x", (unsigned char)*p);
     else *to++ = *p;
