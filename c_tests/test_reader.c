@@ -313,6 +313,7 @@ static void values_are_bound_as_they_are(void **state) {
   assert_true(sd_select_value(s, 1).i == INT64_MIN);
   assert_memory_equal(sd_select_value(s, 4).s.p, "00FF", 4);
   assert_int_equal(sd_select_next(s, &err), 0);
+  assert_int_equal(sd_select_next(s, &err), 0); /* the end stays the end */
   sd_select_close(s);
   sd_reader_close(r);
   sd_store_close(w);

@@ -2,4 +2,9 @@
 -- whether a word is a command before it takes it for a script.
 
 ---@type table<string, string>
-return { index = "sd.cli.index", run = "sd.cli.run" }
+return {
+  export = "sd.cli.export",
+  index = "sd.cli.index",
+  run = "sd.cli.run",
+  sql = "sd.cli.sql",
+}

@@ -1,7 +1,6 @@
---- JSON for results and progress. Names need not be text: what JSON cannot hold is shown escaped.
---- (dkjson and not cjson: cjson rounds integers above 10^14.)
+--- JSON. Names need not be text. In results and progress of jobs what JSON cannot hold is shown
+--- escaped; answers to questions are exact.
 local core = require "sd.core"
-local dkjson = require "dkjson"
 local text = require "sd.text"
 
 local M = {}
@@ -46,7 +45,12 @@ function M.encode(value)
   local order = {}
   for key in pairs(keys) do order[#order + 1] = key end
   table.sort(order)
-  return (dkjson.encode(copy, { keyorder = order }))
+  -- (not cjson, which rounds integers above 10^14)
+  return (require "dkjson".encode(copy, { keyorder = order }))
 end
+
+--- A scalar, exactly: bytes that are not text (UTF-8 without a zero byte) become {"hex":"…"}.
+---@type fun(value: sd.SqlValue): string
+M.scalar = core.reader.json
 
 return M

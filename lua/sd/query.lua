@@ -98,6 +98,16 @@ function M.next(cursor, row)
   if message then raise(message, code) end
 end
 
+--- The next rows of a cursor as text, or nil; a failure is raised.
+---@param cursor sd.core.Cursor
+---@param kind "ndjson"|"csv"|"lines"|"nul"
+---@return string?
+function M.chunk(cursor, kind)
+  local chunk, message, code = cursor:chunk(kind)
+  if chunk then return chunk end
+  if message then raise(message, code) end
+end
+
 local function named(names, list)
   if not list then return nil end
   local row = {}

@@ -7,6 +7,7 @@
 #include "bind/batch.h"
 #include "bind/chunk.h"
 #include "bind/codec.h"
+#include "bind/copy.h"
 #include "bind/hasher.h"
 #include "bind/library.h"
 #include "bind/queue.h"
@@ -58,7 +59,7 @@ int luaopen_sd_core(lua_State *L) {
   } parts[] = {
       {"library", luaopen_sd_library}, {"queue", luaopen_sd_queue}, {"walker", luaopen_sd_walker},
       {"hasher", luaopen_sd_hasher},   {"codec", luaopen_sd_codec}, {"sys", luaopen_sd_sys},
-      {"reader", luaopen_sd_reader},
+      {"reader", luaopen_sd_reader},   {"copy", luaopen_sd_copy},
   };
   luaL_newlib(L, functions);
   lsd_await_open(L);

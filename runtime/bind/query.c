@@ -15,7 +15,7 @@ static bool is_blob(lua_State *L, int i, struct sd_value *v) {
   return true;
 }
 
-static void read_value(lua_State *L, int i, struct sd_value *v) {
+void lsd_value_read(lua_State *L, int i, struct sd_value *v) {
   switch (lua_type(L, i)) {
     case LUA_TNIL: v->type = SD_VALUE_NULL; break;
     case LUA_TBOOLEAN:
@@ -49,7 +49,7 @@ void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q) {
     struct sd_value v;
     int top = lua_gettop(L);
     lua_geti(L, params, i);
-    read_value(L, top + 1, &v);
+    lsd_value_read(L, top + 1, &v);
     if (sd_sql_param(q, &v)) luaL_error(L, "out of memory");
     lua_settop(L, top);
   }

@@ -12,6 +12,10 @@ void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q);
 
 void lsd_value_push(lua_State *L, const struct sd_value *v);
 
+/* The value at `i`; bytes belong to Lua, which may put something on the stack to keep them. Raises
+ * where SQL has no such value. */
+void lsd_value_read(lua_State *L, int i, struct sd_value *v);
+
 /* Pushes an array of rows, each a table by column name. */
 void lsd_sql_push(lua_State *L, const struct sd_sql *q);
 

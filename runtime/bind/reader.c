@@ -2,12 +2,15 @@
 
 #include <lauxlib.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "bind/op.h"
 #include "bind/query.h"
 #include "engine/reader.h"
+#include "engine/rowtext.h"
 
 struct reader {
   struct sd_reader *r; /* NULL: closed */
@@ -19,6 +22,8 @@ struct cursor {
   struct reader *of;   /* held by user value 1 */
   struct sd_sql sql;   /* its values */
   struct sd_select *s; /* NULL: closed */
+  struct sd_buf text;  /* the last chunk */
+  struct sd_buf names; /* of the columns as JSON has them, each with a colon and a zero byte */
 };
 
 /* ---- signals ---- */
@@ -56,6 +61,28 @@ static int lsd_caught(lua_State *L) {
   return 1;
 }
 
+/* complete(text) -> whether it ends with a whole statement and its semicolon */
+static int lsd_complete(lua_State *L) {
+  lua_pushboolean(L, sqlite3_complete(luaL_checkstring(L, 1)));
+  return 1;
+}
+
+/* json(value) -> text */
+static int lsd_json(lua_State *L) {
+  struct sd_value v;
+  struct sd_buf b = SD_BUF_INIT;
+  luaL_checkany(L, 1);
+  lsd_value_read(L, 1, &v);
+  if (lua_isboolean(L, 1)) {
+    lua_pushstring(L, v.i ? "true" : "false");
+    return 1;
+  }
+  int rc = sd_json_value(&b, &v);
+  if (!rc) lua_pushlstring(L, (const char *)b.data, b.len);
+  sd_buf_fini(&b);
+  return rc ? luaL_error(L, "out of memory") : 1;
+}
+
 /* ---- the handles ---- */
 
 static struct reader *check_reader(lua_State *L, int i) {
@@ -68,6 +95,10 @@ static struct cursor *check_cursor(lua_State *L, int i) {
   struct cursor *c = luaL_checkudata(L, i, LSD_CURSOR);
   if (!c->s) luaL_argerror(L, i, "the cursor is closed");
   return c;
+}
+
+struct sd_select *lsd_check_select(lua_State *L, int i) {
+  return check_cursor(L, i)->s;
 }
 
 static void end_reader(struct reader *h) {
@@ -92,6 +123,8 @@ static int lsd_cursor_close(lua_State *L) {
     if (c->of->closing) end_reader(c->of);
   }
   sd_sql_fini(&c->sql);
+  sd_buf_fini(&c->text);
+  sd_buf_fini(&c->names);
   return 0;
 }
 
@@ -189,6 +222,84 @@ static int lsd_cursor_next(lua_State *L) {
   return 1;
 }
 
+/* ---- many rows as text ---- */
+
+enum { CHUNK = 64 * 1024 }; /* bytes after which a chunk is whole */
+
+/* An object has a name once: the second `n` is `n_2`. */
+static void distinct_name(struct cursor *c, int i, char *out, size_t size) {
+  int before = 1;
+  const char *name = sd_select_name(c->s, i);
+  for (int k = 0; k < i; k++) before += strcmp(sd_select_name(c->s, k), name) == 0;
+  if (before == 1) snprintf(out, size, "%s", name);
+  else snprintf(out, size, "%s_%d", name, before);
+}
+
+static int put_names(struct cursor *c) {
+  struct sd_buf *b = &c->names;
+  int rc = 0, n = sd_select_columns(c->s);
+  for (int i = 0; !rc && i < n; i++) {
+    char text[1024];
+    distinct_name(c, i, text, sizeof(text));
+    struct sd_value name = {.type = SD_VALUE_TEXT, .s = {.p = text, .n = strlen(text)}};
+    rc = sd_json_value(b, &name);
+    if (!rc) rc = sd_buf_put(b, ":", 2); /* with its zero byte: an end that no name has */
+  }
+  return rc;
+}
+
+static int put_json(struct cursor *c, struct sd_buf *b, const char *end) {
+  int rc = c->names.len ? 0 : put_names(c), n = sd_select_columns(c->s);
+  const char *name = (const char *)c->names.data;
+  for (int i = 0; !rc && i < n; i++) {
+    size_t len = strlen(name);
+    struct sd_value v = sd_select_value(c->s, i);
+    rc = sd_buf_put(b, i ? "," : "{", 1);
+    if (!rc) rc = sd_buf_put(b, name, len);
+    if (!rc) rc = sd_json_value(b, &v);
+    name += len + 1;
+  }
+  if (!rc) rc = sd_buf_put(b, "}", 1);
+  return rc ? rc : sd_buf_put(b, end, 1);
+}
+
+static int put_csv(struct cursor *c, struct sd_buf *b, const char *end) {
+  int rc = 0, n = sd_select_columns(c->s);
+  for (int i = 0; !rc && i < n; i++) {
+    struct sd_value v = sd_select_value(c->s, i);
+    if (i) rc = sd_buf_put(b, ",", 1);
+    if (!rc) rc = sd_csv_value(b, &v);
+  }
+  return rc ? rc : sd_buf_put(b, end, 1);
+}
+
+/* The bytes of the first column. */
+static int put_plain(struct cursor *c, struct sd_buf *b, const char *end) {
+  struct sd_value v = sd_select_value(c->s, 0);
+  int rc = v.type == SD_VALUE_TEXT || v.type == SD_VALUE_BLOB ? sd_buf_put(b, v.s.p, v.s.n)
+                                                              : sd_csv_value(b, &v);
+  return rc ? rc : sd_buf_put(b, end, 1);
+}
+
+/* chunk("ndjson" | "csv" | "lines" | "nul") -> text of the next rows; nil where there is no more;
+ * nil, message, code */
+static int lsd_cursor_chunk(lua_State *L) {
+  static const char *const kinds[] = {"ndjson", "csv", "lines", "nul", NULL};
+  static int (*const puts[])(struct cursor *, struct sd_buf *, const char *) = {
+      put_json, put_csv, put_plain, put_plain};
+  struct sd_err err = {0};
+  struct cursor *c = check_cursor(L, 1);
+  int kind = luaL_checkoption(L, 2, NULL, kinds), rc = 1;
+  const char *end = kind == 3 ? "" : "\n"; /* a zero byte is the one of the empty string */
+  c->text.len = 0;
+  while (rc == 1 && c->text.len < CHUNK && (rc = sd_select_next(c->s, &err)) == 1)
+    if (puts[kind](c, &c->text, end)) rc = sd_err_nomem(&err);
+  if (rc < 0) return lsd_push_error(L, &err);
+  if (!c->text.len) return 0;
+  lua_pushlstring(L, (const char *)c->text.data, c->text.len);
+  return 1;
+}
+
 /* names() -> array of the columns' names */
 static int lsd_cursor_names(lua_State *L) {
   struct cursor *c = check_cursor(L, 1);
@@ -204,10 +315,8 @@ static int lsd_cursor_names(lua_State *L) {
 /* ---- the module ---- */
 
 static const luaL_Reg functions[] = {
-    {"open", lsd_reader_open},
-    {"catch", lsd_catch},
-    {"caught", lsd_caught},
-    {NULL, NULL},
+    {"open", lsd_reader_open}, {"catch", lsd_catch},       {"caught", lsd_caught},
+    {"json", lsd_json},        {"complete", lsd_complete}, {NULL, NULL},
 };
 
 static const luaL_Reg reader_methods[] = {
@@ -222,6 +331,7 @@ static const luaL_Reg reader_metamethods[] = {
     {"__gc", lsd_reader_close}, {"__close", lsd_reader_close}, {NULL, NULL}};
 
 static const luaL_Reg cursor_methods[] = {{"next", lsd_cursor_next},
+                                          {"chunk", lsd_cursor_chunk},
                                           {"names", lsd_cursor_names},
                                           {"close", lsd_cursor_close},
                                           {NULL, NULL}};

@@ -13,6 +13,11 @@
 #define LSD_READER "sd.reader"
 #define LSD_CURSOR "sd.cursor"
 
+struct sd_select;
+
+/* The open cursor at `i`; raises where it is closed. */
+struct sd_select *lsd_check_select(lua_State *L, int i);
+
 int luaopen_sd_reader(lua_State *L);
 
 #endif

@@ -22,6 +22,7 @@ struct sd_reader {
 struct sd_select {
   struct sd_reader *r;
   sqlite3_stmt *st;
+  bool ended; /* the last row was given: SQLite would begin anew */
 };
 
 /* ---- what a question may do ---- */
@@ -189,12 +190,14 @@ const char *sd_select_name(const struct sd_select *s, int i) {
 int sd_select_next(struct sd_select *s, struct sd_err *err) {
   struct sd_reader *r = s->r;
   if (must_stop(r)) return sd_err_set(err, SD_ECANCELED, "interrupted");
+  if (s->ended) return 0;
   /* Another state of the library than before: paths may have changed. */
   if (!sqlite3_stmt_busy(s->st) && sqlite3_get_autocommit(sd_store_db(r->store)))
     sd_paths_forget(&r->paths);
   r->refused = NULL;
   int rc = sqlite3_step(s->st);
   if (rc == SQLITE_ROW) return 1;
+  s->ended = true;
   return rc == SQLITE_DONE ? 0 : fail(r, err);
 }
 

@@ -30,7 +30,7 @@ void sd_reader_leave(struct sd_reader *r);
 /* The byte of the text at which the last statement was refused; -1 where that is not known. */
 int sd_reader_offset(const struct sd_reader *r);
 
-/* Prepares the first statement of the text. *used: the bytes of it, so that the next one can follow.
+/* Prepares the first statement of the text; *used: its bytes, so that the next one can follow.
  * *out is NULL where there are only blanks and comments. */
 int sd_select_open(struct sd_reader *r, const char *text, size_t len, struct sd_select **out,
                    size_t *used, struct sd_err *err);

@@ -127,6 +127,8 @@ function M.entries(library)
   return map
 end
 
+M.unhex = unhex
+
 local KINDS = { f = "file", d = "directory", l = "symlink", p = "fifo", s = "socket", c = "char", b = "block" }
 
 -- "-12.5000000000", as find prints seconds, to nanoseconds.

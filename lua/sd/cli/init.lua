@@ -11,8 +11,10 @@ usage: sdlua COMMAND [OPTIONS] ...
        sdlua [LUA OPTIONS] [FILE.lua [ARGS]]
 
 Commands:
+  export  write the entries as NDJSON, CSV, mtree or an SQLite file
   index   index directories into a library
   run     run a job script
+  sql     ask the library in SQL
 
 With anything else sdlua is the Lua interpreter: -e -l -i -v -E -W - and a script, as `lua` has
 them.

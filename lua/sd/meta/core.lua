@@ -10,6 +10,7 @@
 ---@field codec sd.core.codec
 ---@field sys sd.core.sys
 ---@field reader sd.core.reader
+---@field copy sd.core.copy
 ---@field luv table The module `luv`, on this loop: timers, processes, sockets.
 local M = {}
 

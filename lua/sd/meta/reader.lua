@@ -19,6 +19,16 @@ function M.catch() end
 ---@return integer?
 function M.caught() end
 
+--- Whether a text ends with a whole statement and its semicolon.
+---@param text string
+---@return boolean
+function M.complete(text) end
+
+--- A value as JSON. Bytes that are not text (UTF-8 without a zero byte) become {"hex":"…"}.
+---@param value sd.SqlValue
+---@return string
+function M.json(value) end
+
 ---@class sd.core.Reader: userdata
 local Reader = {}
 
@@ -52,6 +62,14 @@ local Cursor = {}
 ---@return string? message Where the query failed.
 ---@return string? code ECANCELED after a signal.
 function Cursor:next(row) end
+
+--- The next rows as text, some ten thousand bytes of it. `ndjson`: an object a line. `csv`: without
+--- names. `lines`, `nul`: the bytes of the first column, each with a newline or a zero byte.
+---@param kind "ndjson"|"csv"|"lines"|"nul"
+---@return string? text Nil where there is no more.
+---@return string? message Where the query failed.
+---@return string? code ECANCELED after a signal.
+function Cursor:chunk(kind) end
 
 ---@return string[] names Of the columns.
 function Cursor:names() end
