@@ -3,8 +3,13 @@
 
 ---@type table<string, string>
 return {
+  du = "sd.cli.du",
   export = "sd.cli.export",
   index = "sd.cli.index",
+  ls = "sd.cli.ls",
   run = "sd.cli.run",
   sql = "sd.cli.sql",
+  stat = "sd.cli.stat",
+  top = "sd.cli.top",
+  tree = "sd.cli.tree",
 }

@@ -53,4 +53,14 @@ end
 ---@type fun(value: sd.SqlValue): string
 M.scalar = core.reader.json
 
+--- An object with these fields in this order; values are scalars, nil is null.
+---@param names string[]
+---@param values table By place.
+---@return string
+function M.object(names, values)
+  local parts = {}
+  for i, name in ipairs(names) do parts[i] = M.scalar(name) .. ":" .. M.scalar(values[i]) end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
 return M

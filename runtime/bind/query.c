@@ -36,10 +36,7 @@ void lsd_value_read(lua_State *L, int i, struct sd_value *v) {
   }
 }
 
-void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q) {
-  size_t len;
-  const char *s = luaL_checklstring(L, text, &len);
-  if (sd_sql_text(q, s, len)) luaL_error(L, "out of memory");
+void lsd_values_read(lua_State *L, int params, struct sd_sql *q) {
   if (lua_isnoneornil(L, params)) return;
   luaL_checktype(L, params, LUA_TTABLE);
   lua_getfield(L, params, "n"); /* table.pack: nil among the values */
@@ -53,6 +50,13 @@ void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q) {
     if (sd_sql_param(q, &v)) luaL_error(L, "out of memory");
     lua_settop(L, top);
   }
+}
+
+void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q) {
+  size_t len;
+  const char *s = luaL_checklstring(L, text, &len);
+  if (sd_sql_text(q, s, len)) luaL_error(L, "out of memory");
+  lsd_values_read(L, params, q);
 }
 
 void lsd_value_push(lua_State *L, const struct sd_value *v) {

@@ -16,6 +16,9 @@ void lsd_value_push(lua_State *L, const struct sd_value *v);
  * where SQL has no such value. */
 void lsd_value_read(lua_State *L, int i, struct sd_value *v);
 
+/* The values alone. */
+void lsd_values_read(lua_State *L, int params, struct sd_sql *q);
+
 /* Pushes an array of rows, each a table by column name. */
 void lsd_sql_push(lua_State *L, const struct sd_sql *q);
 

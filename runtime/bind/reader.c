@@ -300,6 +300,20 @@ static int lsd_cursor_chunk(lua_State *L) {
   return 1;
 }
 
+/* again(values): from the beginning, with other values */
+static int lsd_cursor_again(lua_State *L) {
+  struct sd_err err;
+  struct cursor *c = check_cursor(L, 1);
+  lua_settop(L, 2);
+  sd_select_rewind(c->s);
+  c->sql.params_len = 0;
+  sd_arena_reset(&c->sql.arena);
+  lsd_values_read(L, 2, &c->sql);
+  if (bind_all(c, &err)) return luaL_error(L, "%s", err.msg);
+  lua_settop(L, 1);
+  return 1;
+}
+
 /* names() -> array of the columns' names */
 static int lsd_cursor_names(lua_State *L) {
   struct cursor *c = check_cursor(L, 1);
@@ -330,11 +344,9 @@ static const luaL_Reg reader_methods[] = {
 static const luaL_Reg reader_metamethods[] = {
     {"__gc", lsd_reader_close}, {"__close", lsd_reader_close}, {NULL, NULL}};
 
-static const luaL_Reg cursor_methods[] = {{"next", lsd_cursor_next},
-                                          {"chunk", lsd_cursor_chunk},
-                                          {"names", lsd_cursor_names},
-                                          {"close", lsd_cursor_close},
-                                          {NULL, NULL}};
+static const luaL_Reg cursor_methods[] = {{"next", lsd_cursor_next},   {"chunk", lsd_cursor_chunk},
+                                          {"again", lsd_cursor_again}, {"names", lsd_cursor_names},
+                                          {"close", lsd_cursor_close}, {NULL, NULL}};
 
 static const luaL_Reg cursor_metamethods[] = {
     {"__gc", lsd_cursor_close}, {"__close", lsd_cursor_close}, {NULL, NULL}};

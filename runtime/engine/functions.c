@@ -96,11 +96,31 @@ static void regexp(sqlite3_context *x, int argc, sqlite3_value **argv) {
   else sqlite3_result_int(x, rc);
 }
 
+/* ---- extension ---- */
+
+/* Behind the last dot, which is neither the first nor the last byte; ASCII letters in lower case. */
+static void extension(sqlite3_context *x, int argc, sqlite3_value **argv) {
+  enum { LONGEST = 255 };
+  char text[LONGEST];
+  const char *name = sqlite3_value_blob(argv[0]);
+  size_t n = (size_t)sqlite3_value_bytes(argv[0]), dot = n;
+  (void)argc;
+  while (dot > 1 && name[dot - 1] != '.') dot--;
+  if (dot <= 1 || dot == n || n - dot > LONGEST) return;
+  for (size_t i = dot; i < n; i++) {
+    char c = name[i];
+    text[i - dot] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+  }
+  if (sd_utf8_valid(text, n - dot)) sqlite3_result_text(x, text, (int)(n - dot), SQLITE_TRANSIENT);
+  else sqlite3_result_blob(x, text, (int)(n - dot), SQLITE_TRANSIENT);
+}
+
 int sd_functions_register(sqlite3 *db, struct sd_paths *paths) {
   const int pure = SQLITE_UTF8 | SQLITE_DETERMINISTIC | SQLITE_INNOCUOUS;
   const int ours = SQLITE_UTF8 | SQLITE_DIRECTONLY;
   int rc = sqlite3_create_function(db, "human", 1, pure, NULL, human, NULL, NULL);
   if (!rc) rc = sqlite3_create_function(db, "regexp", 2, pure, NULL, regexp, NULL, NULL);
+  if (!rc) rc = sqlite3_create_function(db, "extension", 1, pure, NULL, extension, NULL, NULL);
   if (!rc) rc = sqlite3_create_function(db, "path", 1, ours, paths, path_of, NULL, NULL);
   if (!rc) rc = sqlite3_create_function(db, "path", 2, ours, paths, path_below, NULL, NULL);
   return rc;

@@ -3,6 +3,7 @@
  *   path(entry_id)       the absolute path; NULL where there is no such entry
  *   path(parent_id,name) the same where the row is at hand already
  *   regexp(pattern, x)   for `x REGEXP pattern`
+ *   extension(name)      "jpg" of "a.JPG"; NULL where there is none
  * Owner, thread: as the connection. Errors: a SQLite code. */
 #ifndef SD_ENGINE_FUNCTIONS_H
 #define SD_ENGINE_FUNCTIONS_H

@@ -170,6 +170,11 @@ void sd_select_close(struct sd_select *s) {
   free(s);
 }
 
+void sd_select_rewind(struct sd_select *s) {
+  sqlite3_reset(s->st);
+  s->ended = false;
+}
+
 int sd_select_params(const struct sd_select *s) {
   return sqlite3_bind_parameter_count(s->st);
 }

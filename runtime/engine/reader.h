@@ -38,6 +38,9 @@ void sd_select_close(struct sd_select *s); /* accepts NULL */
 
 int sd_select_params(const struct sd_select *s);
 
+/* From the beginning, with the values that are bound anew. */
+void sd_select_rewind(struct sd_select *s);
+
 /* Binds parameter `i`, from 1; bytes must stay until the select is closed. */
 int sd_select_bind(struct sd_select *s, int i, const struct sd_value *v, struct sd_err *err);
 

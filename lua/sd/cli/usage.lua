@@ -8,7 +8,7 @@ local M = {}
 ---@class sd.UsageItem
 ---@field [1] string "PATTERN" for a positional argument, "--limit" or "-n --limit" for an option.
 ---@field [2] string Help.
----@field args? string Of a positional one: "?" or "*" (default: exactly one).
+---@field args? string Of a positional one: "?", "*" or "+" (default: exactly one).
 ---@field arg? string Of an option: what stands for its value. Without it the option is a flag.
 ---@field choices? string[]
 ---@field convert? fun(given: string): any, string? The value; nil and what is wrong with it.
@@ -100,7 +100,8 @@ end
 local function quick_positional(self, parsed, words)
   local at = 1
   for _, item in ipairs(self.positional) do
-    if item.args == "*" then
+    if item.args == "*" or item.args == "+" then
+      if item.args == "+" and not words[at] then return false end
       local list = {}
       for i = at, #words do
         list[#list + 1] = check(item, words[i])

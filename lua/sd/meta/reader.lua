@@ -71,6 +71,11 @@ function Cursor:next(row) end
 ---@return string? code ECANCELED after a signal.
 function Cursor:chunk(kind) end
 
+--- From the beginning, with other values. Raises where they are not the statement's.
+---@param values? sd.SqlValue[]
+---@return sd.core.Cursor cursor Itself.
+function Cursor:again(values) end
+
 ---@return string[] names Of the columns.
 function Cursor:names() end
 
