@@ -122,8 +122,8 @@ local function check_equals_uninterrupted(...)
   fixture.check_library(library)
   fixture.check_nothing_left(library)
   local fresh = dir .. "/fresh"
-  local result = fixture.run { fixture.sdlua, "index", "--library", fresh, "--progress", "none", tree,
-    ... }
+  local result = fixture.run { fixture.sdlua, "index", "--library", fresh, "--progress", "none",
+    tree, ... }
   assert.equal(0, result.status, result.err)
   assert.equal("", table.concat(fixture.index_differences(library, fresh), "\n"))
 end
@@ -362,8 +362,8 @@ describe("a signal", function()
     local other = dir .. "/other"
     fixture.sh(("cp -r %s %s && rm -r %s/s1"):format(tree, other, tree))
     make_small_files(60)
-    local process = fixture.start { fixture.sdlua, "index", "--library", library, "--progress", "none",
-      "--mode", "deep", other, tree }
+    local process = fixture.start { fixture.sdlua, "index", "--library", library, "--progress",
+      "none", "--mode", "deep", other, tree }
     for _ = 1, 2000 do
       if phase_now() == "content_identification"
         and fixture.sql(library, "SELECT count(*) FROM job_history")[1][1] == "1" then break end
@@ -382,9 +382,9 @@ describe("a reader that goes away", function()
   for _, progress in ipairs { "json", "plain", "bar" } do
     it("does not lose the job, with --progress " .. progress, function()
       make_small_files(60)
-      local text = fixture.sh(("timeout 60 sh -c '%s index --library %s --progress %s --mode deep %s"
-        .. " 2>&1; echo $? >%s/status' | head -c 20"):format(fixture.sdlua, library, progress, tree,
-        dir))
+      local text = fixture.sh(("timeout 60 sh -c '%s index --library %s --progress %s --mode deep"
+        .. " %s 2>&1; echo $? >%s/status' | head -c 20"):format(fixture.sdlua, library, progress,
+        tree, dir))
       local status = tonumber(fixture.read(dir .. "/status"))
       assert.is_nil(text:find("traceback", 1, true))
       assert.is_true(status == 0 or status == 141, "status " .. status)

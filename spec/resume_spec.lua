@@ -53,21 +53,24 @@ local serial = 0
 -- Any folder of the second level that is still there.
 local function a_folder()
   local found = {}
-  local text = fixture.sh(("find %s -mindepth 2 -maxdepth 2 -type d -name 'e*' | sort"):format(tree))
+  local text = fixture.sh(("find %s -mindepth 2 -maxdepth 2 -type d -name 'e*' | sort")
+    :format(tree))
   for path in text:gmatch("[^\n]+") do found[#found + 1] = path end
   return found[math.random(#found)]
 end
 
 local CHANGES = {
   function() fixture.sh("rm -r " .. a_folder()) end,
-  function() fixture.sh(("mv %s %s/d%d/emoved%d"):format(a_folder(), tree, math.random(0, 19), serial)) end,
-  function() make_folder(("%s/d%d/enew%d/deeper"):format(tree, math.random(0, 19), serial), 100) end,
+  function() fixture.sh(("mv %s %s/d%d/emoved%d"):format(a_folder(), tree, math.random(0, 19),
+    serial)) end,
+  function() make_folder(("%s/d%d/enew%d/deeper"):format(tree, math.random(0, 19), serial),
+    100) end,
   function() fixture.sh(("for f in %s/*.txt; do echo more >> $f; done"):format(a_folder())) end,
   function() fixture.sh(("d=%s; rm -r $d; echo file > $d"):format(a_folder())) end,
-  function() fixture.sh(("chmod 750 %s && touch -h -d @%d %s/*"):format(tree .. "/d" .. math.random(0, 19),
-    math.random(2000000000), a_folder())) end,
-  function() fixture.sh(("cd %s && mv d%d new%d && mv new%d d%d"):format(tree, serial % 20, serial, serial,
-    serial % 20)) end,
+  function() fixture.sh(("chmod 750 %s && touch -h -d @%d %s/*"):format(
+    tree .. "/d" .. math.random(0, 19), math.random(2000000000), a_folder())) end,
+  function() fixture.sh(("cd %s && mv d%d new%d && mv new%d d%d"):format(tree, serial % 20, serial,
+    serial, serial % 20)) end,
 }
 
 local function change_tree()
@@ -112,16 +115,17 @@ local function killed(options, ms)
   process:sleep(math.max(1, ms // 1 | 0))
   process:kill("sigkill")
   local status = process:wait()
-  assert.is_true(status == 137 or status == 0 or status == 3, status .. ": " .. fixture.read(errors))
+  assert.is_true(status == 137 or status == 0 or status == 3,
+    status .. ": " .. fixture.read(errors))
   return status == 137
 end
 
--- A kill while the schema is made leaves a journal, which readers cannot roll back: a copy is looked
--- at.
+-- A kill while the schema is made leaves a journal, which readers cannot roll back: a copy is
+-- looked at.
 local function check_while_made()
   local copy = dir .. "/copy"
-  local answer = fixture.sh(("rm -rf %s; cp -r %s %s; sqlite3 %s/library.db 'PRAGMA integrity_check'")
-    :format(copy, library, copy, copy))
+  local answer = fixture.sh(("rm -rf %s; cp -r %s %s; sqlite3 %s/library.db"
+    .. " 'PRAGMA integrity_check'"):format(copy, library, copy, copy))
   assert.equal("ok\n", answer)
   return "opening"
 end
@@ -170,7 +174,8 @@ local function pick(list) return list[math.random(#list)] end
 -- Half of the runs have the usual options.
 local function random_options(mode)
   if math.random() < 0.5 then return { mode = mode } end
-  return { mode = mode, batch = SIZES[math.random(2, 5)], chunk = pick(SIZES), threads = math.random(1, 4) }
+  return { mode = mode, batch = SIZES[math.random(2, 5)], chunk = pick(SIZES),
+    threads = math.random(1, 4) }
 end
 
 local RANK = { shallow = 1, content = 2, deep = 3 }
@@ -259,11 +264,12 @@ describe("a killed run", function()
     complete { mode = "deep" }
     local ms = complete { mode = "content" }
     for _ = 1, 20 do
-      fixture.sh(("for i in 1 2 3 4 5 6 7 8 9; do for f in %s/d$i/*/*.txt; do echo more >> $f; done; done")
-        :format(tree))
+      fixture.sh(("for i in 1 2 3 4 5 6 7 8 9; do for f in %s/d$i/*/*.txt; do echo more >> $f;"
+        .. " done; done"):format(tree))
       fixture.sh(("for f in %s/large/*; do echo more >> $f; done; sync -f %s"):format(tree, tree))
       killed({ mode = "content", chunk = 10 }, ms * (1 + math.random()))
-      if count_of("SELECT count(*) FROM job WHERE phase IN ('content_identification', 'finalizing')") > 0 then
+      if count_of("SELECT count(*) FROM job"
+        .. " WHERE phase IN ('content_identification', 'finalizing')") > 0 then
         break
       end
     end
@@ -297,7 +303,8 @@ describe("the run after a kill", function()
     local id = count_of("SELECT id FROM job")
     local result = fixture.run(words { progress = "plain" })
     assert.is_truthy(result.err:find(("resuming job %d"):format(id), 1, true), result.err)
-    assert.equal("completed", fixture.sql(library, "SELECT status FROM jobs WHERE id = " .. id)[1][1])
+    assert.equal("completed",
+      fixture.sql(library, "SELECT status FROM jobs WHERE id = " .. id)[1][1])
     check_equals_uninterrupted("content")
   end)
 
@@ -322,7 +329,8 @@ describe("the run after a kill", function()
 
   it("refuses the checkpoint of another version of the script", function()
     interrupt_midway {}
-    local text, n = fixture.read(require "sd.root" .. "/jobs/indexer.lua"):gsub("version = 1,", "version = 2,")
+    local text, n = fixture.read(require "sd.root" .. "/jobs/indexer.lua")
+      :gsub("version = 1,", "version = 2,")
     assert.equal(1, n)
     local jobs = dir .. "/jobs"
     fixture.sh("mkdir -m 755 " .. jobs)
@@ -330,7 +338,8 @@ describe("the run after a kill", function()
     local prefix = "SDLUA_JOBS=" .. fixture.quote(jobs)
     local result = fixture.run(words {}, prefix)
     assert.equal(13, result.status, result.err)
-    assert.is_truthy(result.err:find("version 1", 1, true) and result.err:find("version 2", 1, true), result.err)
+    assert.is_truthy(result.err:find("version 1", 1, true)
+      and result.err:find("version 2", 1, true), result.err)
     assert.is_nil(result.err:find("traceback", 1, true))
     assert.equal(1, count_of("SELECT count(*) FROM job"))
     fixture.check_library(library)
@@ -343,8 +352,8 @@ end)
 -- ---- a damaged checkpoint ----
 
 local DAMAGES = {
-  ["a state with a flipped byte"] = "UPDATE job SET state = CAST(substr(state, 1, length(state) / 2)"
-    .. " || x'ff00ff' || substr(state, length(state) / 2 + 4) AS BLOB)",
+  ["a state with a flipped byte"] = "UPDATE job SET state = CAST(substr(state, 1,"
+    .. " length(state) / 2) || x'ff00ff' || substr(state, length(state) / 2 + 4) AS BLOB)",
   ["a state that is cut off"] = "UPDATE job SET state = substr(state, 1, length(state) / 2)",
   ["an empty state"] = "UPDATE job SET state = x''",
   ["a state that is none"] = "UPDATE job SET state = randomblob(1000)",

@@ -63,4 +63,13 @@ function M.object(names, values)
   return "{" .. table.concat(parts, ",") .. "}"
 end
 
+--- The value of a JSON text; nil and what is wrong with it. `null` is nil.
+---@param s string
+---@return any value
+---@return string? message
+function M.decode(s)
+  local value, _, message = dkjson.decode(s, 1, nil)
+  return value, message
+end
+
 return M

@@ -87,8 +87,9 @@ function M.open(path, options)
   return self
 end
 
---- Waits for what runs, and closes. Jobs that have not ended are resumable.
+--- Ends what runs, where it stands, and closes. Jobs that have not ended are resumable.
 function Library:close()
+  self.jobs:close()
   self.core:close()
 end
 

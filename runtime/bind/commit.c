@@ -27,6 +27,7 @@ struct delta {
  * operation has it. */
 struct work {
   struct sd_write_opts opts;
+  int64_t job_id; /* whose queues these are; opts.job_id is whom notes are for */
   struct lsd_found **founds;
   size_t founds_len, founds_cap;
   struct sd_contents **contents;
@@ -76,8 +77,7 @@ static int write_checkpoint(struct commit *c, struct sd_store *s) {
   for (size_t i = w->sql_before; !rc && i < w->sql_len; i++)
     rc = sd_sql_run(s, &w->sql[i], &c->op.err);
   for (size_t i = 0; !rc && i < w->deltas_len; i++)
-    rc =
-        sd_store_write_queue(s, w->opts.job_id, w->deltas[i].name, &w->deltas[i].delta, &c->op.err);
+    rc = sd_store_write_queue(s, w->job_id, w->deltas[i].name, &w->deltas[i].delta, &c->op.err);
   return rc;
 }
 
@@ -243,7 +243,8 @@ int lsd_library_commit(lua_State *L) {
   lsd_check_await(L);
   lua_settop(L, 2);
   struct work *w = new_pending(L);
-  w->opts.job_id = field_int(L, "job_id");
+  w->job_id = field_int(L, "job_id");
+  w->opts.job_id = field_int(L, "note_id");
   w->opts.location_id = field_int(L, "location_id");
   lua_getfield(L, 2, "want_content");
   w->opts.want_content = lua_toboolean(L, -1);

@@ -77,7 +77,8 @@ function M.run(words, prefix)
   local dir = M.temp()
   local quoted = {}
   for i, word in ipairs(words) do quoted[i] = M.quote(word) end
-  local command = ("%s %s >%s/out 2>%s/err </dev/null"):format(prefix or "", table.concat(quoted, " "), dir, dir)
+  local command = ("%s %s >%s/out 2>%s/err </dev/null")
+    :format(prefix or "", table.concat(quoted, " "), dir, dir)
   local _, how, status = os.execute(command)
   if how == "signal" then status = 128 + status end
   local result = { status = status, out = read(dir .. "/out"), err = read(dir .. "/err") }
@@ -98,8 +99,8 @@ end
 ---@return string[][]
 function M.sql(library, sql)
   local rows = {}
-  local text = M.sh(("sqlite3 -readonly -separator '\t' %s %s"):format(M.quote(library .. "/library.db"),
-    M.quote(sql)))
+  local text = M.sh(("sqlite3 -readonly -separator '\t' %s %s")
+    :format(M.quote(library .. "/library.db"), M.quote(sql)))
   for line in text:gmatch("([^\n]*)\n") do
     local row = {}
     for value in (line .. "\t"):gmatch("([^\t]*)\t") do row[#row + 1] = value end
@@ -117,8 +118,8 @@ end
 ---@return table<string, string>
 function M.entries(library)
   local map = {}
-  local sql = "SELECT hex(CAST(path AS BLOB)), kind, size, mtime_ns, printf('%o', mode), nlink, uid, gid"
-    .. " FROM entries"
+  local sql = "SELECT hex(CAST(path AS BLOB)), kind, size, mtime_ns, printf('%o', mode), nlink,"
+    .. " uid, gid FROM entries"
   for _, row in ipairs(M.sql(library, sql)) do
     local path = unhex(row[1])
     if map[path] then error("path is there twice: " .. path) end
@@ -129,12 +130,14 @@ end
 
 M.unhex = unhex
 
-local KINDS = { f = "file", d = "directory", l = "symlink", p = "fifo", s = "socket", c = "char", b = "block" }
+local KINDS = { f = "file", d = "directory", l = "symlink", p = "fifo", s = "socket", c = "char",
+  b = "block" }
 
 -- "-12.5000000000", as find prints seconds, to nanoseconds.
 local function nanoseconds(text)
   local sign, seconds, fraction = text:match("^(-?)(%d+)%.?(%d*)$")
-  local ns = math.tointeger(seconds) * 1000000000 + math.tointeger((fraction .. ("0"):rep(9)):sub(1, 9))
+  local ns = math.tointeger(seconds) * 1000000000
+    + math.tointeger((fraction .. ("0"):rep(9)):sub(1, 9))
   return sign == "-" and -ns or ns
 end
 
@@ -143,7 +146,8 @@ end
 ---@return table<string, string>
 function M.find(root)
   local map = {}
-  local text = M.sh(("find %s -printf '%%P\\0%%y|%%s|%%T@|%%m|%%n|%%U|%%G\\0'"):format(M.quote(root)))
+  local text = M.sh(("find %s -printf '%%P\\0%%y|%%s|%%T@|%%m|%%n|%%U|%%G\\0'")
+    :format(M.quote(root)))
   for path, fields in text:gmatch("([^\0]*)\0([^\0]*)\0") do
     local kind, size, time, rest = fields:match("^(.)|(%d+)|([^|]*)|(.*)$")
     map[path] = ("%s|%s|%d|%s"):format(KINDS[kind], size, nanoseconds(time), rest)
@@ -156,7 +160,9 @@ end
 function M.differences(a, b)
   local lines = {}
   for path, fields in pairs(a) do
-    if b[path] ~= fields then lines[#lines + 1] = ("%q: %s, not %s"):format(path, fields, tostring(b[path])) end
+    if b[path] ~= fields then
+      lines[#lines + 1] = ("%q: %s, not %s"):format(path, fields, tostring(b[path]))
+    end
   end
   for path, fields in pairs(b) do
     if a[path] == nil then lines[#lines + 1] = ("%q: missing, not %s"):format(path, fields) end
@@ -186,7 +192,8 @@ end
 function M.as_user()
   if uv.getuid() ~= 0 then return {} end
   local words = { "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups" }
-  local probe = table.move({ M.sdlua, "index", "--help" }, 1, 3, #words + 1, { table.unpack(words) })
+  local probe = table.move({ M.sdlua, "index", "--help" }, 1, 3, #words + 1,
+    { table.unpack(words) })
   return M.run(probe).status == 0 and words or nil
 end
 

@@ -1,4 +1,5 @@
 --- Options that several commands have, and options made from what a job declares.
+local args = require "sd.arg"
 local failure = require "sd.failure"
 
 local M = {}
@@ -53,13 +54,6 @@ local function help_of(arg)
   return text
 end
 
-local function sorted_names(declared)
-  local names = {}
-  for name in pairs(declared) do names[#names + 1] = name end
-  table.sort(names)
-  return names
-end
-
 -- argparse gives nil and its message; the value itself goes on as it was checked.
 local function converter(name, arg)
   return function(given)
@@ -74,9 +68,9 @@ end
 ---@param declared table<string, sd.Arg>
 ---@param except? table<string, boolean>
 function M.add_declared(parser, declared, except)
-  for _, name in ipairs(sorted_names(declared)) do
+  for _, name in ipairs(args.sorted_names(declared)) do
     local arg = declared[name]
-    if not (except and except[name]) then
+    if not arg.hidden and not (except and except[name]) then
       local flag = "--" .. name:gsub("_", "-")
       local option
       local kind = arg.choices and table.concat(arg.choices, "|") or "<" .. arg.type .. ">"
@@ -102,10 +96,10 @@ end
 
 --- Parses, or raises a failure with the usage.
 ---@param parser table
----@param args string[]
+---@param words string[]
 ---@return table
-function M.parse(parser, args)
-  local ok, result = parser:pparse(args)
+function M.parse(parser, words)
+  local ok, result = parser:pparse(words)
   if ok then return result end
   error(failure.usage(result, parser:get_usage()), 0)
 end

@@ -152,6 +152,7 @@ end
 ---@return integer status
 function Runner:run(job, script, is_same)
   local handle = start(self, job, script, is_same)
+  self.library.jobs.scheduler:only(handle.id)
   local logs <close> = show_logs(self, handle)
   wait_for(self, handle)
   return finish(self, handle, script), logs and nil
@@ -165,6 +166,7 @@ function Runner:with_library(fn)
     local lib <close> = failure.check(library.open(self.path,
       { create = true, threads = self.threads }))
     self.library = lib
+    lib.jobs.scheduler:only(0) -- nothing yet
     return fn(self)
   end)
   if self.json then

@@ -70,7 +70,7 @@ function M.main(args)
   local options = { header = not parsed.no_header }
   if not parsed.query and core.sys.isatty(0) then
     return ask.run(parsed, function(query)
-      return require "sd.cli.prompt".run(query, parsed.json and "json" or parsed.format or "table",
+      return require "sd.cli.shell".run(query, parsed.json and "json" or parsed.format or "table",
         options)
     end)
   end

@@ -60,7 +60,8 @@ function Library:metrics() end
 function Library:query(sql, params, options) end
 
 ---@class sd.core.Commit
----@field job_id? integer
+---@field job_id? integer Whose queues are written.
+---@field note_id? integer Whose errors, skips and vanished entries these are.
 ---@field location_id? integer Of batches and contents.
 ---@field want_content? boolean New and changed files are to get a content identity (default false).
 ---@field sql? table[] `{text, params?}` each; before the rows.
