@@ -189,3 +189,28 @@ int lsd_library_sweep(lua_State *L) {
   lsd_op_init(L, &w->op, lib, run_sweep);
   return lsd_op_start(L, &w->op, lib->write);
 }
+
+/* ---- settle ---- */
+
+struct settle {
+  struct lsd_op op;
+  int64_t bytes;
+};
+
+static void run_settle(struct sd_task *t, unsigned worker) {
+  struct settle *s = (struct settle *)t;
+  (void)worker;
+  s->op.rc = sd_store_settle(s->op.lib->writer, s->bytes, &s->op.err);
+}
+
+int lsd_library_settle(lua_State *L) {
+  struct lsd_library *lib = lsd_check_library(L, 1);
+  lsd_check_await(L);
+  lua_Integer bytes = luaL_checkinteger(L, 2);
+  struct settle *s = calloc(1, sizeof(*s));
+  if (!s) return luaL_error(L, "out of memory");
+  s->bytes = bytes;
+  lua_pushvalue(L, 1);
+  lsd_op_init(L, &s->op, lib, run_settle);
+  return lsd_op_start(L, &s->op, lib->write);
+}

@@ -170,6 +170,8 @@ static int pragma_int(struct sd_store *s, const char *text, int *out, struct sd_
 
 /* ---- opening ---- */
 
+enum { BUSY_MS = 2000 };
+
 static int make_schema(struct sd_store *s, int from, struct sd_err *err) {
   char text[96];
   int rc = exec(s, "BEGIN IMMEDIATE", err, "begin");
@@ -207,7 +209,7 @@ static int check_schema(struct sd_store *s, const char *path, struct sd_err *err
 }
 
 static int configure(struct sd_store *s, struct sd_err *err) {
-  sqlite3_busy_timeout(s->db, 2000);
+  sqlite3_busy_timeout(s->db, BUSY_MS);
   sqlite3_extended_result_codes(s->db, 1);
   sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
   sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -367,6 +369,24 @@ int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err) {
   int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
   s->wal_pages = 0;
   bool later = rc == SQLITE_BUSY || rc == SQLITE_LOCKED || (rc & 0xff) == SQLITE_INTERRUPT;
+  return rc == SQLITE_OK || later ? 0 : sd_store_error(s, err, "checkpoint the log");
+}
+
+static int64_t wal_bytes(struct sd_store *s) {
+  sqlite3_file *log = NULL;
+  sqlite3_int64 size = 0;
+  if (sqlite3_file_control(s->db, NULL, SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK) return 0;
+  if (!log || !log->pMethods || log->pMethods->xFileSize(log, &size) != SQLITE_OK) return 0;
+  return size;
+}
+
+int sd_store_settle(struct sd_store *s, int64_t bytes, struct sd_err *err) {
+  if (wal_bytes(s) <= bytes) return 0;
+  sqlite3_busy_timeout(s->db, 0);
+  int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+  sqlite3_busy_timeout(s->db, BUSY_MS);
+  s->wal_pages = 0;
+  bool later = rc == SQLITE_BUSY || rc == SQLITE_LOCKED;
   return rc == SQLITE_OK || later ? 0 : sd_store_error(s, err, "checkpoint the log");
 }
 

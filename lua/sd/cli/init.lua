@@ -11,10 +11,16 @@ usage: sdlua COMMAND [OPTIONS] ...
        sdlua [LUA OPTIONS] [FILE.lua [ARGS]]
 
 Commands:
-  export  write the entries as NDJSON, CSV, mtree or an SQLite file
   index   index directories into a library
   run     run a job script
-  sql     ask the library in SQL
+
+  ls      list directories as the index has them
+  tree    the same as a tree
+  stat    all that is known of an entry
+  du      what directories take
+  top     the largest and the oldest
+  sql     ask in SQL
+  export  write the entries as NDJSON, CSV, mtree or an SQLite file
 
 With anything else sdlua is the Lua interpreter: -e -l -i -v -E -W - and a script, as `lua` has
 them.

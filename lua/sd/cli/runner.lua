@@ -167,7 +167,9 @@ function Runner:with_library(fn)
       { create = true, threads = self.threads }))
     self.library = lib
     lib.jobs.scheduler:only(0) -- nothing yet
-    return fn(self)
+    local result = fn(self)
+    if not self.stopped then lib:settle() end
+    return result
   end)
   if self.json then
     local all = self.outputs
