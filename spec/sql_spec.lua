@@ -195,7 +195,8 @@ describe("sdlua sql", function()
   it("ends as others do where nobody reads", function()
     local status = fixture.sh(("set +e; (%s sql --library %s 'WITH RECURSIVE c(i) AS (VALUES(1)"
       .. " UNION ALL SELECT i + 1 FROM c) SELECT i FROM c' 2>%s/err; echo $? >%s/status)"
-      .. " | head -n 1 >/dev/null; cat %s/status"):format(quote(sdlua), quote(library), dir, dir, dir))
+      .. " | head -n 1 >/dev/null; cat %s/status"):format(quote(sdlua), quote(library), dir, dir,
+      dir))
     assert.equal("141\n", status)
     assert.equal("", fixture.read(dir .. "/err"))
   end)

@@ -68,7 +68,7 @@ end
 ---@return any value
 ---@return string? message
 function M.decode(s)
-  local value, _, message = dkjson.decode(s, 1, nil)
+  local value, _, message = require "dkjson".decode(s, 1, nil)
   return value, message
 end
 

@@ -43,12 +43,10 @@ local function forms_of(path)
   local written = absolute(path)
   local plain = normalized(written)
   local above, name = plain:match("^(.*)/([^/]+)$")
-  local forms = {}
+  local target = core.sys.realpath(path)
+  if written:find("/%.?%.?$") then return { target or plain, plain } end
   local real = above and core.sys.realpath(above == "" and "/" or above)
-  if real and not written:find("/%.?%.?/?$") then forms[1] = normalized(real .. "/" .. name) end
-  forms[#forms + 1] = plain
-  forms[#forms + 1] = core.sys.realpath(path)
-  return forms
+  return { real and normalized(real .. "/" .. name) or plain, plain, target }
 end
 
 ---@param query sd.Query

@@ -78,14 +78,24 @@ local function write_names(ask_query, here, itself, parsed)
   end
 end
 
+-- What is no directory comes first, as ls has it.
 local function write_all(ask_query, places, parsed)
   local write = parsed.long and write_long or write_names
-  for i, here in ipairs(places) do
-    local itself = here.kind ~= entry.DIRECTORY or parsed.directory
-    if #places > 1 and not itself and not parsed.null then
-      out.write(i > 1 and "\n" or "", out.name(here.given), ":\n")
+  local directories, any = {}, false
+  for _, here in ipairs(places) do
+    if here.kind ~= entry.DIRECTORY or parsed.directory then
+      write(ask_query, here, true, parsed)
+      any = true
+    else
+      directories[#directories + 1] = here
     end
-    write(ask_query, here, itself, parsed)
+  end
+  for _, here in ipairs(directories) do
+    if #places > 1 and not parsed.null then
+      out.write(any and "\n" or "", out.name(here.given), ":\n")
+    end
+    write(ask_query, here, false, parsed)
+    any = true
   end
 end
 

@@ -1,4 +1,4 @@
---- `sdlua top WHAT [PATH]`: the largest files and directories, the largest groups, the oldest files.
+--- `sdlua top WHAT [PATH]`: the largest files, directories and groups, the oldest files.
 local ask = require "sd.cli.ask"
 local entry = require "sd.cli.entry"
 local out = require "sd.cli.out"
