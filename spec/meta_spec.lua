@@ -19,6 +19,7 @@ local MODULES = {
   ["sd.core.walker"] = core.walker, ["sd.core.hasher"] = core.hasher,
   ["sd.core.codec"] = core.codec, ["sd.core.control"] = core.control,
   ["sd.core.sys"] = core.sys,
+  ["sd.core.reader"] = core.reader, ["sd.core.copy"] = core.copy,
 }
 
 -- Described class -> the name of its metatable.
@@ -26,6 +27,8 @@ local CLASSES = {
   ["sd.core.Library"] = "sd.library", ["sd.Queue"] = "sd.queue", ["sd.core.Walker"] = "sd.walker",
   ["sd.Batch"] = "sd.batch", ["sd.core.Hasher"] = "sd.hasher", ["sd.Chunk"] = "sd.chunk",
   ["sd.core.Server"] = "sd.server", ["sd.core.Connection"] = "sd.connection",
+  ["sd.core.Reader"] = "sd.reader", ["sd.core.Cursor"] = "sd.cursor",
+  ["sd.core.Copy"] = "sd.copy",
 }
 
 -- The "---" lines above line `i`, without marks.
@@ -123,6 +126,8 @@ local FILE_CLASSES = {
   hasher = { "sd.core.hasher", "sd.core.Hasher" }, batch = { "sd.Batch" }, chunk = { "sd.Chunk" },
   codec = { "sd.core.codec" },
   control = { "sd.core.control", "sd.core.Server", "sd.core.Connection" }, sys = { "sd.core.sys" },
+  reader = { "sd.core.reader", "sd.core.Reader", "sd.core.Cursor" },
+  copy = { "sd.core.copy", "sd.core.Copy" },
 }
 
 local all = described()

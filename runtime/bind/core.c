@@ -8,9 +8,11 @@
 #include "bind/chunk.h"
 #include "bind/codec.h"
 #include "bind/control.h"
+#include "bind/copy.h"
 #include "bind/hasher.h"
 #include "bind/library.h"
 #include "bind/queue.h"
+#include "bind/reader.h"
 #include "bind/sys.h"
 #include "bind/walker.h"
 
@@ -56,9 +58,11 @@ int luaopen_sd_core(lua_State *L) {
     const char *name;
     lua_CFunction open;
   } parts[] = {
-      {"library", luaopen_sd_library}, {"queue", luaopen_sd_queue}, {"walker", luaopen_sd_walker},
-      {"hasher", luaopen_sd_hasher},   {"codec", luaopen_sd_codec}, {"control", luaopen_sd_control},
-      {"sys", luaopen_sd_sys},
+      {"library", luaopen_sd_library}, {"queue", luaopen_sd_queue},
+      {"walker", luaopen_sd_walker},   {"hasher", luaopen_sd_hasher},
+      {"codec", luaopen_sd_codec},     {"control", luaopen_sd_control},
+      {"sys", luaopen_sd_sys},         {"reader", luaopen_sd_reader},
+      {"copy", luaopen_sd_copy},
   };
   luaL_newlib(L, functions);
   lsd_await_open(L);

@@ -14,9 +14,8 @@ static const char *const sql[Q_COUNT] = {
     [Q_END] = "COMMIT",
     [Q_CHILDREN] = "SELECT id,name,sig FROM entry WHERE parent_id=?1 ORDER BY name",
     [Q_CHILD] = "SELECT id,name,sig FROM entry WHERE parent_id=?1 AND name=?2",
-    [Q_STAT] =
-        ("SELECT kind,size,allocated,mtime,ctime,btime,dev,ino,mode,uid,gid,nlink FROM entry"
-         " WHERE id=?1"),
+    [Q_STAT] = ("SELECT kind,size,allocated,mtime,ctime,btime,dev,ino,mode,uid,gid,nlink FROM entry"
+                " WHERE id=?1"),
     [Q_SCANNED] = "SELECT 1 FROM directory WHERE entry_id=?1 AND scanned_at IS NOT NULL",
 };
 

@@ -220,6 +220,7 @@ function Foreground:with_library(fn)
     if not is_remote(self) then self.runner:serve() end
     local result = fn(self)
     finish_for_others(self)
+    if not is_remote(self) and not self.stopped then self.runner.library:settle() end
     return result, guard and nil
   end)
   if self.json and not self.detach and not self.spec then

@@ -10,6 +10,8 @@
 ---@field codec sd.core.codec
 ---@field control sd.core.control
 ---@field sys sd.core.sys
+---@field reader sd.core.reader
+---@field copy sd.core.copy
 ---@field luv table The module `luv`, on this loop: timers, processes, sockets.
 local M = {}
 

@@ -91,6 +91,15 @@ function Library:query(sql, params, options) end
 ---@return string? code
 function Library:commit(commit) end
 
+--- Moves all of the write-ahead log into the database and empties it, where it has more than
+--- `bytes`. Does not wait for readers.
+---@async
+---@param bytes integer
+---@return boolean? ok
+---@return string? message
+---@return string? code
+function Library:settle(bytes) end
+
 --- Removes entries that a job's walk found to be gone.
 ---@async
 ---@param job_id integer
