@@ -226,6 +226,25 @@ static void a_refused_row_is_an_error_and_the_rest_is_written(void **state) {
   sd_store_close(s);
 }
 
+static void a_refused_directory_fails_the_transaction(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  struct sd_err err;
+  struct sd_write_count n = {0};
+  write_batch(s, small_tree());
+  struct sd_batch *b = sd_batch_new();
+  add_entry(b, 10, 2, "before", SD_KIND_FILE, 1);
+  add_dir(b, 11, 2, "b", "a/b"); /* is there */
+  add_entry(b, 12, 11, "below", SD_KIND_FILE, 1);
+  assert_int_equal(try_write(s, b, &n, &err), -EEXIST);
+  assert_string_equal(err.msg, "a/b: the library has a directory of this name already");
+  sd_batch_free(b);
+  assert_sqlite(dir, "SELECT group_concat(id) FROM (SELECT id FROM entry ORDER BY id)",
+                "1,2,3,4,5,6,7\n");
+  assert_totals(dir);
+  sd_store_close(s);
+}
+
 static void notes_become_error_and_skip_rows(void **state) {
   const char *dir = *state;
   struct sd_store *s = new_library(dir);
@@ -564,6 +583,7 @@ int main(void) {
       temp_test(the_views_give_what_was_written),
       temp_test(a_rolled_back_batch_leaves_nothing),
       temp_test(a_refused_row_is_an_error_and_the_rest_is_written),
+      temp_test(a_refused_directory_fails_the_transaction),
       temp_test(notes_become_error_and_skip_rows),
       temp_test(changed_bytes_drop_what_was_known_of_them),
       temp_test(totals_follow_a_difference_in_file_bytes_alone),

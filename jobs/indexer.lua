@@ -47,10 +47,14 @@ local Indexer = sd.job.define {
 local BATCHES_WAITING, OF_A_PART = 64, 16
 -- Larger transactions are cheaper a row, and the last commit is what a crash may cost.
 local COMMIT_ROWS, COMMIT_SECONDS = 20000, 0.25
--- Batches in which nothing differs are cheap to keep: they wait until it is time.
+-- Batches in which nothing differs are cheap to keep: they wait until it is time. A directory that
+-- was read may have a row of its own to be written.
 local TAKE = {
   most = 512, least = COMMIT_ROWS, seconds = COMMIT_SECONDS,
-  weight = function(batch) return batch:stats().changed end,
+  weight = function(batch)
+    local seen = batch:stats()
+    return seen.changed + seen.listed
+  end,
 }
 local SWEEP, UPGRADE = 20000, 50000
 -- In time, a file costs about as much as so many of its bytes.

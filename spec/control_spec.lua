@@ -2,6 +2,7 @@
 local fixture = require "support.fixture"
 local socket = require "support.socket"
 local core = require "sd.core"
+local library = require "sd.library"
 local rpc = require "sd.rpc"
 local task = require "sd.task"
 
@@ -283,6 +284,25 @@ describe("the socket", function()
       assert.matches(control.name, message, 1, true)
       local service <close> = serve(METHODS)
       expect_service()
+      return service and nil
+    end)
+  end)
+
+  -- A library often lies in what it indexes; a rescan would find a socket that comes and goes.
+  it("is not indexed, like the library's other files", function()
+    run(function()
+      local where = dir .. "/tree/library"
+      fixture.sh("mkdir -p " .. where)
+      local open <close> = assert(library.open(where, { create = true }))
+      local service <close> = assert(rpc.serve(where, {}))
+      assert.is_true(open.core:leave_out(control.name))
+      assert.is_false(open.core:leave_out("nosuch"))
+      local handle = open.jobs:dispatch_by_name("indexer", { root = dir .. "/tree" })
+      handle:wait()
+      assert.equal("completed", handle.status)
+      local row = assert(open.db:query("SELECT count(*) AS n, max(path) AS last FROM entries"))[1]
+      assert.same({ n = 2, last = "library" }, row) -- and the root
+      assert.is_table(uv.fs_stat(socket.path(where)))
       return service and nil
     end)
   end)

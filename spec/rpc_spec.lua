@@ -112,10 +112,17 @@ describe("a call", function()
   end)
 
   it("gives up after its time-out; the answer that comes late is dropped", function()
-    serving(METHODS, function()
+    local methods = { echo = METHODS.echo, sleep = METHODS.sleep, fail_late = function(params)
+      task.sleep(params.seconds)
+      METHODS.full()
+    end }
+    serving(methods, function()
       local client <close> = connect()
-      local result, message, code = client:call("sleep", { seconds = 0.2 }, { timeout = 0.02 })
-      assert.same({ nil, "sleep: no answer within 0.02 s", "ETIMEDOUT" }, { result, message, code })
+      for _, method in ipairs { "sleep", "fail_late" } do
+        local result, message, code = client:call(method, { seconds = 0.2 }, { timeout = 0.02 })
+        assert.same({ nil, method .. ": no answer within 0.02 s", "ETIMEDOUT" },
+          { result, message, code })
+      end
       task.sleep(0.3)
       assert.same({ 1 }, client:check("echo", { 1 }))
     end)
@@ -455,7 +462,8 @@ describe("many clients", function()
         assert.is_true(ok, result)
         assert.equal(i, result)
       end
-      wait_until(function() return service:each()() == nil end)
+      wait_until(function() return service:clients() == 0 end)
+      assert.is_nil(service:each()())
     end)
   end)
 

@@ -524,11 +524,9 @@ function Jobs:put_away()
   self.scheduler:hold()
   local waiting = {}
   for _, run in pairs(self.running) do
-    if not run.row.parent_id then
-      waiting[#waiting + 1] = run.handle
-      run.handle:pause()
-    end
+    if not run.row.parent_id then waiting[#waiting + 1] = run.handle end
   end
+  for _, handle in ipairs(waiting) do self:pause(handle.id) end
   for _, handle in ipairs(waiting) do
     handle:wait()
     if handle.status == "paused" then

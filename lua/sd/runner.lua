@@ -1,4 +1,5 @@
 --- The runner of a library: this process, or the one that came first.
+local core = require "sd.core"
 local failure = require "sd.failure"
 local library = require "sd.library"
 local remote = require "sd.remote"
@@ -45,13 +46,15 @@ end
 function Here:serve()
   local message
   self.server, message = rpc.serve(self.library.path, self.service:methods(), { background = true })
-  return self.server ~= nil or nil, message
+  if not self.server then return nil, message end
+  self.library.core:leave_out(core.control.name)
+  return true
 end
 
 --- Clients that are connected.
 ---@return integer
 function Here:clients()
-  return self.server and self.server.server:clients() or 0
+  return self.server and self.server:clients() or 0
 end
 
 --- Jobs that were given to this process and that no client watches: nobody would go on with them.
@@ -68,6 +71,7 @@ end
 --- Ends what runs, where it stands; it is resumable. Clients hear all that was said to them.
 function Here:close()
   if self.server then
+    self.service:settle(0.5)
     self.server:drain(0.5)
     self.server:close()
   end

@@ -1,9 +1,11 @@
 --- What a runner does for others: the methods of its control socket. The command line calls the
 --- same methods where it is the runner itself.
+local core = require "sd.core"
 local failure = require "sd.failure"
 local json = require "sd.json"
 local rows = require "sd.job_rows"
 local scripts = require "sd.script"
+local task = require "sd.task"
 local unfinished = require "sd.unfinished"
 
 local M = {}
@@ -122,6 +124,22 @@ function Service:find(params)
     bad(("%s may be job %s"):format(text, table.concat(ids, ", ")))
   end
   return { id = found[1].id }
+end
+
+--- Waits until those who watch a job that has ended were told so, or for so long.
+---@async
+---@param seconds number
+function Service:settle(seconds)
+  local until_ns = core.sys.mono_ns() + seconds * 1e9
+  local function is_telling()
+    for id, n in pairs(self.watched) do
+      if n > 0 and not self.jobs.running[id] and not rows.is_open(self.jobs.library, id) then
+        return true
+      end
+    end
+    return false
+  end
+  while is_telling() and core.sys.mono_ns() < until_ns do task.sleep(0.005) end
 end
 
 function Service:list(params)

@@ -6,12 +6,13 @@ static const char COROUTINES = 0; /* registry key: thread -> struct lsd_co */
 static const char CORE = 0;       /* registry key: struct lsd_core */
 
 struct lsd_co {
-  lua_State *L;
+  lua_State *L; /* held by user value 1 */
   struct lsd_core *core;
   struct lsd_wait *waiting; /* for a task, or for `parked` */
   struct lsd_wait parked;
   bool wake_pending; /* woken before it parked */
   bool queued;       /* a resume is deferred */
+  bool closed;       /* has ended, or was ended: nothing resumes it any more */
   int nargs;         /* for the first resume */
   int on_done;       /* ref of the function that takes the result */
   int self;          /* ref of this userdata while the coroutine lives */
@@ -37,6 +38,7 @@ static struct lsd_co *find(lua_State *L, lua_State *thread) {
 }
 
 static void forget(lua_State *L, struct lsd_co *co) {
+  co->closed = true;
   lua_rawgetp(L, LUA_REGISTRYINDEX, &COROUTINES);
   lua_pushthread(co->L);
   if (co->L != L) lua_xmove(co->L, L, 1);
@@ -71,6 +73,7 @@ void lsd_call(struct lsd_core *core, int n) {
 /* on_done(ok, ...): results, or the error and a traceback. */
 static void finish(struct lsd_co *co, int status, int nres) {
   lua_State *L = co->core->main;
+  forget(L, co); /* first: what is closed below may not wait any more */
   lua_rawgeti(L, LUA_REGISTRYINDEX, co->on_done);
   lua_pushboolean(L, status == LUA_OK);
   luaL_unref(L, LUA_REGISTRYINDEX, co->on_done);
@@ -84,7 +87,6 @@ static void finish(struct lsd_co *co, int status, int nres) {
     nres = 2;
     lua_resetthread(co->L); /* closes what the failed coroutine left open */
   }
-  forget(L, co);
   luaL_unref(L, LUA_REGISTRYINDEX, co->self); /* co may end here */
   struct lsd_core *core = lsd_core(L);
   lsd_call(core, nres + 1);
@@ -94,12 +96,9 @@ static void go_on(struct lsd_co *co);
 
 static void deferred_go_on(void *ud) {
   struct lsd_co *co = ud;
-  lua_State *L = co->core->main;
-  int self = co->self;
-  bool alive = find(L, co->L) == co;
   co->queued = false;
-  if (alive && !co->waiting && !co->core->closing) go_on(co);
-  if (!alive) luaL_unref(L, LUA_REGISTRYINDEX, self);
+  if (co->closed) luaL_unref(co->core->main, LUA_REGISTRYINDEX, co->self); /* co may end here */
+  else if (!co->waiting && !co->core->closing) go_on(co);
 }
 
 static void defer_go_on(struct lsd_co *co) {
@@ -137,9 +136,11 @@ static int lsd_spawn(lua_State *L) {
   luaL_checktype(L, 1, LUA_TFUNCTION);
   luaL_checktype(L, 2, LUA_TFUNCTION);
   int nargs = lua_gettop(L) - 2;
-  struct lsd_co *co = lua_newuserdatauv(L, sizeof(*co), 0);
+  struct lsd_co *co = lua_newuserdatauv(L, sizeof(*co), 1);
   *co = (struct lsd_co){.core = lsd_core(L), .on_done = LUA_NOREF, .self = LUA_NOREF};
   co->L = lua_newthread(L);
+  lua_pushvalue(L, -1);
+  lua_setiuservalue(L, -3, 1);
   lua_rawgetp(L, LUA_REGISTRYINDEX, &COROUTINES);
   lua_pushvalue(L, -2);
   lua_pushvalue(L, -4);
@@ -194,11 +195,17 @@ static int lsd_wake_thread(lua_State *L) {
   return 1;
 }
 
+/* Also where it has resumed another one, which is what runs. */
+static bool is_running(const struct lsd_co *co) {
+  lua_Debug ar;
+  return lua_status(co->L) == LUA_OK && lua_getstack(co->L, 0, &ar);
+}
+
 /* close(thread): its to-be-closed variables run; on_done is not called. */
 static int lsd_close(lua_State *L) {
   struct lsd_co *co = check_co(L, 1);
   if (!co) return 0;
-  if (co->L == L) return luaL_error(L, "a coroutine cannot close itself");
+  if (is_running(co)) return luaL_error(L, "a coroutine cannot close itself");
   if (co->waiting) co->waiting->co = NULL;
   co->waiting = NULL;
   forget(L, co);

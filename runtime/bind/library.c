@@ -97,12 +97,13 @@ static int lock_library(struct lsd_library *lib, struct sd_err *err) {
   return 0;
 }
 
-static void add_own(struct lsd_library *lib, const char *name) {
+static bool add_own(struct lsd_library *lib, const char *name) {
   char path[PATH_MAX];
   struct stat st;
   snprintf(path, sizeof(path), "%s/%s", lib->dir, name);
-  if (lib->own_len < LSD_OWN_FILES && lstat(path, &st) == 0)
-    lib->own[lib->own_len++] = (struct sd_file_id){.dev = st.st_dev, .ino = st.st_ino};
+  if (lib->own_len == LSD_OWN_FILES || lstat(path, &st) != 0) return false;
+  lib->own[lib->own_len++] = (struct sd_file_id){.dev = st.st_dev, .ino = st.st_ino};
+  return true;
 }
 
 static int first_id(struct lsd_library *lib, struct sd_err *err) {
@@ -208,6 +209,14 @@ static int lsd_library_new_id(lua_State *L) {
   return 1;
 }
 
+/* leave_out(name) -> whether walks that are opened from now on leave out that file of the library's
+ * directory */
+static int lsd_library_leave_out(lua_State *L) {
+  struct lsd_library *lib = lsd_check_library(L, 1);
+  lua_pushboolean(L, add_own(lib, luaL_checkstring(L, 2)));
+  return 1;
+}
+
 /* metrics() -> {checkpoint_ns, wal_ns} */
 static int lsd_library_metrics(lua_State *L) {
   struct lsd_library *lib = lsd_check_library(L, 1);
@@ -230,10 +239,15 @@ static int lsd_library_tostring(lua_State *L) {
 static const luaL_Reg functions[] = {{"open", lsd_open}, {NULL, NULL}};
 
 static const luaL_Reg methods[] = {
-    {"close", lsd_library_close},   {"interrupt", lsd_library_interrupt},
-    {"new_id", lsd_library_new_id}, {"metrics", lsd_library_metrics},
-    {"query", lsd_library_query},   {"commit", lsd_library_commit},
-    {"sweep", lsd_library_sweep},   {NULL, NULL},
+    {"close", lsd_library_close},
+    {"interrupt", lsd_library_interrupt},
+    {"new_id", lsd_library_new_id},
+    {"metrics", lsd_library_metrics},
+    {"query", lsd_library_query},
+    {"commit", lsd_library_commit},
+    {"sweep", lsd_library_sweep},
+    {"leave_out", lsd_library_leave_out},
+    {NULL, NULL},
 };
 
 static const luaL_Reg metamethods[] = {

@@ -61,7 +61,7 @@ struct sd_write_count {
 };
 
 /* Writes a batch, which must stay until the transaction has ended. Rows that the library refuses
- * become CreateEntry errors, never a failure. */
+ * become CreateEntry errors; only a directory that it refuses is a failure, -EEXIST. */
 int sd_store_write_batch(struct sd_store *s, const struct sd_batch *b,
                          const struct sd_write_opts *o, struct sd_write_count *n,
                          struct sd_err *err);

@@ -38,7 +38,8 @@ static int put_dir_path(struct sd_store *s, int64_t id, struct sd_buf *out, stru
   return rc ? sd_err_nomem(err) : 0;
 }
 
-/* The library refused the row at `e`: one file is no reason to lose the rest. */
+/* The library refused the row at `e`: one file is no reason to lose the rest. A directory is: what
+ * lies below it names it as its parent, here and in batches to come. */
 static int note_refused(struct sd_store *s, const struct sd_write_opts *o, const struct sd_entry *e,
                         struct sd_err *err) {
   struct sd_totals undo = {0};
@@ -47,6 +48,9 @@ static int note_refused(struct sd_store *s, const struct sd_write_opts *o, const
   int rc = sd_store_add_totals(s, e->parent_id, &undo, err);
   if (!rc) rc = put_dir_path(s, e->parent_id, &path, err);
   if (!rc && sd_buf_put(&path, e->name, e->name_len)) rc = sd_err_nomem(err);
+  if (!rc && e->st.kind == SD_KIND_DIRECTORY)
+    rc = sd_err_set(err, -EEXIST, "%.*s: the library has a directory of this name already",
+                    (int)path.len, (const char *)path.data);
   struct sd_note note = {.path = (const char *)path.data,
                          .path_len = (uint32_t)path.len,
                          .op = SD_OP_CREATE_ENTRY,

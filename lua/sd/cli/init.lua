@@ -13,6 +13,8 @@ usage: sdlua COMMAND [OPTIONS] ...
 Commands:
   index   index directories into a library
   run     run a job script
+  job     look at jobs and steer them
+  serve   run the jobs of a library as a service
 
 With anything else sdlua is the Lua interpreter: -e -l -i -v -E -W - and a script, as `lua` has
 them.

@@ -123,15 +123,14 @@ local function put_lines(lines, as_json)
 end
 
 function RUN.log(runner, parsed)
-  local after = 0
-  repeat
+  while true do
     local open = runner:call("show", { id = parsed.id }).finished_at == nil
-    local lines = runner:call("log", { id = parsed.id, after = after })
+    local lines = runner:call("log", { id = parsed.id, after = parsed.after })
     put_lines(lines, parsed.json)
-    after = lines[#lines] and lines[#lines].id or after
+    parsed.after = lines[#lines] and lines[#lines].id or parsed.after
     if not parsed.follow or not open then return end
     task.sleep(0.5)
-  until runner.lost
+  end
 end
 
 function RUN.watch(runner, parsed)
@@ -163,6 +162,16 @@ function RUN.prune(runner, parsed)
   if parsed.json then put_json(result) else put(("%d jobs forgotten\n"):format(result.removed)) end
 end
 
+-- Where the runner goes away in the middle of it, the library tells the rest.
+local function run_action(runner, parsed, path)
+  local ok, err = pcall(RUN[parsed.action], runner, parsed)
+  if ok then return end
+  if not (runner.lost and (parsed.follow or parsed.action == "watch")) then error(err, 0) end
+  local next_one <close> = runners.open(path, {})
+  run_action(next_one, parsed, path)
+  return next_one and nil
+end
+
 ---@param args string[]
 ---@return integer status
 function M.main(args)
@@ -172,7 +181,7 @@ function M.main(args)
     if parsed.force then force.end_runner(path) end
     local runner <close> = runners.open(path, {})
     if parsed.id then parsed.id = runner:call("find", { text = parsed.id }).id end
-    RUN[parsed.action](runner, parsed)
+    run_action(runner, parsed, path)
     return 0, runner and nil
   end)
 end

@@ -30,6 +30,12 @@ function Library:interrupt(on) end
 ---@return integer
 function Library:new_id() end
 
+--- A file in the library's directory that is its own and did not exist when it was opened: walks
+--- that are opened from now on leave it out. Three at most.
+---@param name string
+---@return boolean done False where there is no such file, or no room.
+function Library:leave_out(name) end
+
 ---@class sd.core.Metrics
 ---@field checkpoint_ns integer Time spent writing states and queues since the library was opened.
 ---@field wal_ns integer Time spent moving the write-ahead log.

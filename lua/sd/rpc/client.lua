@@ -53,14 +53,16 @@ local function take(self, line)
   if type(one) ~= "table" then
     return finish(self, "the runner does not speak JSON-RPC: " .. (why or "no object"), "EPROTO")
   end
-  local call = one.id ~= nil and self.calls[one.id]
-  if call then
+  if one.id ~= nil then
+    local call = self.calls[one.id] -- none: it was given up meanwhile
     self.calls[one.id] = nil
-    call.reply = one
-    core.wake(call.thread)
+    if call then
+      call.reply = one
+      core.wake(call.thread)
+    end
   elseif one.error then
     finish(self, message.read_error(one.error)) -- of no call: the runner gives the connection up
-  elseif type(one.method) == "string" and one.id == nil then
+  elseif type(one.method) == "string" then
     local heard = self.heard
     heard.last = heard.last + 1
     heard[heard.last] = { one.method, type(one.params) == "table" and one.params or {} }

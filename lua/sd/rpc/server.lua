@@ -263,6 +263,14 @@ function Service:each()
   end
 end
 
+--- Clients that are connected.
+---@return integer
+function Service:clients()
+  local n = 0
+  for _ in pairs(self.sessions) do n = n + 1 end
+  return n
+end
+
 --- Waits until every client has taken what it was sent, or for so long.
 ---@async
 ---@param seconds number
