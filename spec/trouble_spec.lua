@@ -193,6 +193,34 @@ describe("a library that cannot be written", function()
   end)
 end)
 
+describe("a disk that fails while the tree is read", function()
+  -- One call on the tree fails with EIO; the next run has it all.
+  local function assert_noted(call, when, operation)
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    fixture.sh(("cd %s && ln -s a/f link && mkdir many && cd many && seq 5000 | xargs touch")
+      :format(tree))
+    local strace = ("strace -f -qq -o /dev/null -e trace=%s -e inject=%s:error=EIO:when=%s")
+      :format(call, call, when)
+    local result = index_in_shell(strace, "", "--threads", "1", tree)
+    assert.equal(3, result.status, result.err)
+    assert.same({ { operation, "EIO" } },
+      fixture.sql(library, "SELECT operation, error FROM errors"))
+    assert.equal(0, index(tree).status)
+    assert.same({}, fixture.differences(fixture.entries(library), fixture.find(tree)))
+    assert.same({ { "a/f" } },
+      fixture.sql(library, "SELECT target FROM entries WHERE kind = 'symlink'"))
+  end
+
+  it("has the link again whose target could not be read", function()
+    assert_noted("readlinkat", "1", "CreateEntry")
+  end)
+
+  it("has the rest of a listing that broke off in the middle", function()
+    assert_noted("getdents64", "5", "ReadDir")
+  end)
+end)
+
 describe("too little of what a process needs", function()
   it("is named where no thread can be started", function()
     if not fixture.has("strace") then return pending("strace is not installed") end
