@@ -51,17 +51,37 @@ describe("a damaged library", function()
     "DROP TABLE location", "DROP TABLE directory", "DROP TABLE entry", "DROP TABLE job_history",
     "DROP INDEX entry_todo", "DROP INDEX entry_inode", "DROP INDEX entry_name",
     "DELETE FROM location", "UPDATE location SET uuid = x'00'", "PRAGMA user_version = 0",
-    "PRAGMA user_version = -1",
+    "PRAGMA user_version = -1", "UPDATE entry SET parent_id = id WHERE parent_id < 0",
+    "UPDATE directory SET anchor = entry_id",
+    "UPDATE entry SET id = 9223372036854775807 WHERE name = 'f'",
   }
   for _, damage in ipairs(DAMAGES) do
     it("is named, with exit code 12: " .. damage, function()
       assert.equal(0, index("--mode", "deep", tree).status)
       break_library(damage)
-      -- Work for every table.
+      -- Work for every table; without an end in some of these, once.
       fixture.sh(("cd %s && rm a/f && seq 300 > a/h && ln a/h a/i && mkdir a/j"):format(tree))
-      assert_fails(12, "damaged", index("--mode", "deep", tree))
+      assert_fails(12, "damaged", index_in_shell("timeout -s KILL 20", "", "--mode", "deep", tree))
     end)
   end
+
+  -- What is found on the disk is new then; what lies in a circle is out of reach.
+  it("where directories lie in a circle comes to an end", function()
+    for _, parent in ipairs { "id", "(SELECT id FROM entry WHERE name = 'b')" } do
+      assert.equal(0, index(tree).status)
+      break_library(("UPDATE entry SET parent_id = %s WHERE name = 'a'"):format(parent))
+      local result = index_in_shell("timeout -s KILL 20", "", tree)
+      assert.is_true(result.status == 0 or result.status == 12, result.err)
+      fixture.sh("rm -r " .. library)
+    end
+  end)
+
+  it("does not make the views run on", function()
+    assert.equal(0, index(tree).status)
+    break_library("UPDATE directory SET anchor = entry_id")
+    fixture.sh(("timeout 20 sqlite3 -readonly %s/library.db 'SELECT length(path) FROM entries'"
+      .. " >/dev/null"):format(library))
+  end)
 
   it("is named where the file is no database, or not ours", function()
     fixture.sh("mkdir " .. library)
@@ -170,6 +190,34 @@ describe("a library that cannot be written", function()
       assert_fails(14, "", index_in_shell(strace, "", "--fresh", tree))
     end
     assert_goes_on()
+  end)
+end)
+
+describe("a disk that fails while the tree is read", function()
+  -- One call on the tree fails with EIO; the next run has it all.
+  local function assert_noted(call, when, operation)
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    fixture.sh(("cd %s && ln -s a/f link && mkdir many && cd many && seq 5000 | xargs touch")
+      :format(tree))
+    local strace = ("strace -f -qq -o /dev/null -e trace=%s -e inject=%s:error=EIO:when=%s")
+      :format(call, call, when)
+    local result = index_in_shell(strace, "", "--threads", "1", tree)
+    assert.equal(3, result.status, result.err)
+    assert.same({ { operation, "EIO" } },
+      fixture.sql(library, "SELECT operation, error FROM errors"))
+    assert.equal(0, index(tree).status)
+    assert.same({}, fixture.differences(fixture.entries(library), fixture.find(tree)))
+    assert.same({ { "a/f" } },
+      fixture.sql(library, "SELECT target FROM entries WHERE kind = 'symlink'"))
+  end
+
+  it("has the link again whose target could not be read", function()
+    assert_noted("readlinkat", "1", "CreateEntry")
+  end)
+
+  it("has the rest of a listing that broke off in the middle", function()
+    assert_noted("getdents64", "5", "ReadDir")
   end)
 end)
 

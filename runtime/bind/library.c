@@ -106,6 +106,9 @@ static bool add_own(struct lsd_library *lib, const char *name) {
   return true;
 }
 
+/* Ids are counted up from 1: nobody ever comes near. */
+#define MOST_IDS (INT64_C(1) << 62)
+
 static int first_id(struct lsd_library *lib, struct sd_err *err) {
   struct sd_sql q;
   static const char text[] =
@@ -115,6 +118,9 @@ static int first_id(struct lsd_library *lib, struct sd_err *err) {
   q.own = true;
   int rc = sd_sql_text(&q, text, sizeof(text) - 1) ? sd_err_nomem(err)
                                                    : sd_sql_run(lib->writer, &q, err);
+  if (!rc && q.values[0].i >= MOST_IDS)
+    rc = sd_err_set(err, SD_EDAMAGED, "the library is damaged: an entry has the id %lld",
+                    (long long)q.values[0].i);
   if (!rc) atomic_store(&lib->next_id, q.values[0].i + 1);
   sd_sql_fini(&q);
   return rc;
