@@ -35,6 +35,14 @@ function Commit:exec(sql, params)
   self.args.sql[#self.args.sql + 1] = { sql, params }
 end
 
+--- The same on the library's own tables: where it is refused, the library is damaged.
+---@package
+---@param sql string
+---@param params? any[]
+function Commit:exec_own(sql, params)
+  self.args.sql[#self.args.sql + 1] = { sql, params, own = true }
+end
+
 local function encode_state(ctx)
   if ctx.current == nil then return nil end
   local bytes, message = core.codec.encode(ctx.current, {

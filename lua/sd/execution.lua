@@ -66,7 +66,7 @@ local function end_row(run, status, ending)
   end
   local sql = leftovers(run)
   for _, statement in ipairs(rows.ending(ctx.id, status, ending)) do sql[#sql + 1] = statement end
-  return failure.check(ctx.library.core:commit { sql = sql })
+  return failure.check(ctx.library.core:commit { state = sql })
 end
 
 -- The last commit of a job that ended well: what it noted, and its place in the history.
@@ -111,7 +111,7 @@ local function fail(run, err)
   if at then
     ctx:log("attempt %d failed: %s; trying again in %.1f s", run.row.attempt, tostring(err),
       seconds)
-    failure.check(ctx.library.core:commit { sql = leftovers(run) })
+    failure.check(ctx.library.core:commit { state = leftovers(run) })
     rows.put_back(ctx.library, ctx.id, at, text.escape(tostring(err)))
     handle:set_status("queued")
     return

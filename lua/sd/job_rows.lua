@@ -395,7 +395,7 @@ function M.prune(library, keep, before)
   end
   statements[#statements + 1] =
     { ("DELETE FROM job_history WHERE id IN (%s)"):format(gone), params }
-  failure.check(library.core:commit { sql = statements })
+  failure.check(library.core:commit { state = statements })
   return n
 end
 

@@ -129,7 +129,7 @@ local function put_with_dependencies(self, new, depends_on)
     statements[#statements + 1] = { "INSERT OR IGNORE INTO job_dependency SELECT j.id, o.id FROM"
       .. " job j, job o WHERE j.uuid = ? AND o.id = ?", { params[1], id } }
   end
-  failure.check(self.library.core:commit { sql = statements })
+  failure.check(self.library.core:commit { state = statements })
   return self.library:fresh_rows("SELECT id FROM job WHERE uuid = ?", { params[1] })[1].id
 end
 
@@ -424,7 +424,8 @@ local function cancel_one(self, row, reason)
     run:cancel(reason)
     return
   end
-  failure.check(self.library.core:commit { sql = rows.ending(id, "cancelled", { error = reason }) })
+  local ending = rows.ending(id, "cancelled", { error = reason })
+  failure.check(self.library.core:commit { state = ending })
   local handle = self.handles[id]
   if handle then handle:set_status("cancelled") end
   self:tell_parent(row.parent_id)

@@ -108,14 +108,14 @@ Library.__close = Library.close
 ---@async
 ---@package
 function Library:rows(sql, params)
-  return failure.check(self.core:query(sql, params))
+  return failure.check(self.core:query(sql, params, { own = true }))
 end
 
 --- The same on the connection that writes, behind everything committed before.
 ---@async
 ---@package
 function Library:fresh_rows(sql, params)
-  return failure.check(self.core:query(sql, params, { fresh = true }))
+  return failure.check(self.core:query(sql, params, { fresh = true, own = true }))
 end
 
 return M

@@ -132,6 +132,7 @@ static int first_id(struct lsd_library *lib, struct sd_err *err) {
       "SELECT max(coalesce((SELECT max(id) FROM entry), 0),"
       " coalesce((SELECT next_id - 1 FROM counter), 0))";
   sd_sql_init(&q);
+  q.own = true;
   int rc = sd_sql_text(&q, text, sizeof(text) - 1) ? sd_err_nomem(err)
                                                    : sd_sql_run(lib->writer, &q, err);
   if (!rc) atomic_store(&lib->next_id, q.values[0].i + 1);

@@ -95,6 +95,20 @@ static const char *const sql[ST_COUNT] = {
 
 /* ---- errors ---- */
 
+static int last_errno(sqlite3_file *f) {
+  int en = 0;
+  if (f && f->pMethods) f->pMethods->xFileControl(f, SQLITE_FCNTL_LAST_ERRNO, &en);
+  return en;
+}
+
+/* A disk that cannot be read is SQLITE_CORRUPT too. */
+static int corrupt_code(sqlite3 *db) {
+  sqlite3_file *main = NULL, *wal = NULL;
+  sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &main);
+  sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
+  return last_errno(main) == EIO || last_errno(wal) == EIO ? -EIO : SD_EDAMAGED;
+}
+
 static int code_of(sqlite3 *db, int rc) {
   switch (rc & 0xff) {
     case SQLITE_NOMEM: return -ENOMEM;
@@ -103,7 +117,7 @@ static int code_of(sqlite3 *db, int rc) {
     case SQLITE_PERM: return -EACCES;
     case SQLITE_BUSY:
     case SQLITE_LOCKED: return SD_ELOCKED;
-    case SQLITE_CORRUPT:
+    case SQLITE_CORRUPT: return corrupt_code(db);
     case SQLITE_NOTADB: return SD_EDAMAGED;
     case SQLITE_INTERRUPT: return SD_ECANCELED;
     case SQLITE_IOERR:
@@ -115,10 +129,26 @@ static int code_of(sqlite3 *db, int rc) {
   }
 }
 
-int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what) {
+int sd_store_sql_error(struct sd_store *s, struct sd_err *err, const char *what) {
   int rc = s->db ? sqlite3_extended_errcode(s->db) : SQLITE_NOMEM;
   return sd_err_set(err, code_of(s->db, rc), "%s: %s", what,
                     s->db ? sqlite3_errmsg(s->db) : "out of memory");
+}
+
+/* Whether SQLite refuses a statement, or a value, that a sound library takes. Triggers refuse what
+ * is wrong in a sound one. */
+static bool is_refused(int rc) {
+  if (rc == SQLITE_CONSTRAINT_TRIGGER) return false;
+  rc &= 0xff;
+  return rc == SQLITE_ERROR || rc == SQLITE_CONSTRAINT || rc == SQLITE_MISMATCH ||
+         rc == SQLITE_SCHEMA;
+}
+
+int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what) {
+  if (!s->db || !is_refused(sqlite3_extended_errcode(s->db)))
+    return sd_store_sql_error(s, err, what);
+  return sd_err_set(err, SD_EDAMAGED, "the library is damaged: %s: %s", what,
+                    sqlite3_errmsg(s->db));
 }
 
 /* ---- statements ---- */
@@ -202,13 +232,16 @@ static int check_schema(struct sd_store *s, const char *path, struct sd_err *err
   }
   if (id != SD_SCHEMA_APPLICATION_ID)
     return sd_err_set(err, SD_EDAMAGED, "%s is not an sdlua library", path);
+  if (version <= 0) return sd_err_set(err, SD_EDAMAGED, "%s is damaged: schema %d", path, version);
   if (version > SD_SCHEMA_VERSION)
     return sd_err_set(err, SD_ENEWER, "%s was made by a newer sdlua (schema %d, this one knows %d)",
                       path, version, SD_SCHEMA_VERSION);
   return version < SD_SCHEMA_VERSION && s->writer ? make_schema(s, version, err) : 0;
 }
 
-static int configure(struct sd_store *s, struct sd_err *err) {
+static int configure(struct sd_store *s, const char *path, struct sd_err *err) {
+  char what[PATH_MAX + 8];
+  snprintf(what, sizeof(what), "open %s", path);
   sqlite3_busy_timeout(s->db, BUSY_MS);
   sqlite3_extended_result_codes(s->db, 1);
   sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
@@ -216,14 +249,14 @@ static int configure(struct sd_store *s, struct sd_err *err) {
   sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
   if (!s->writer)
     return exec(s, "PRAGMA query_only=1; PRAGMA cache_size=-2048; PRAGMA temp_store=MEMORY", err,
-                "configure");
+                what);
   /* The writer checkpoints when we say so (sd_store_checkpoint). 16 MiB hold the upper pages of the
    * indexes of ten million entries. */
   return exec(s,
               "PRAGMA page_size=16384; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; "
               "PRAGMA cache_size=-16384;"
               " PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864",
-              err, "configure");
+              err, what);
 }
 
 /* WAL mode is kept in the file: asked for once, and only when nobody objects to the file. */
@@ -282,8 +315,8 @@ static bool lacks_shared_memory(struct sd_store *s, const char *path) {
 }
 
 static int set_up(struct sd_store *s, const char *path, struct sd_err *err) {
-  int rc = configure(s, err);
-  return rc ? name_file(err, path) : check_schema(s, path, err);
+  int rc = configure(s, path, err);
+  return rc ? rc : check_schema(s, path, err);
 }
 
 /* Nobody asks how much memory SQLite has; counting takes a lock at each allocation. */

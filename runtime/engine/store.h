@@ -48,8 +48,10 @@ int sd_store_check(struct sd_store *s, struct sd_err *err);
 /* The connection, for the other files of this engine and for the SQL of scripts. */
 struct sqlite3 *sd_store_db(struct sd_store *s);
 
-/* Maps the connection's last error to a code; `what` says what was tried. */
+/* Maps the connection's last error to a code; `what` says what was tried. A statement of ours that
+ * SQLite refuses means a damaged library; one of a script's is SD_ESQL. */
 int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what);
+int sd_store_sql_error(struct sd_store *s, struct sd_err *err, const char *what);
 
 /* ---- inside a transaction ---- */
 

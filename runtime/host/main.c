@@ -20,6 +20,7 @@
 #include <limits.h>
 #include <lua.h>
 #include <lualib.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -218,6 +219,7 @@ static int run(lua_State *L) {
 int main(int argc, char **argv) {
   struct host h = {.status = EXIT_FAILURE};
   open_standard_descriptors();
+  signal(SIGXFSZ, SIG_IGN); /* a write past ulimit -f is to be an error like others */
   sd_lua_parse(&h.opts, argc, argv);
   lua_State *L = luaL_newstate();
   if (!L) {

@@ -52,6 +52,7 @@ function Library:note() end
 ---@class sd.core.QueryOptions
 ---@field fresh? boolean On the connection that writes, behind all commits asked for before (default
 --- false: on a read-only one).
+---@field own? boolean A statement of the Lua library: where it is refused, the library is damaged.
 
 ---@alias sd.SqlValue nil|boolean|integer|number|string|sd.Blob
 ---@class sd.Blob
@@ -75,10 +76,11 @@ function Library:query(sql, params, options) end
 ---@field note_id? integer Whose errors, skips and vanished entries these are.
 ---@field location_id? integer Of batches and contents.
 ---@field want_content? boolean New and changed files are to get a content identity (default false).
----@field sql? table[] `{text, params?}` each; before the rows.
+---@field sql? table[] `{text, params?, own = boolean?}` each; before the rows. Where a statement of
+--- our own is refused, the library is damaged.
 ---@field batches? sd.Batch[] In the order in which they came; they are used up.
 ---@field contents? sd.Chunk[] They are used up.
----@field state? table[] As `sql`; after the rows.
+---@field state? table[] As `sql`, all our own; after the rows.
 ---@field queues? sd.Queue[] Their changes since the last commit.
 
 ---@class sd.CommitCounts
