@@ -238,6 +238,18 @@ return Names]]):format(table.concat(names, ", ")))
     assert.same({}, require "dkjson".decode(result.out).missing)
   end)
 
+  it("has a unit for systemd that starts what there is", function()
+    local unit = HOME .. "/dist/sdlua.service"
+    local words = fixture.read(unit):match("\nExecStart=/usr/bin/env sdlua ([^\n]*)")
+    local result = shell(("%s %s --help"):format(fixture.quote(fixture.sdlua), words))
+    assert.equal(0, result.status, result.err)
+    if not fixture.has("systemd-analyze") then return pending("systemd is not installed") end
+    local verified = fixture.run({ "systemd-analyze", "--user", "verify", unit },
+      "XDG_RUNTIME_DIR=" .. dir)
+    assert.equal("", verified.err)
+    assert.equal(0, verified.status)
+  end)
+
   it("has links that lead somewhere", function()
     for _, page in ipairs(PAGES) do
       local folder = page:match("^(.*/)") or ""

@@ -60,7 +60,9 @@ end
 function Jobs:script_for(row)
   local script = self.scripts[row.script ~= "" and row.script or row.name]
   if script or row.script == "" then return script end
+  local before = core.set_job(coroutine.running(), row.id)
   local ok, loaded, message = pcall(scripts.load, row.script)
+  core.set_job(coroutine.running(), before)
   if ok and loaded then return remember(self, loaded) end
   self:set_aside(row.id, tostring(ok and message or loaded))
 end

@@ -14,11 +14,12 @@
 #include "engine/walk.h"
 
 #define LSD_LIBRARY "sd.library"
-enum { LSD_OWN_FILES = 8 };
+enum { LSD_OWN_FILES = 8, LSD_NOTE_MAX = 4400 };
 
 struct lsd_library {
   char *dir;
   int lock_fd;
+  char *note; /* of the process that held the lock before; NULL: none */
   unsigned threads;
   struct sd_store *writer; /* the write lane only, once that runs */
   struct sd_store *

@@ -35,8 +35,13 @@ function M.new(parsed)
   return setmetatable({
     path = parsed.library or options.default_library(), threads = parsed.threads,
     fresh = parsed.fresh, spec = parsed["repeat"], detach = parsed.detach, json = parsed.json,
-    show = show.new(parsed.progress), outputs = {},
+    show = show.new(parsed.progress), outputs = {}, quiet = parsed.progress == "none",
   }, Foreground)
+end
+
+---@async
+local function open_runner(self)
+  return runners.open(self.path, { create = true, threads = self.threads, quiet = self.quiet })
 end
 
 local function is_remote(self) return self.runner.client ~= nil end
@@ -157,7 +162,7 @@ end
 local function take_over(self)
   self.show:log("info", "the process that ran the job has ended; going on here")
   self.runner:close()
-  self.runner = runners.open(self.path, { create = true, threads = self.threads })
+  self.runner = open_runner(self)
   if not is_remote(self) then self.runner:serve() end
 end
 
@@ -215,7 +220,7 @@ end
 function Foreground:with_library(fn)
   local status = task.run(function()
     if self.detach then background.start(self.path, self.threads) end
-    self.runner = runners.open(self.path, { create = true, threads = self.threads })
+    self.runner = open_runner(self)
     local guard <close> = setmetatable({}, { __close = function() self.runner:close() end })
     if not is_remote(self) then self.runner:serve() end
     local result = fn(self)

@@ -43,8 +43,8 @@ function ADD.watch(p)
 end
 
 function ADD.cancel(p)
-  p:flag("--force", "end the process that runs it, where the job does not let go; other jobs of"
-    .. " that process go on when they are run again")
+  p:flag("--force", "end the process that runs it, where it does not cancel the job within some"
+    .. " seconds; other jobs of that process go on, from their last commits, in the next one")
 end
 
 function ADD.log(p)
@@ -98,18 +98,20 @@ function RUN.show(runner, parsed)
   if parsed.json then put_json(row) else put(table_of.details(row)) end
 end
 
-local function steer(verb, done)
-  RUN[verb] = function(runner, parsed)
-    local result = runner:call(verb, { id = parsed.id })
-    local id = type(result) == "table" and result.id or parsed.id
-    if parsed.json then put_json { id = id } else put(done:format(parsed.id, id), "\n") end
-  end
+local DONE = { pause = "job %d: pausing", resume = "job %d: goes on", cancel = "job %d: cancelled",
+  retry = "job %d: runs again as job %d" }
+
+local function put_done(parsed, id)
+  if parsed.json then put_json { id = id }
+  else put(DONE[parsed.action]:format(parsed.id, id), "\n") end
 end
 
-steer("pause", "job %d: pausing")
-steer("resume", "job %d: goes on")
-steer("cancel", "job %d: cancelled")
-steer("retry", "job %d: runs again as job %d")
+for verb in pairs(DONE) do
+  RUN[verb] = function(runner, parsed)
+    local result = runner:call(verb, { id = parsed.id })
+    put_done(parsed, type(result) == "table" and result.id or parsed.id)
+  end
+end
 
 local function put_lines(lines, as_json)
   for _, line in ipairs(lines) do
@@ -172,17 +174,25 @@ local function run_action(runner, parsed, path)
   return next_one and nil
 end
 
+local function act(parsed, path)
+  local runner <close> = runners.open(path, {})
+  if parsed.id then parsed.id = runner:call("find", { text = parsed.id }).id end
+  run_action(runner, parsed, path)
+  return runner and nil
+end
+
 ---@param args string[]
 ---@return integer status
 function M.main(args)
   local parsed = options.parse(make_parser(), args)
   local path = parsed.library or options.default_library()
   return task.run(function()
-    if parsed.force then force.end_runner(path) end
-    local runner <close> = runners.open(path, {})
-    if parsed.id then parsed.id = runner:call("find", { text = parsed.id }).id end
-    run_action(runner, parsed, path)
-    return 0, runner and nil
+    local id = parsed.force and force.cancel(path, parsed.id)
+    if id then
+      parsed.id = id
+      put_done(parsed, id)
+    else act(parsed, path) end
+    return 0
   end)
 end
 
