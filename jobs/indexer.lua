@@ -24,6 +24,9 @@ local Indexer = sd.job.define {
   name = "indexer",
   version = 1,
   resumable = true,
+  unique = true, -- the same directory in the same way: once
+  heavy = true,  -- one at a time on a device
+  max_concurrent = 4,
   description = "Index a directory tree into the library.",
   args = {
     root = sd.arg.path { required = true, positional = true, help = "directory to index" },
@@ -35,12 +38,13 @@ local Indexer = sd.job.define {
     batch = sd.arg.integer { default = 1000, min = 1, max = 65536, help = "entries in a batch" },
     chunk = sd.arg.integer { default = 100, min = 1, max = 65536,
       help = "files hashed in a chunk" },
+    part = sd.arg.string { hidden = true, help = "what a sub-job walks: a directory of the queue" },
   },
   progress = IndexerProgress,
 }
 
 -- Batches that may wait between the walk and the writer: this bounds memory.
-local BATCHES_WAITING = 64
+local BATCHES_WAITING, OF_A_PART = 64, 16
 -- Larger transactions are cheaper a row, and the last commit is what a crash may cost.
 local COMMIT_ROWS, COMMIT_SECONDS = 20000, 0.25
 -- Batches in which nothing differs are cheap to keep: they wait until it is time. A directory that
@@ -101,11 +105,21 @@ local function estimate_remaining(self, ctx, state)
   return time_for(total - seen, calculate_rate(ctx, state))
 end
 
+-- With what the sub-jobs have found so far.
+local function total_found(ctx, state)
+  local total = {}
+  for key, n in pairs(state.stats) do total[key] = n end
+  for _, part in ipairs(state.parts_added and {} or ctx:children_progress()) do
+    for key, n in pairs(part.total_found) do total[key] = total[key] + n end
+  end
+  return total
+end
+
 local function report(self, ctx, state, phase, path)
   ctx:progress(IndexerProgress {
     phase = phase,
     current_path = path or "",
-    total_found = state.stats,
+    total_found = total_found(ctx, state),
     processing_rate = calculate_rate(ctx, state),
     estimated_remaining = estimate_remaining(self, ctx, state),
   })
@@ -113,15 +127,27 @@ end
 
 -- ---- phase 1: walk directories, write what differs meanwhile ----
 
--- Whether the directory that is next becomes a job of its own.
-local function should_spawn_subjob(state)
-  local _, depth = state.dirs_to_walk:peek()
-  return #state.dirs_to_walk > 10 and state.stats.dirs > 100 and depth ~= nil and depth < 5
+-- Whether the oldest directory in the queue becomes a job of its own: not too deep below "/".
+local function should_spawn_subjob(self, state)
+  local _, depth = state.dirs_to_walk:oldest()
+  local _, above = self.args.root:gsub("/[^/]", "")
+  return #state.dirs_to_walk > 10 and state.stats.dirs > 100 and depth and above + depth + 1 < 5
 end
 
 local function spawn_subjobs(self, ctx, state)
-  while ctx.spawn_child and should_spawn_subjob(state) do
-    ctx:spawn_child(self, state.dirs_to_walk)
+  while should_spawn_subjob(self, state) do
+    local args = { part = state.dirs_to_walk:give() }
+    for _, name in ipairs { "root", "mode", "batch" } do args[name] = self.args[name] end
+    ctx:spawn_child(Indexer(args))
+  end
+end
+
+-- What the sub-jobs found is ours too.
+local function add_parts(state, parts)
+  state.parts_added = true
+  for _, part in ipairs(parts) do
+    for key, n in pairs(part.output.stats) do state.stats[key] = state.stats[key] + n end
+    for key, n in pairs(part.output.changes) do state.changes[key] = state.changes[key] + n end
   end
 end
 
@@ -130,7 +156,10 @@ local function discover(self, ctx, state)
     root = self.args.root, root_id = self.location.entry_id, queue = state.dirs_to_walk,
     batch = self.args.batch,
   }
-  if not state.root_pushed then
+  if not state.root_pushed and self.args.part then
+    state.root_pushed = true
+    walker:push(self.args.part)
+  elseif not state.root_pushed then
     state.root_pushed = true
     walker:push_root()
     ctx:commit(function(tx)
@@ -139,7 +168,7 @@ local function discover(self, ctx, state)
   end
   for batch in walker:batches() do
     self.current_path = batch:last_path()
-    state.entry_batches:push_below(batch, BATCHES_WAITING)
+    state.entry_batches:push_below(batch, self.args.part and OF_A_PART or BATCHES_WAITING)
     spawn_subjobs(self, ctx, state)
   end
   state.entry_batches:end_input()
@@ -198,6 +227,11 @@ end
 
 function phases.processing(self, ctx, state)
   process(self, ctx, state)
+  add_parts(state, ctx:wait_for_children())
+  if self.args.part then
+    state.phase = "complete"
+    return
+  end
   state.phase = RANK[self.args.mode] > RANK.shallow and "content_identification" or "finalizing"
 end
 

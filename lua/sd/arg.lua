@@ -7,6 +7,7 @@ local M = {}
 ---@field type string "path", "string", "integer", "number", "boolean" or "choice".
 ---@field required? boolean
 ---@field positional? boolean Given on the command line without its name.
+---@field hidden? boolean Not offered by the command line: for jobs that a job makes.
 ---@field default? any
 ---@field help? string
 ---@field choices? string[]
@@ -64,7 +65,8 @@ function CHECKS.choice(self, value)
 end
 
 local FIELDS = {
-  required = "boolean", positional = "boolean", help = "string", min = "number", max = "number",
+  required = "boolean", hidden = "boolean", positional = "boolean", help = "string",
+  min = "number", max = "number",
 }
 
 -- A misspelt field would be ignored in silence. (Levels: make() is a tail call, so that its caller
@@ -126,6 +128,16 @@ function M.check_all(declared, given)
     end
   end
   return values
+end
+
+--- The names that are declared, in alphabetical order.
+---@param declared table<string, sd.Arg>
+---@return string[]
+function M.sorted_names(declared)
+  local names = {}
+  for name in pairs(declared) do names[#names + 1] = name end
+  table.sort(names)
+  return names
 end
 
 --- Paths become absolute and free of symlinks, where they exist.

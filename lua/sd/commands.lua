@@ -2,4 +2,16 @@
 -- whether a word is a command before it takes it for a script.
 
 ---@type table<string, string>
-return { index = "sd.cli.index", run = "sd.cli.run" }
+return {
+  du = "sd.cli.du",
+  export = "sd.cli.export",
+  index = "sd.cli.index",
+  job = "sd.cli.job",
+  ls = "sd.cli.ls",
+  run = "sd.cli.run",
+  serve = "sd.cli.serve",
+  sql = "sd.cli.sql",
+  stat = "sd.cli.stat",
+  top = "sd.cli.top",
+  tree = "sd.cli.tree",
+}

@@ -1,5 +1,7 @@
 --- What a running job has in its hands: state, checkpoints, queues, progress, interruption.
 local branches = require "sd.branches"
+local children = require "sd.children"
+local commits = require "sd.commit"
 local core = require "sd.core"
 local failure = require "sd.failure"
 local task = require "sd.task"
@@ -9,6 +11,7 @@ local M = {}
 
 ---@class sd.Context
 ---@field id integer The job's id in the library.
+---@field root_id integer The job at the top of its tree: errors of the tree are noted for that one.
 ---@field library sd.Library
 ---@field metrics table<string, integer> What the run cost; filled at its end.
 ---@field package handle sd.Handle
@@ -24,14 +27,17 @@ local QUEUE_IN_MEMORY = 4096
 
 ---@param library sd.Library
 ---@param handle sd.Handle
----@param row table The job's row.
+---@param row sd.JobRow
 ---@param script sd.Script
 function M.new(library, handle, row, script)
   local self = setmetatable({
-    id = row.id, library = library, handle = handle, definition = script.definition,
-    script = script, queues = {}, warnings = {}, notes = {}, commits = 0,
-    active_ns = row.active_ns or 0, started_ns = core.sys.mono_ns(), stored = row.state,
-    phase = row.phase, metrics = {},
+    id = row.id, parent_id = row.parent_id or 0, root_id = row.root_id or row.id,
+    priority = row.priority, attempt = row.attempt, library = library, handle = handle,
+    definition = script.definition, script = script, queues = {}, warnings = {}, notes = {},
+    lines = {}, spawned = {}, commits = 0, child_waiters = {}, child_progress = {},
+    children_ended = 0, active_ns = row.active_ns or 0, started_ns = core.sys.mono_ns(),
+    stored = row.state, phase = row.phase,
+    location_id = row.location_id, metrics = {},
   }, Context)
   self.branches = branches.new(function() self:pause_now() end)
   return self
@@ -54,18 +60,22 @@ local function message_of(format, ...)
   return select("#", ...) > 0 and tostring(format):format(...) or tostring(format)
 end
 
+-- The log keeps what the user is shown; it is written with the next commit.
+local function say(self, level, message)
+  self.lines[#self.lines + 1] = { at = core.sys.wall_ns(), level = level, message = message }
+  self.handle:emit { type = "log", level = level, message = message }
+end
+
 --- A line for the user. `%` directives are filled as by string.format where values follow.
 ---@param format string
 function Context:log(format, ...)
-  self.handle:emit { type = "log", level = "info", message = message_of(format, ...) }
+  say(self, "info", message_of(format, ...))
 end
 
---- The same, shown with SDLUA_DEBUG set only.
+--- The same, with SDLUA_DEBUG set only.
 ---@param format string
 function Context:log_debug(format, ...)
-  if os.getenv("SDLUA_DEBUG") then
-    self.handle:emit { type = "log", level = "debug", message = message_of(format, ...) }
-  end
+  if os.getenv("SDLUA_DEBUG") then say(self, "debug", message_of(format, ...)) end
 end
 
 --- Something that the user should know, and that is no error.
@@ -73,7 +83,7 @@ end
 function Context:add_warning(format, ...)
   local message = message_of(format, ...)
   self.warnings[#self.warnings + 1] = message
-  self.handle:emit { type = "log", level = "warning", message = message }
+  say(self, "warning", message)
 end
 
 ---@class sd.JobError
@@ -98,7 +108,10 @@ end
 function Context:progress(progress)
   if type(progress) ~= "table" then error("progress: a table expected", 2) end
   local kind = self.definition.progress
-  self.handle:report(kind and kind(progress) or progress)
+  progress = kind and kind(progress) or progress
+  local parent = self.library.jobs.running[self.parent_id]
+  if parent then parent.ctx.child_progress[self.id] = progress end
+  self.handle:report(progress)
 end
 
 -- ---- queues, walks, hashes ----
@@ -202,69 +215,6 @@ function Context:state(new)
   return state
 end
 
----@class sd.Commit
----@field package args table
-local Commit = {}
-Commit.__index = Commit
-
---- Adds the rows of a batch of the walk.
----@param batch sd.Batch
----@param location sd.Location
----@param want_content? boolean New and changed files are to get a content identity.
-function Commit:write(batch, location, want_content)
-  local args = self.args
-  args.location_id, args.want_content = location.id, want_content or false
-  args.batches[#args.batches + 1] = batch
-end
-
---- Adds the identities that a chunk of files was found to have.
----@param chunk sd.Chunk
----@param location sd.Location
-function Commit:link(chunk, location)
-  self.args.location_id, self.args.want_content = location.id, true
-  self.args.contents[#self.args.contents + 1] = chunk
-end
-
---- Adds a statement. Statements run before batches and chunks.
----@param sql string
----@param params? any[]
-function Commit:exec(sql, params)
-  self.args.sql[#self.args.sql + 1] = { sql, params }
-end
-
-local function encode_state(self)
-  if self.current == nil then return nil end
-  local bytes, message = core.codec.encode(self.current, {
-    name = self.definition.name, version = self.definition.version, script = self.script.hash,
-    queue_name = core.queue.name_of,
-  })
-  if not bytes then error(message, 0) end
-  return bytes
-end
-
-local NOTE = "INSERT INTO job_error(job_id, location_id, path, operation, error, message, at)"
-  .. " VALUES(?, ?, ?, ?, ?, ?, ?)"
-
-local function state_statements(self, status)
-  local statements = {}
-  for i, note in ipairs(self.notes) do
-    statements[i] = { NOTE, { self.id, self.location_id, note.path or "",
-      note.operation or self.definition.name, note.error or "EFAILED", note.message,
-      core.sys.wall_ns(), n = 7 } }
-  end
-  local bytes = encode_state(self)
-  self.notes = {}
-  statements[#statements + 1] = { "UPDATE job SET state = ?, phase = ?, status = ?, active_ns = ?,"
-    .. " location_id = ? WHERE id = ?", { bytes and { blob = bytes }, self.phase, status,
-    self:elapsed_ns(), self.location_id, self.id, n = 6 } }
-  return statements
-end
-
-local function note_phase(self)
-  local phase = type(self.current) == "table" and self.current.phase
-  if type(phase) == "string" then self.phase = phase end
-end
-
 --- Everything that `fn(tx)` adds, the job's state and the changes of its queues, in one
 --- transaction.
 ---@async
@@ -272,17 +222,17 @@ end
 ---@param status? string Of the job (default "running").
 ---@return table counts inserted, updated, vanished, linked, errors
 function Context:commit(fn, status)
-  local args = { job_id = self.id, batches = {}, contents = {}, sql = {}, queues = {} }
-  if fn then fn(setmetatable({ args = args }, Commit)) end
-  self.location_id = args.location_id or self.location_id
-  args.location_id = self.location_id
-  note_phase(self)
-  args.state = state_statements(self, status or "running")
-  for _, queue in pairs(self.queues) do args.queues[#args.queues + 1] = queue end
+  if self.broken then error(self.broken, 0) end
+  local args = commits.prepare(self, fn, status or "running")
   self.commits = self.commits + 1
-  local counts, message, code = self.library.core:commit(args)
+  local ok, counts, message, code = pcall(self.library.core.commit, self.library.core, args)
   self.commits = self.commits - 1
-  failure.check(counts, message, code)
+  if not ok or counts == nil then
+    -- What was taken from queues and state is neither here nor there: only the last checkpoint is
+    -- good, and no later commit may be built on this.
+    self.broken = ok and select(2, pcall(failure.check, nil, message, code)) or counts
+    error(self.broken, 0)
+  end
   if self.commits == 0 then
     for _, queue in pairs(self.queues) do queue:evict(QUEUE_IN_MEMORY) end
   end
@@ -312,21 +262,21 @@ end
 ---@return boolean left
 ---@return integer removed
 function Context:sweep(limit)
-  local result = failure.check(self.library.core:sweep(self.id, limit))
+  local result = failure.check(self.library.core:sweep(self.root_id, limit))
   return result.left, result.removed
 end
 
---- The job's errors so far: the first `limit` of them, and how many there are by code.
+--- The errors so far of the job and its tree: the first `limit`, and how many there are by code.
 ---@async
 ---@param limit integer
 ---@return {list: table[], counts: table<string, integer>}
 function Context:errors(limit)
   local result = { counts = {} }
   result.list = self.library:fresh_rows("SELECT operation, path, error, message FROM job_error"
-    .. " WHERE job_id = ? ORDER BY id LIMIT ?", { self.id, limit })
+    .. " WHERE job_id = ? ORDER BY id LIMIT ?", { self.root_id, limit })
   result.list.changes = nil
   for _, row in ipairs(self.library:fresh_rows("SELECT error, count(*) AS n FROM job_error"
-    .. " WHERE job_id = ? GROUP BY error", { self.id })) do
+    .. " WHERE job_id = ? GROUP BY error", { self.root_id })) do
     result.counts[row.error] = row.n
   end
   return result
@@ -338,10 +288,44 @@ end
 function Context:skips()
   local counts = {}
   for _, row in ipairs(self.library:fresh_rows("SELECT rule, count(*) AS n FROM job_skip"
-    .. " WHERE job_id = ? GROUP BY rule", { self.id })) do
+    .. " WHERE job_id = ? GROUP BY rule", { self.root_id })) do
     counts[row.rule] = row.n
   end
   return counts
+end
+
+-- ---- children ----
+
+--- Gives work to a job of its own. It is made in the same commit as what this job changes next: so
+--- give the work away (`queue:finish`, the state) and spawn without waiting in between.
+---@param job sd.Job
+---@param options? sd.ChildOptions
+function Context:spawn_child(job, options)
+  self.spawned[#self.spawned + 1] = children.new(self, job, options)
+end
+
+--- Waits until all children have ended; what they came to, in the order in which they were made. A
+--- failed child fails this job, where its `on_failure` does not say otherwise.
+---@async
+---@return sd.ChildResult[]
+function Context:wait_for_children()
+  if #self.spawned > 0 then self:commit() end
+  return children.wait(self)
+end
+
+--- What the children reported last, also those that have ended: to be summed up with one's own.
+---@return table[]
+function Context:children_progress()
+  local list = {}
+  for _, progress in pairs(self.child_progress) do list[#list + 1] = progress end
+  return list
+end
+
+--- A child has ended.
+---@package
+function Context:child_ended()
+  self.children_ended = self.children_ended + 1
+  self:wake_all(self.child_waiters)
 end
 
 -- ---- interruption ----
@@ -401,9 +385,11 @@ function Context:interrupt(on)
 end
 
 -- All branches stand still: the checkpoint that a later run goes on from. Batches that wait are not
--- stored, for speed: their directories are walked again, unless this process goes on.
+-- stored, for speed: their directories are walked again, unless this process goes on. Children come
+-- to their rest first.
 function Context:pause_now()
   task.spawn(function()
+    self.library.jobs:wait_until_still_below(self.id)
     if self.ended then return end
     local ok, err = xpcall(self.commit, debug.traceback, self, nil, "paused")
     self.active_ns, self.started_ns = self:elapsed_ns(), nil

@@ -1,5 +1,6 @@
 --- What the one who started a job holds: status, updates, the output.
 local core = require "sd.core"
+local task = require "sd.task"
 
 local M = {}
 
@@ -13,7 +14,8 @@ local M = {}
 
 ---@class sd.Handle
 ---@field id integer
----@field status string
+---@field status "queued"|"running"|"paused"|"completed"|"failed"|"cancelled"
+---@field jobs sd.Jobs
 ---@field package last_progress? table
 ---@field package listeners table[]
 ---@field package pausing? boolean A pause was asked for and has not taken effect.
@@ -22,6 +24,12 @@ Handle.__index = Handle
 Handle.__name = "sd.Handle"
 
 local FINAL = { completed = true, failed = true, cancelled = true }
+
+---@param status string
+---@return boolean
+function M.is_final(status)
+  return FINAL[status] or false
+end
 
 ---@param id integer
 ---@param status string
@@ -119,8 +127,16 @@ function Handle:output()
   return self.result
 end
 
---- Asks the job to stop at its next safe point, resumable. `wait()` returns when it has.
+--- Asks the job, and what is below it, to stop at the next safe point, resumable. `wait()` returns
+--- when it has. May be called from anywhere.
 function Handle:pause()
+  if FINAL[self.status] or self.status == "paused" then return end
+  for _, run in ipairs(self.jobs:runs_of(self.id)) do run.handle:request_pause() end
+  task.spawn(self.jobs.pause, self.jobs, self.id) -- and what is queued
+end
+
+---@package
+function Handle:request_pause()
   if self.status ~= "running" or self.pausing then return end
   self.pausing = true
   self.ctx:request_pause()
@@ -133,16 +149,23 @@ function Handle:resume()
     self.waiters[#self.waiters + 1] = coroutine.running()
     core.park()
   end
+  if self.status == "paused" then self.jobs:resume(self.id) end
+end
+
+-- The run is still in this process.
+---@package
+function Handle:go_on()
   if self.status ~= "paused" then return end
   self:set_status("running")
   self.ctx:resume()
 end
 
---- Ends the job for good: to-be-closed variables run, its checkpoint is dropped.
+--- Ends the job, and what is below it, for good: to-be-closed variables run, checkpoints are
+--- dropped.
 ---@async
 function Handle:cancel()
   if FINAL[self.status] then return end
-  self.cancel_now()
+  self.jobs:cancel(self.id)
 end
 
 ---@package
@@ -154,6 +177,7 @@ function Handle:paused(ok, err)
     self.error = err
     self:set_status("failed", { type = "failed", error = err })
   end
+  self.jobs:wake_idle()
 end
 
 return M

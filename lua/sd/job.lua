@@ -10,6 +10,13 @@ local M = {}
 ---@field description? string
 ---@field args table<string, sd.Arg>
 ---@field progress? sd.ProgressType
+---@field unique boolean Dispatched again with the same arguments: the one that is open already.
+---@field heavy boolean One at a time on a device; the device is that of its first path argument.
+---@field max_concurrent? integer How many of this name run at the same time (default: no limit).
+---@field retries integer How often it is tried again after a transient error: EIO, ESTALE,
+--- ETIMEDOUT, ENOSPC, EMFILE (default 3).
+---@field retry_delay number Seconds before the first retry; each further one waits twice as long
+--- (default 1).
 ---@field run? fun(self: sd.Job, ctx: sd.Context): any
 ---@overload fun(args: table): sd.Job
 local Definition = {}
@@ -21,7 +28,8 @@ Definition.__name = "sd.JobDefinition"
 
 local KINDS = {
   name = "string", version = "integer", resumable = "boolean", description = "string",
-  args = "table", progress = "table",
+  args = "table", progress = "table", unique = "boolean", heavy = "boolean",
+  max_concurrent = "integer", retries = "integer", retry_delay = "number",
 }
 
 local function kind_of(value)
@@ -32,7 +40,12 @@ local function check_fields(def)
   for key, value in pairs(def) do
     local kind = KINDS[key]
     if not kind then error(("job: no field '%s'"):format(tostring(key)), 3) end
-    if kind_of(value) ~= kind then error(("job: %s is not a %s"):format(key, kind), 3) end
+    if kind_of(value) ~= kind and not (kind == "number" and type(value) == "number") then
+      error(("job: %s is not a %s"):format(key, kind), 3)
+    end
+  end
+  if def.max_concurrent and def.max_concurrent < 1 then
+    error("job: max_concurrent is less than 1", 3)
   end
   if not def.name then error("job: a name is missing", 3) end
   if not def.name:find("^[%a][%w_-]*$") then
@@ -53,6 +66,11 @@ function M.define(def)
     description = def.description,
     args = def.args or {},
     progress = def.progress,
+    unique = def.unique == true,
+    heavy = def.heavy == true,
+    max_concurrent = def.max_concurrent,
+    retries = def.retries or 3,
+    retry_delay = def.retry_delay or 1,
   }
   for name, a in pairs(class.args) do
     if type(a) ~= "table" or not a.check then

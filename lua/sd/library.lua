@@ -87,8 +87,18 @@ function M.open(path, options)
   return self
 end
 
---- Waits for what runs, and closes. Jobs that have not ended are resumable.
+-- What a reader that comes first has to read of the log; it takes some milliseconds for 16 MiB.
+local LOG_LEFT = 1024 * 1024
+
+--- Empties a long write-ahead log, so that the next question need not read it.
+---@async
+function Library:settle()
+  return self.core:settle(LOG_LEFT)
+end
+
+--- Ends what runs, where it stands, and closes. Jobs that have not ended are resumable.
 function Library:close()
+  self.jobs:close()
   self.core:close()
 end
 
@@ -98,14 +108,14 @@ Library.__close = Library.close
 ---@async
 ---@package
 function Library:rows(sql, params)
-  return failure.check(self.core:query(sql, params))
+  return failure.check(self.core:query(sql, params, { own = true }))
 end
 
 --- The same on the connection that writes, behind everything committed before.
 ---@async
 ---@package
 function Library:fresh_rows(sql, params)
-  return failure.check(self.core:query(sql, params, { fresh = true }))
+  return failure.check(self.core:query(sql, params, { fresh = true, own = true }))
 end
 
 return M

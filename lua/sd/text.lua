@@ -23,7 +23,7 @@ function M.escape(s)
   if not s:find("[\0-\31\\\127-\255]") then return s end
   local out, i = {}, 1
   while i <= #s do
-    local char = s:match("^" .. utf8.charpattern, i)
+    local char = s:match("^[\0-\x7f]", i) or s:match("^" .. utf8.charpattern, i)
     local valid = char and core.sys.is_text(char)
     if valid and char ~= "\\" and not is_control(utf8.codepoint(char)) then
       out[#out + 1] = char

@@ -24,6 +24,12 @@ function Walker:push_root()
   self.core:push_root()
 end
 
+--- A directory that the queue of another job gave (`queue:give()`) is to be walked.
+---@param directory string
+function Walker:push(directory)
+  self.core:push(directory)
+end
+
 --- The attributes of the root, by the columns of the entry table.
 ---@return table
 function Walker:root_stat()

@@ -27,6 +27,7 @@ struct delta {
  * operation has it. */
 struct work {
   struct sd_write_opts opts;
+  int64_t job_id; /* whose queues these are; opts.job_id is whom notes are for */
   struct lsd_found **founds;
   size_t founds_len, founds_cap;
   struct sd_contents **contents;
@@ -76,8 +77,7 @@ static int write_checkpoint(struct commit *c, struct sd_store *s) {
   for (size_t i = w->sql_before; !rc && i < w->sql_len; i++)
     rc = sd_sql_run(s, &w->sql[i], &c->op.err);
   for (size_t i = 0; !rc && i < w->deltas_len; i++)
-    rc =
-        sd_store_write_queue(s, w->opts.job_id, w->deltas[i].name, &w->deltas[i].delta, &c->op.err);
+    rc = sd_store_write_queue(s, w->job_id, w->deltas[i].name, &w->deltas[i].delta, &c->op.err);
   return rc;
 }
 
@@ -191,23 +191,26 @@ static void take_contents(lua_State *L, struct work *w) {
   lua_pop(L, 1);
 }
 
-/* {text, values}: one statement */
-static void take_statement(lua_State *L, struct work *w) {
+/* {text, values, own = boolean}: one statement */
+static void take_statement(lua_State *L, struct work *w, bool own) {
   if (!SD_ARRAY_ROOM(w, sql)) luaL_error(L, "out of memory");
   sd_sql_init(&w->sql[w->sql_len++]);
   luaL_checktype(L, -1, LUA_TTABLE);
+  lua_getfield(L, -1, "own");
+  w->sql[w->sql_len - 1].own = own || lua_toboolean(L, -1);
+  lua_pop(L, 1);
   lua_rawgeti(L, -1, 1);
   lua_rawgeti(L, -2, 2);
   lsd_sql_read(L, lua_absindex(L, -2), lua_absindex(L, -1), &w->sql[w->sql_len - 1]);
   lua_pop(L, 2);
 }
 
-static void take_sql(lua_State *L, struct work *w, const char *name) {
+static void take_sql(lua_State *L, struct work *w, const char *name, bool own) {
   lua_Integer n;
   if (!open_list(L, name, &n)) return;
   for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, -1, i);
-    take_statement(L, w);
+    take_statement(L, w, own);
     lua_pop(L, 1);
   }
   lua_pop(L, 1);
@@ -243,13 +246,14 @@ int lsd_library_commit(lua_State *L) {
   lsd_check_await(L);
   lua_settop(L, 2);
   struct work *w = new_pending(L);
-  w->opts.job_id = field_int(L, "job_id");
+  w->job_id = field_int(L, "job_id");
+  w->opts.job_id = field_int(L, "note_id");
   w->opts.location_id = field_int(L, "location_id");
   lua_getfield(L, 2, "want_content");
   w->opts.want_content = lua_toboolean(L, -1);
-  take_sql(L, w, "sql");
+  take_sql(L, w, "sql", false);
   w->sql_before = w->sql_len;
-  take_sql(L, w, "state");
+  take_sql(L, w, "state", true);
   take_contents(L, w);
   take_batches(L, w);
   take_queues(L, w);

@@ -14,12 +14,13 @@
 #include "engine/walk.h"
 
 #define LSD_LIBRARY "sd.library"
-enum { LSD_OWN_FILES = 8 };
+enum { LSD_OWN_FILES = 8, LSD_NOTE_MAX = 4400 };
 
 struct lsd_library {
   char *dir;
   bool closing; /* or closed: nothing is started any more, nobody resumed on the spot */
   int lock_fd;
+  char *note; /* of the process that held the lock before; NULL: none */
   unsigned threads;
   struct sd_store *writer; /* the write lane only, once that runs */
   struct sd_store *

@@ -259,12 +259,22 @@ static int lsd_queue_settle(lua_State *L) {
   return 0;
 }
 
-/* peek() -> path below the root, depth: of the directory that is walked next; nothing where that is
- * one of many in a large directory */
-static int lsd_queue_peek(lua_State *L) {
-  struct sd_queue_item *item = sd_queue_back(lsd_check_queue(L, 1)->q);
-  const struct lsd_item *i = item ? item->obj : NULL;
-  if (!i || i->kind != LSD_ITEM_DIR || i->dir->group) return 0;
+/* The oldest directory that waits here, is part of a checkpoint or will be with the next commit,
+ * was not begun and stands for itself: it may be given to somebody else. */
+static struct sd_queue_item *oldest_directory(struct sd_queue *q) {
+  struct sd_queue_item *item = sd_queue_first(q);
+  for (; item; item = item->next) {
+    const struct lsd_item *i = item->obj;
+    if (i->kind == LSD_ITEM_DIR && item->ready && !i->dir->cursor && !i->dir->group) return item;
+  }
+  return NULL;
+}
+
+/* oldest() -> path below the root, depth: of the directory that give() would give */
+static int lsd_queue_oldest(lua_State *L) {
+  struct sd_queue_item *item = oldest_directory(lsd_check_queue(L, 1)->q);
+  if (!item) return 0;
+  const struct lsd_item *i = item->obj;
   struct sd_buf path = SD_BUF_INIT;
   int rc = sd_dir_path(i->dir, SD_DIR_SEGMENT_MAX, &path);
   char text[SD_DIR_SEGMENT_MAX];
@@ -274,6 +284,26 @@ static int lsd_queue_peek(lua_State *L) {
   lua_pushlstring(L, text, n);
   lua_pushinteger(L, sd_dir_depth(i->dir));
   return 2;
+}
+
+/* give() -> the oldest directory as bytes, for walker:push(); it leaves the queue with the next
+ * commit. Nothing where there is none. */
+static int lsd_queue_give(lua_State *L) {
+  struct sd_queue *q = lsd_check_queue(L, 1)->q;
+  struct sd_queue_item *item = oldest_directory(q);
+  if (!item) return 0;
+  luaL_Buffer out;
+  struct sd_buf bytes = SD_BUF_INIT;
+  const struct lsd_item *i = item->obj;
+  int rc = sd_walk_encode(i->dir, &bytes);
+  char *p = rc ? NULL : luaL_buffinitsize(L, &out, bytes.len);
+  if (p) memcpy(p, bytes.data, bytes.len);
+  size_t n = bytes.len;
+  sd_buf_fini(&bytes);
+  if (!p) return luaL_error(L, "out of memory");
+  luaL_pushresultsize(&out, n);
+  sd_queue_drop(q, item);
+  return 1;
 }
 
 static int lsd_queue_len(lua_State *L) {
@@ -325,7 +355,8 @@ static const luaL_Reg methods[] = {
     {"on_disk", lsd_queue_on_disk},
     {"evict", lsd_queue_evict},
     {"settle", lsd_queue_settle},
-    {"peek", lsd_queue_peek},
+    {"oldest", lsd_queue_oldest},
+    {"give", lsd_queue_give},
     {"leased", lsd_queue_leased},
     {"name", lsd_queue_name},
     {"owner", lsd_queue_owner},

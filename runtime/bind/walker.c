@@ -291,6 +291,21 @@ static int lsd_walker_push_root(lua_State *L) {
   return 0;
 }
 
+/* push(bytes): a directory that another queue gave is to be walked */
+static int lsd_walker_push(lua_State *L) {
+  struct handle *h = check_handle(L, 1);
+  size_t n;
+  const char *bytes = luaL_checklstring(L, 2, &n);
+  struct sd_queue_item *item;
+  struct sd_dir *d = sd_walk_restore(h->walk, bytes, n);
+  luaL_argcheck(L, d != NULL, 2, "not a directory of a queue");
+  if (lsd_queue_push_dir(h->dirs, d, true, &item)) {
+    sd_dir_put(d);
+    return luaL_error(L, "out of memory");
+  }
+  return 0;
+}
+
 /* root_stat() -> the attributes of the root, by the names of the columns of table entry */
 static int lsd_walker_root_stat(lua_State *L) {
   const struct sd_stat *st = sd_walk_root_stat(check_handle(L, 1)->walk);
@@ -329,9 +344,13 @@ static int lsd_walker_running(lua_State *L) {
 static const luaL_Reg functions[] = {{"open", lsd_walker_open}, {NULL, NULL}};
 
 static const luaL_Reg methods[] = {
-    {"next", lsd_walker_next},           {"push_root", lsd_walker_push_root},
-    {"root_stat", lsd_walker_root_stat}, {"running", lsd_walker_running},
-    {"close", lsd_walker_close},         {NULL, NULL},
+    {"next", lsd_walker_next},
+    {"push_root", lsd_walker_push_root},
+    {"push", lsd_walker_push},
+    {"root_stat", lsd_walker_root_stat},
+    {"running", lsd_walker_running},
+    {"close", lsd_walker_close},
+    {NULL, NULL},
 };
 
 static const luaL_Reg metamethods[] = {

@@ -222,6 +222,10 @@ void sd_queue_done(struct sd_queue *q, struct sd_queue_item *i) {
   }
 }
 
+void sd_queue_drop(struct sd_queue *q, struct sd_queue_item *i) {
+  sd_queue_done(q, pop(q, i));
+}
+
 /* ---- commits ---- */
 
 static int add_change(struct sd_queue *q, struct sd_queue_delta *d, struct sd_queue_item *i) {

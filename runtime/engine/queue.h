@@ -63,6 +63,8 @@ struct sd_queue_item *sd_queue_find_lease(const struct sd_queue *q, int64_t seq)
 void sd_queue_return(struct sd_queue *q, struct sd_queue_item *item); /* back to its place */
 void sd_queue_ready(struct sd_queue *q, struct sd_queue_item *item);
 void sd_queue_done(struct sd_queue *q, struct sd_queue_item *item); /* the item may end here */
+void sd_queue_drop(struct sd_queue *q,
+                   struct sd_queue_item *item); /* waits; popped and done at once */
 
 /* ---- commits ---- */
 

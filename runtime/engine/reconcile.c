@@ -12,7 +12,9 @@ enum { Q_BEGIN, Q_END, Q_CHILDREN, Q_CHILD, Q_STAT, Q_SCANNED, Q_COUNT };
 static const char *const sql[Q_COUNT] = {
     [Q_BEGIN] = "BEGIN",
     [Q_END] = "COMMIT",
-    [Q_CHILDREN] = "SELECT id,name,sig FROM entry WHERE parent_id=?1 ORDER BY name",
+    /* The index is named, so that a library that has lost it is found to be damaged. */
+    [Q_CHILDREN] = ("SELECT id,name,sig FROM entry INDEXED BY entry_name WHERE parent_id=?1"
+                    " ORDER BY name"),
     [Q_CHILD] = "SELECT id,name,sig FROM entry WHERE parent_id=?1 AND name=?2",
     [Q_STAT] = ("SELECT kind,size,allocated,mtime,ctime,btime,dev,ino,mode,uid,gid,nlink FROM entry"
                 " WHERE id=?1"),

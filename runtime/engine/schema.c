@@ -1,6 +1,7 @@
 #include "engine/schema.h"
 
 #include <stddef.h>
+#include <stdio.h>
 
 /* Names are TEXT where they are valid UTF-8, BLOB where not: ANY keeps both as they are. Times are
  * nanoseconds since 1970. entry.kind: 1 file, 2 directory, 3 symlink, 4 fifo, 5 socket, 6 char,
@@ -44,20 +45,51 @@ static const char tables[] =
     " uuid BLOB PRIMARY KEY, notes TEXT, favorite INTEGER NOT NULL DEFAULT 0,"
     " hidden INTEGER NOT NULL DEFAULT 0, custom TEXT) STRICT, WITHOUT ROWID;"
 
+    /* Open jobs. A job that has ended is a row of job_history; ids are never used again. `due_at`
+     * orders what waits: when the job was made, and a grace by its priority, so that nothing waits
+     * for ever. `device`: of a heavy job, one of which runs on a device. `unique_key`: of a job
+     * that shall be there once. `on_failure`: what a child's failure means to its parent. */
     "CREATE TABLE job("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, uuid BLOB NOT NULL, parent_id INTEGER,"
-    " name TEXT NOT NULL,"
-    " version INTEGER NOT NULL, script TEXT, script_hash BLOB, args BLOB NOT NULL,"
-    " location_id INTEGER, status TEXT NOT NULL, priority TEXT NOT NULL, phase TEXT, progress TEXT,"
-    " state BLOB, created_at INTEGER NOT NULL, started_at INTEGER, finished_at INTEGER,"
+    " root_id INTEGER, name TEXT NOT NULL, version INTEGER NOT NULL, script TEXT, script_hash BLOB,"
+    " args BLOB NOT NULL, unique_key BLOB, location_id INTEGER, status TEXT NOT NULL,"
+    " priority TEXT NOT NULL, due_at INTEGER NOT NULL, run_at INTEGER, device INTEGER,"
+    " on_failure TEXT, attempt INTEGER NOT NULL DEFAULT 0, phase TEXT, progress TEXT, state BLOB,"
+    " created_at INTEGER NOT NULL, started_at INTEGER, finished_at INTEGER,"
     " active_ns INTEGER NOT NULL DEFAULT 0, error TEXT) STRICT;"
+    "CREATE INDEX job_due ON job(due_at) WHERE status = 'queued';"
+    "CREATE INDEX job_parent ON job(parent_id) WHERE parent_id IS NOT NULL;"
+    "CREATE UNIQUE INDEX job_unique ON job(unique_key) WHERE unique_key IS NOT NULL;"
+
+    "CREATE TABLE job_dependency("
+    " job_id INTEGER NOT NULL, on_id INTEGER NOT NULL, PRIMARY KEY(job_id, on_id)) STRICT,"
+    " WITHOUT ROWID;"
+    "CREATE INDEX job_dependency_on ON job_dependency(on_id);"
 
     "CREATE TABLE job_history("
     " id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, parent_id INTEGER, name TEXT NOT NULL,"
-    " version INTEGER NOT NULL, args BLOB NOT NULL, location_id INTEGER, status TEXT NOT NULL,"
-    " priority TEXT NOT NULL, phase TEXT, progress TEXT, created_at INTEGER NOT NULL,"
-    " started_at INTEGER, finished_at INTEGER, duration_ns INTEGER, output TEXT, error TEXT)"
-    " STRICT;"
+    " version INTEGER NOT NULL, script TEXT, args BLOB NOT NULL, location_id INTEGER,"
+    " status TEXT NOT NULL, priority TEXT NOT NULL, on_failure TEXT, attempt INTEGER NOT NULL,"
+    " phase TEXT, progress TEXT, created_at INTEGER NOT NULL, started_at INTEGER,"
+    " finished_at INTEGER, duration_ns INTEGER, output TEXT, error TEXT) STRICT;"
+    "CREATE INDEX job_history_parent ON job_history(parent_id) WHERE parent_id IS NOT NULL;"
+    "CREATE INDEX job_history_finished ON job_history(finished_at);"
+
+    /* Every change of a status, append-only. `was` is NULL for a new job. */
+    "CREATE TABLE job_event("
+    " id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL, at INTEGER NOT NULL, was TEXT,"
+    " status TEXT NOT NULL, attempt INTEGER NOT NULL) STRICT;"
+    "CREATE INDEX job_event_job ON job_event(job_id);"
+
+    "CREATE TABLE job_log("
+    " id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL, at INTEGER NOT NULL, level TEXT NOT NULL,"
+    " message ANY NOT NULL) STRICT;"
+    "CREATE INDEX job_log_job ON job_log(job_id);"
+
+    "CREATE TABLE job_schedule("
+    " id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, script TEXT NOT NULL,"
+    " args BLOB NOT NULL, priority TEXT NOT NULL, spec TEXT NOT NULL, created_at INTEGER NOT NULL,"
+    " next_at INTEGER NOT NULL, last_job_id INTEGER) STRICT;"
 
     "CREATE TABLE job_queue_item("
     " job_id INTEGER NOT NULL, queue TEXT NOT NULL, seq INTEGER NOT NULL, payload BLOB NOT NULL,"
@@ -87,22 +119,51 @@ static const char tables[] =
   " WHEN 1 THEN 'file' WHEN 2 THEN 'directory' WHEN 3 THEN 'symlink' WHEN 4 THEN 'fifo'" \
   " WHEN 5 THEN 'socket' WHEN 6 THEN 'char' WHEN 7 THEN 'block' ELSE 'unknown' END"
 
-/* The whole path of directory `d`: its piece, behind the pieces of its anchors. */
-#define LONG_PATH                                                                       \
-  "(SELECT group_concat(path, '/') FROM (WITH RECURSIVE up(anchor, path, n) AS ("       \
-  "SELECT d.anchor, d.path, 0 UNION ALL"                                                \
-  " SELECT a.anchor, a.path, n + 1 FROM up JOIN directory a ON a.entry_id = up.anchor)" \
-  " SELECT path FROM up ORDER BY n DESC))"
+/* The whole path of directory `d`: its piece, behind the pieces of its anchors. No path has so many
+ * as the limit says; in a damaged library a directory may be its own anchor. */
+#define LONG_PATH                                                                      \
+  "(SELECT group_concat(path, '/') FROM (WITH RECURSIVE up(anchor, path, n) AS ("      \
+  "SELECT d.anchor, d.path, 0 UNION ALL"                                               \
+  " SELECT a.anchor, a.path, n + 1 FROM up JOIN directory a ON a.entry_id = up.anchor" \
+  " WHERE n < 100000) SELECT path FROM up ORDER BY n DESC))"
 
 #define DIR_PATH "CASE WHEN d.anchor IS NULL THEN d.path ELSE " LONG_PATH " END"
 
 /* As LONG_PATH, but a piece that is not text makes the whole a BLOB: whether bytes are valid UTF-8
  * can be told from the pieces, since '/' is ASCII. */
-#define ANY_BLOB_ABOVE                                 \
-  "(WITH RECURSIVE up(anchor, blob) AS ("              \
-  "SELECT d.anchor, typeof(d.path) = 'blob' UNION ALL" \
-  " SELECT a.anchor, typeof(a.path) = 'blob' FROM up"  \
+#define ANY_BLOB_ABOVE                                \
+  "(WITH RECURSIVE up(anchor, blob) AS ("             \
+  "SELECT d.anchor, typeof(d.path) = 'blob' UNION"    \
+  " SELECT a.anchor, typeof(a.path) = 'blob' FROM up" \
   " JOIN directory a ON a.entry_id = up.anchor) SELECT max(blob) FROM up)"
+
+#define NOW_NS "CAST((julianday('now') - 2440587.5) * 86400000000000 AS INTEGER)"
+
+/* Only these ways lead from one status to another, whoever writes. */
+static const char triggers[] =
+    "CREATE TRIGGER job_made AFTER INSERT ON job BEGIN"
+    " INSERT INTO job_event(job_id, at, was, status, attempt)"
+    " VALUES(new.id, " NOW_NS
+    ", NULL, new.status, new.attempt);"
+    " UPDATE job SET root_id = id WHERE id = new.id AND root_id IS NULL;"
+    "END;"
+    "CREATE TRIGGER job_moved BEFORE UPDATE OF status ON job WHEN new.status IS NOT old.status "
+    "BEGIN"
+    " SELECT RAISE(ABORT, 'a job cannot change its status in this way')"
+    "  WHERE old.status || ' ' || new.status NOT IN ('queued running', 'queued paused',"
+    "   'running queued', 'running paused', 'paused queued', 'paused running');"
+    " INSERT INTO job_event(job_id, at, was, status, attempt)"
+    " VALUES(new.id, " NOW_NS
+    ", old.status, new.status, new.attempt);"
+    "END;"
+    "CREATE TRIGGER job_ended BEFORE INSERT ON job_history BEGIN"
+    " SELECT RAISE(ABORT, 'a job cannot end in this way') WHERE NOT EXISTS("
+    "  SELECT 1 FROM job WHERE id = new.id AND (new.status = 'cancelled'"
+    "   OR (status = 'running' AND new.status IN ('completed', 'failed'))));"
+    " INSERT INTO job_event(job_id, at, was, status, attempt)"
+    " SELECT id, " NOW_NS
+    ", status, new.status, attempt FROM job WHERE id = new.id;"
+    "END;";
 
 static const char views[] =
     /* When a run came to its end is in the history, so that a rescan of an unchanged tree leaves
@@ -162,10 +223,9 @@ static const char views[] =
     " SELECT job_id, location_id, path, operation, error, message, at FROM job_error;";
 
 const char *sd_schema_step(int from) {
-  static char first[sizeof(tables) + sizeof(views)];
+  static char first[sizeof(tables) + sizeof(triggers) + sizeof(views)];
   if (from != 0) return NULL;
   /* One script: SQLite has no limit that matters here, and a migration is one transaction. */
-  __builtin_memcpy(first, tables, sizeof(tables) - 1);
-  __builtin_memcpy(first + sizeof(tables) - 1, views, sizeof(views));
+  snprintf(first, sizeof(first), "%s%s%s", tables, triggers, views);
   return first;
 }

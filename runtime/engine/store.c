@@ -95,6 +95,20 @@ static const char *const sql[ST_COUNT] = {
 
 /* ---- errors ---- */
 
+static int last_errno(sqlite3_file *f) {
+  int en = 0;
+  if (f && f->pMethods) f->pMethods->xFileControl(f, SQLITE_FCNTL_LAST_ERRNO, &en);
+  return en;
+}
+
+/* A disk that cannot be read is SQLITE_CORRUPT too. */
+static int corrupt_code(sqlite3 *db) {
+  sqlite3_file *main = NULL, *wal = NULL;
+  sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &main);
+  sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
+  return last_errno(main) == EIO || last_errno(wal) == EIO ? -EIO : SD_EDAMAGED;
+}
+
 static int code_of(sqlite3 *db, int rc) {
   switch (rc & 0xff) {
     case SQLITE_NOMEM: return -ENOMEM;
@@ -103,7 +117,7 @@ static int code_of(sqlite3 *db, int rc) {
     case SQLITE_PERM: return -EACCES;
     case SQLITE_BUSY:
     case SQLITE_LOCKED: return SD_ELOCKED;
-    case SQLITE_CORRUPT:
+    case SQLITE_CORRUPT: return corrupt_code(db);
     case SQLITE_NOTADB: return SD_EDAMAGED;
     case SQLITE_INTERRUPT: return SD_ECANCELED;
     case SQLITE_IOERR:
@@ -115,10 +129,26 @@ static int code_of(sqlite3 *db, int rc) {
   }
 }
 
-int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what) {
+int sd_store_sql_error(struct sd_store *s, struct sd_err *err, const char *what) {
   int rc = s->db ? sqlite3_extended_errcode(s->db) : SQLITE_NOMEM;
   return sd_err_set(err, code_of(s->db, rc), "%s: %s", what,
                     s->db ? sqlite3_errmsg(s->db) : "out of memory");
+}
+
+/* Whether SQLite refuses a statement, or a value, that a sound library takes. Triggers refuse what
+ * is wrong in a sound one. */
+static bool is_refused(int rc) {
+  if (rc == SQLITE_CONSTRAINT_TRIGGER) return false;
+  rc &= 0xff;
+  return rc == SQLITE_ERROR || rc == SQLITE_CONSTRAINT || rc == SQLITE_MISMATCH ||
+         rc == SQLITE_SCHEMA;
+}
+
+int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what) {
+  if (!s->db || !is_refused(sqlite3_extended_errcode(s->db)))
+    return sd_store_sql_error(s, err, what);
+  return sd_err_set(err, SD_EDAMAGED, "the library is damaged: %s: %s", what,
+                    sqlite3_errmsg(s->db));
 }
 
 /* ---- statements ---- */
@@ -170,6 +200,8 @@ static int pragma_int(struct sd_store *s, const char *text, int *out, struct sd_
 
 /* ---- opening ---- */
 
+enum { BUSY_MS = 2000 };
+
 static int make_schema(struct sd_store *s, int from, struct sd_err *err) {
   char text[96];
   int rc = exec(s, "BEGIN IMMEDIATE", err, "begin");
@@ -182,41 +214,9 @@ static int make_schema(struct sd_store *s, int from, struct sd_err *err) {
   return rc;
 }
 
-/* Refuses what is not ours or not of our time, before anything is written. */
-static int check_schema(struct sd_store *s, const char *path, struct sd_err *err) {
-  int id = 0, version = 0, tables = 0;
-  int rc = pragma_int(s, "SELECT count(*) FROM sqlite_schema", &tables, err);
-  if (!rc) rc = pragma_int(s, "PRAGMA application_id", &id, err);
-  if (!rc) rc = pragma_int(s, "PRAGMA user_version", &version, err);
-  if (rc) return rc;
-  if (tables == 0 && id == 0) {
-    if (s->writer) return make_schema(s, 0, err);
-    return sd_err_set(err, SD_ENOLIB, "%s: no library there", path);
-  }
-  if (id != SD_SCHEMA_APPLICATION_ID)
-    return sd_err_set(err, SD_EDAMAGED, "%s is not an sdlua library", path);
-  if (version > SD_SCHEMA_VERSION)
-    return sd_err_set(err, SD_ENEWER, "%s was made by a newer sdlua (schema %d, this one knows %d)",
-                      path, version, SD_SCHEMA_VERSION);
-  return version < SD_SCHEMA_VERSION && s->writer ? make_schema(s, version, err) : 0;
-}
-
-static int configure(struct sd_store *s, struct sd_err *err) {
-  sqlite3_busy_timeout(s->db, 2000);
-  sqlite3_extended_result_codes(s->db, 1);
-  sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-  sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-  sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-  if (!s->writer)
-    return exec(s, "PRAGMA query_only=1; PRAGMA cache_size=-2048; PRAGMA temp_store=MEMORY", err,
-                "configure");
-  /* The writer checkpoints when we say so (sd_store_checkpoint). 16 MiB hold the upper pages of the
-   * indexes of ten million entries. */
-  return exec(s,
-              "PRAGMA page_size=16384; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; "
-              "PRAGMA cache_size=-16384;"
-              " PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864",
-              err, "configure");
+static int name_file(struct sd_err *err, const char *path) {
+  struct sd_err said = *err;
+  return sd_err_set(err, said.code, "%s: %s", path, said.msg);
 }
 
 /* WAL mode is kept in the file: asked for once, and only when nobody objects to the file. */
@@ -232,20 +232,92 @@ static int use_wal(struct sd_store *s, struct sd_err *err) {
   return rc;
 }
 
+/* Refuses what is not ours or not of our time, before anything is written. */
+static int check_schema(struct sd_store *s, const char *path, struct sd_err *err) {
+  int id = 0, version = 0, tables = 0;
+  int rc = pragma_int(s, "SELECT count(*) FROM sqlite_schema", &tables, err);
+  if (!rc) rc = pragma_int(s, "PRAGMA application_id", &id, err);
+  if (!rc) rc = pragma_int(s, "PRAGMA user_version", &version, err);
+  if (rc) return name_file(err, path);
+  if (tables == 0 && id == 0) {
+    if (!s->writer) return sd_err_set(err, SD_ENOLIB, "%s: no library there", path);
+    /* The log first: a kill in between then leaves no journal that readers cannot roll back. */
+    return (rc = use_wal(s, err)) ? rc : make_schema(s, 0, err);
+  }
+  if (id != SD_SCHEMA_APPLICATION_ID)
+    return sd_err_set(err, SD_EDAMAGED, "%s is not an sdlua library", path);
+  if (version <= 0) return sd_err_set(err, SD_EDAMAGED, "%s is damaged: schema %d", path, version);
+  if (version > SD_SCHEMA_VERSION)
+    return sd_err_set(err, SD_ENEWER, "%s was made by a newer sdlua (schema %d, this one knows %d)",
+                      path, version, SD_SCHEMA_VERSION);
+  return version < SD_SCHEMA_VERSION && s->writer ? make_schema(s, version, err) : 0;
+}
+
+static int configure(struct sd_store *s, const char *path, struct sd_err *err) {
+  char what[PATH_MAX + 8];
+  snprintf(what, sizeof(what), "open %s", path);
+  sqlite3_busy_timeout(s->db, BUSY_MS);
+  sqlite3_extended_result_codes(s->db, 1);
+  sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+  sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+  sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+  if (!s->writer)
+    return exec(s, "PRAGMA query_only=1; PRAGMA cache_size=-2048; PRAGMA temp_store=MEMORY", err,
+                what);
+  /* The writer checkpoints when we say so (sd_store_checkpoint). 16 MiB hold the upper pages of the
+   * indexes of ten million entries. */
+  return exec(s,
+              "PRAGMA page_size=16384; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; "
+              "PRAGMA cache_size=-16384;"
+              " PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864",
+              err, what);
+}
+
+enum { URI_MAX = 3 * PATH_MAX + 32 };
+
+static int open_file(struct sd_store *s, const char *path, int flags, struct sd_err *err) {
+  flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  if (sqlite3_open_v2(path, &s->db, flags, NULL) == SQLITE_OK) return 0;
+  char what[URI_MAX + 8];
+  snprintf(what, sizeof(what), "open %s", path);
+  return sd_store_error(s, err, what);
+}
+
 static int open_db(struct sd_store *s, const char *path, struct sd_err *err) {
-  int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-  flags |= s->writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
   if (!s->writer && access(path, F_OK) != 0)
     return errno == ENOENT ? sd_err_set(err, SD_ENOLIB, "%s: no library there", path)
                            : sd_err_os(err, "open", path);
   if (s->writer && access(path, F_OK) == 0 && access(path, W_OK) != 0)
     return sd_err_os(err, "write to", path); /* else SQLite would open it read-only */
-  if (sqlite3_open_v2(path, &s->db, flags, NULL) != SQLITE_OK) {
-    char what[PATH_MAX + 8];
-    snprintf(what, sizeof(what), "open %s", path);
-    return sd_store_error(s, err, what);
-  }
-  return 0;
+  return open_file(
+      s, path, s->writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY, err);
+}
+
+/* A reader needs the index of the log in shared memory, which it cannot make in a place that cannot
+ * be written. Where there is no log the file is all there is, and nobody changes it: a medium that
+ * is read-only, somebody else's copy. */
+static int open_unchanging(struct sd_store *s, const char *path, struct sd_err *err) {
+  char uri[URI_MAX], *to = uri + sprintf(uri, "file:");
+  for (const char *p = path; *p; p++)
+    if (strchr("?#%", *p)) to += sprintf(to, "%%%02x", (unsigned char)*p);
+    else *to++ = *p;
+  strcpy(to, "?immutable=1");
+  sqlite3_close_v2(s->db);
+  s->db = NULL;
+  return open_file(s, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, err);
+}
+
+static bool lacks_shared_memory(struct sd_store *s, const char *path) {
+  char log[PATH_MAX + 8];
+  struct stat st;
+  snprintf(log, sizeof(log), "%s-wal", path);
+  if (s->writer || !s->db || (sqlite3_errcode(s->db) & 0xff) != SQLITE_CANTOPEN) return false;
+  return stat(log, &st) != 0 ? errno == ENOENT : st.st_size == 0;
+}
+
+static int set_up(struct sd_store *s, const char *path, struct sd_err *err) {
+  int rc = configure(s, path, err);
+  return rc ? rc : check_schema(s, path, err);
 }
 
 /* Nobody asks how much memory SQLite has; counting takes a lock at each allocation. */
@@ -271,8 +343,12 @@ int sd_store_open(const char *dir, enum sd_store_mode mode, struct sd_store **ou
     goto fail;
   }
   if ((rc = open_db(s, path, err))) goto fail;
-  if ((rc = configure(s, err))) goto fail;
-  if ((rc = check_schema(s, path, err))) goto fail;
+  rc = set_up(s, path, err);
+  if (rc && lacks_shared_memory(s, path)) {
+    rc = open_unchanging(s, path, err);
+    if (!rc) rc = set_up(s, path, err);
+  }
+  if (rc) goto fail;
   if (s->writer && (rc = use_wal(s, err))) goto fail;
   if (s->writer && sd_rows_register(s->db) != SQLITE_OK) {
     rc = sd_store_error(s, err, "register");
@@ -327,6 +403,24 @@ int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err) {
   int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
   s->wal_pages = 0;
   bool later = rc == SQLITE_BUSY || rc == SQLITE_LOCKED || (rc & 0xff) == SQLITE_INTERRUPT;
+  return rc == SQLITE_OK || later ? 0 : sd_store_error(s, err, "checkpoint the log");
+}
+
+static int64_t wal_bytes(struct sd_store *s) {
+  sqlite3_file *log = NULL;
+  sqlite3_int64 size = 0;
+  if (sqlite3_file_control(s->db, NULL, SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK) return 0;
+  if (!log || !log->pMethods || log->pMethods->xFileSize(log, &size) != SQLITE_OK) return 0;
+  return size;
+}
+
+int sd_store_settle(struct sd_store *s, int64_t bytes, struct sd_err *err) {
+  if (wal_bytes(s) <= bytes) return 0;
+  sqlite3_busy_timeout(s->db, 0);
+  int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+  sqlite3_busy_timeout(s->db, BUSY_MS);
+  s->wal_pages = 0;
+  bool later = rc == SQLITE_BUSY || rc == SQLITE_LOCKED;
   return rc == SQLITE_OK || later ? 0 : sd_store_error(s, err, "checkpoint the log");
 }
 

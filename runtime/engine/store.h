@@ -38,14 +38,20 @@ void sd_store_rollback(struct sd_store *s);
  * sqlite3_interrupt(3) ends it early, which is no error: the next call goes on. */
 int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err);
 
+/* Moves all of the WAL into the database and empties it, if it has more than `bytes`: who opens the
+ * library next would have to read it. Does not wait for readers. Writer only. */
+int sd_store_settle(struct sd_store *s, int64_t bytes, struct sd_err *err);
+
 /* PRAGMA quick_check; SD_EDAMAGED with what it found. */
 int sd_store_check(struct sd_store *s, struct sd_err *err);
 
 /* The connection, for the other files of this engine and for the SQL of scripts. */
 struct sqlite3 *sd_store_db(struct sd_store *s);
 
-/* Maps the connection's last error to a code; `what` says what was tried. */
+/* Maps the connection's last error to a code; `what` says what was tried. A statement of ours that
+ * SQLite refuses means a damaged library; one of a script's is SD_ESQL. */
 int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what);
+int sd_store_sql_error(struct sd_store *s, struct sd_err *err, const char *what);
 
 /* ---- inside a transaction ---- */
 

@@ -165,6 +165,7 @@ static int note_error(struct sd_walker *wk, struct sd_batch *b, uint8_t op, int 
 }
 
 static bool is_own(const struct sd_walk *w, const struct sd_stat *st) {
+  if (st->kind != SD_KIND_FILE && st->kind != SD_KIND_SOCKET) return false;
   for (size_t i = 0; i < w->opts.own_len; i++)
     if (st->ino == w->own[i].ino && st->dev == w->own[i].dev) return true;
   return false;
@@ -174,7 +175,10 @@ static int read_target(struct sd_walker *wk, struct sd_batch *b, int fd, const s
                        struct sd_entry *e) {
   char buf[PATH_MAX];
   ssize_t n = readlinkat(fd, e->name, buf, sizeof(buf));
-  if (n < 0) return note_error(wk, b, SD_OP_CREATE_ENTRY, -errno, d, e->name);
+  if (n < 0) { /* half of it is no entry: the next run is to look again */
+    memset(&e->st, 0, sizeof(e->st));
+    return note_error(wk, b, SD_OP_CREATE_ENTRY, -errno, d, e->name);
+  }
   e->target = sd_arena_copy(&b->arena, buf, (size_t)n);
   e->target_len = (uint32_t)n;
   e->target_text = sd_utf8_valid(buf, (size_t)n);
@@ -203,8 +207,7 @@ static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const str
     if (rc) return rc;
   } else {
     sd_stat_from_statx(&e->st, &stx);
-    if (e->st.kind == SD_KIND_FILE && is_own(wk->walk, &e->st))
-      return note(wk, b, 0, 0, d, n->name, "library");
+    if (is_own(wk->walk, &e->st)) return note(wk, b, 0, 0, d, n->name, "library");
   }
   e->name = n->name; /* copied when the entry stays in the batch */
   if (e->st.kind == SD_KIND_SYMLINK) {

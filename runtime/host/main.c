@@ -15,10 +15,12 @@
  * Two modes. A word that lua/sd/commands.lua lists, or a request for help or version, is a command
  * and belongs to sd.cli, which returns the exit code. Anything else is for the stock `lua5.4`,
  * whose place lua_cli.c takes. */
+#include <fcntl.h>
 #include <lauxlib.h>
 #include <limits.h>
 #include <lua.h>
 #include <lualib.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -182,6 +184,15 @@ static void run_command(lua_State *L, struct host *h) {
 
 /* ---- the program ---- */
 
+/* What is opened next takes the lowest free number: without this, a pipe of the event loop or the
+ * database itself would be where others print to. */
+static void open_standard_descriptors(void) {
+  int fd;
+  do fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) close(fd);
+}
+
 static int run(lua_State *L) {
   struct host *h = lua_touserdata(L, 1);
   struct sd_lua_opts *o = &h->opts;
@@ -207,6 +218,8 @@ static int run(lua_State *L) {
 
 int main(int argc, char **argv) {
   struct host h = {.status = EXIT_FAILURE};
+  open_standard_descriptors();
+  signal(SIGXFSZ, SIG_IGN); /* a write past ulimit -f is to be an error like others */
   sd_lua_parse(&h.opts, argc, argv);
   lua_State *L = luaL_newstate();
   if (!L) {

@@ -2,7 +2,7 @@
 local core = require "sd.core"
 local failure = require "sd.failure"
 local options = require "sd.cli.options"
-local runner = require "sd.cli.runner"
+local foreground = require "sd.cli.foreground"
 local script = require "sd.script"
 
 local M = {}
@@ -39,14 +39,13 @@ function M.main(args)
   local parsed = options.parse(parser_for(indexer), args)
   local roots = {}
   for i, path in ipairs(parsed.paths) do roots[i] = check_root(path) end
-  return runner.new(parsed):with_library(function(run)
+  return foreground.new(parsed):with_library(function(run)
     local worst = 0
     for _, root in ipairs(roots) do
       if run.stopped then return run.stopped end -- as the last one was being finished
       local values = options.declared_values(parsed)
       values.root = root
-      local status = run:run(indexer.definition(values), indexer,
-        function(old) return old.root == root end)
+      local status = run:run(indexer.definition(values), indexer, { "root" })
       if status ~= 0 and status ~= failure.EXIT.WITH_ERRORS then return status end
       worst = math.max(worst, status)
     end

@@ -1,5 +1,5 @@
 --- Options that several commands have, and options made from what a job declares.
-local argparse = require "argparse"
+local args = require "sd.arg"
 local failure = require "sd.failure"
 
 local M = {}
@@ -25,14 +25,20 @@ end
 ---@param description string
 ---@return table parser
 function M.parser(name, description)
-  return argparse(name, description):usage_max_width(100):help_max_width(100)
+  return require "argparse"(name, description):usage_max_width(100):help_max_width(100)
 end
 
---- --library, --threads, --progress, --json, --fresh
+--- --library
 ---@param parser table
-function M.add_common(parser)
+---@param more string What is said after its default.
+function M.add_library(parser, more)
   parser:option("--library", "directory of the library (default: $SDLUA_LIBRARY,"
-    .. " else $XDG_DATA_HOME/sdlua/default); made where there is none"):argname("DIR")
+    .. " else $XDG_DATA_HOME/sdlua/default); " .. more):argname("DIR")
+end
+
+--- --threads
+---@param parser table
+function M.add_threads(parser)
   parser:option("--threads", "threads that read directories, and threads that hash (default: one a"
     .. " processor)"):argname("N")
     :convert(function(s)
@@ -40,10 +46,20 @@ function M.add_common(parser)
       if n and n >= 1 and n <= 64 then return n end
       return nil, ("--threads: '%s' is not a number from 1 to 64"):format(s)
     end)
+end
+
+--- --library, --threads, --progress, --json, --detach, --fresh
+---@param parser table
+function M.add_common(parser)
+  M.add_library(parser, "made where there is none")
+  M.add_threads(parser)
   parser:option("--progress", "how progress is shown on stderr (default: auto, which is bar on a"
     .. " terminal, else plain)")
     :choices { "auto", "bar", "plain", "json", "none" }:default "auto":show_default(false)
   parser:flag("--json", "print the result on stdout as one JSON object, and nothing else")
+  parser:option("--repeat", "do not run it now, but again and again, by `sdlua serve`: \"every"
+    .. " 30m\" (s, m, h, d, w), or five fields as crontab(5) has them"):argname("WHEN")
+  parser:flag("--detach", "start in the background, print the job's id and return")
   parser:flag("--fresh", "give an unfinished run up and begin a new one; what was stored stays")
 end
 
@@ -52,13 +68,6 @@ local function help_of(arg)
   if arg.default ~= nil then text = ("%s (default: %s)"):format(text, tostring(arg.default)) end
   if arg.required and not arg.positional then text = text .. " (required)" end
   return text
-end
-
-local function sorted_names(declared)
-  local names = {}
-  for name in pairs(declared) do names[#names + 1] = name end
-  table.sort(names)
-  return names
 end
 
 -- argparse gives nil and its message; the value itself goes on as it was checked.
@@ -75,9 +84,9 @@ end
 ---@param declared table<string, sd.Arg>
 ---@param except? table<string, boolean>
 function M.add_declared(parser, declared, except)
-  for _, name in ipairs(sorted_names(declared)) do
+  for _, name in ipairs(args.sorted_names(declared)) do
     local arg = declared[name]
-    if not (except and except[name]) then
+    if not arg.hidden and not (except and except[name]) then
       local flag = "--" .. name:gsub("_", "-")
       local option
       local kind = arg.choices and table.concat(arg.choices, "|") or "<" .. arg.type .. ">"
@@ -103,10 +112,10 @@ end
 
 --- Parses, or raises a failure with the usage.
 ---@param parser table
----@param args string[]
+---@param words string[]
 ---@return table
-function M.parse(parser, args)
-  local ok, result = parser:pparse(args)
+function M.parse(parser, words)
+  local ok, result = parser:pparse(words)
   if ok then return result end
   error(failure.usage(result, parser:get_usage()), 0)
 end

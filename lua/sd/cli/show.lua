@@ -34,7 +34,7 @@ end
 local function put(self, s)
   local held = self.held
   for i = 1, #s, PIECE do held[#held + 1] = s:sub(i, i + PIECE - 1) end
-  while held[1] and (not self.following or core.sys.writable(2)) do
+  while held[1] and not self.holding and (not self.following or core.sys.writable(2)) do
     io.stderr:write(table.remove(held, 1))
   end
 end
@@ -118,6 +118,13 @@ local function draw(self, progress)
     self.last_progress = progress
     put(self, json.encode { type = "progress", progress = progress } .. "\n")
   end
+end
+
+--- Keeps back what there is to show, while a question stands on the terminal.
+---@param on boolean
+function Show:hold(on)
+  self:clear()
+  self.holding = on
 end
 
 --- A line beside the progress.

@@ -27,7 +27,7 @@ end
 ---@return table
 function M.output(handle, script)
   local output = { job = handle.id, name = script.definition.name, status = handle.status,
-    completeness = completeness(handle), metrics = handle.ctx.metrics }
+    completeness = completeness(handle), metrics = handle.metrics or {} }
   if type(handle.result) == "table" then
     for key, value in pairs(handle.result) do output[key] = value end
   elseif handle.result ~= nil then

@@ -30,6 +30,12 @@ function Library:interrupt(on) end
 ---@return integer
 function Library:new_id() end
 
+--- A file in the library's directory that is its own and did not exist when it was opened: walks
+--- that are opened from now on leave it out. Three at most.
+---@param name string
+---@return boolean done False where there is no such file, or no room.
+function Library:leave_out(name) end
+
 ---@class sd.core.Metrics
 ---@field checkpoint_ns integer Time spent writing states and queues since the library was opened.
 ---@field wal_ns integer Time spent moving the write-ahead log.
@@ -38,9 +44,15 @@ function Library:new_id() end
 ---@return sd.core.Metrics
 function Library:metrics() end
 
+--- What the process that held the lock before this one noted in its file, and did not take back:
+--- it was stuck when it ended.
+---@return string? note "stuck JOB WALL_NS", and a report in the lines below.
+function Library:note() end
+
 ---@class sd.core.QueryOptions
 ---@field fresh? boolean On the connection that writes, behind all commits asked for before (default
 --- false: on a read-only one).
+---@field own? boolean A statement of the Lua library: where it is refused, the library is damaged.
 
 ---@alias sd.SqlValue nil|boolean|integer|number|string|sd.Blob
 ---@class sd.Blob
@@ -60,13 +72,15 @@ function Library:metrics() end
 function Library:query(sql, params, options) end
 
 ---@class sd.core.Commit
----@field job_id? integer
+---@field job_id? integer Whose queues are written.
+---@field note_id? integer Whose errors, skips and vanished entries these are.
 ---@field location_id? integer Of batches and contents.
 ---@field want_content? boolean New and changed files are to get a content identity (default false).
----@field sql? table[] `{text, params?}` each; before the rows.
+---@field sql? table[] `{text, params?, own = boolean?}` each; before the rows. Where a statement of
+--- our own is refused, the library is damaged.
 ---@field batches? sd.Batch[] In the order in which they came; they are used up.
 ---@field contents? sd.Chunk[] They are used up.
----@field state? table[] As `sql`; after the rows.
+---@field state? table[] As `sql`, all our own; after the rows.
 ---@field queues? sd.Queue[] Their changes since the last commit.
 
 ---@class sd.CommitCounts
@@ -83,6 +97,15 @@ function Library:query(sql, params, options) end
 ---@return string? message
 ---@return string? code
 function Library:commit(commit) end
+
+--- Moves all of the write-ahead log into the database and empties it, where it has more than
+--- `bytes`. Does not wait for readers.
+---@async
+---@param bytes integer
+---@return boolean? ok
+---@return string? message
+---@return string? code
+function Library:settle(bytes) end
 
 --- Removes entries that a job's walk found to be gone.
 ---@async

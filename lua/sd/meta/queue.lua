@@ -70,11 +70,16 @@ function Queue:evict(keep) end
 --- Batches that wait become part of the next commit as they are.
 function Queue:settle() end
 
---- The directory that is walked next: path below the root, and depth. Nothing where the back is not
---- a directory in memory, or is one of many in a large directory.
+--- The oldest directory in the queue that may be given away: its path below the root, and its depth
+--- there. Nil where there is none.
 ---@return string? path
----@return integer? depth 0: the root.
-function Queue:peek() end
+---@return integer? depth
+function Queue:oldest() end
+
+--- Gives that directory away, as bytes for `walker:push()`: it leaves the queue with the next
+--- commit.
+---@return string? directory
+function Queue:give() end
 
 --- Items that were popped and are not finished.
 ---@return integer

@@ -26,6 +26,10 @@ function Walker:next() end
 --- The root is to be walked.
 function Walker:push_root() end
 
+--- A directory that another queue gave is to be walked.
+---@param directory string
+function Walker:push(directory) end
+
 ---@class sd.RootStat By the columns of table `entry`.
 ---@field kind integer
 ---@field size integer Bytes.

@@ -1,0 +1,114 @@
+--- One transaction of a job: what its script adds, its state, the changes of its queues.
+local core = require "sd.core"
+local json = require "sd.json"
+local rows = require "sd.job_rows"
+
+local M = {}
+
+---@class sd.Commit
+---@field package args table
+local Commit = {}
+Commit.__index = Commit
+
+--- Adds the rows of a batch of the walk.
+---@param batch sd.Batch
+---@param location sd.Location
+---@param want_content? boolean New and changed files are to get a content identity.
+function Commit:write(batch, location, want_content)
+  local args = self.args
+  args.location_id, args.want_content = location.id, want_content or false
+  args.batches[#args.batches + 1] = batch
+end
+
+--- Adds the identities that a chunk of files was found to have.
+---@param chunk sd.Chunk
+---@param location sd.Location
+function Commit:link(chunk, location)
+  self.args.location_id, self.args.want_content = location.id, true
+  self.args.contents[#self.args.contents + 1] = chunk
+end
+
+--- Adds a statement. Statements run before batches and chunks.
+---@param sql string
+---@param params? any[]
+function Commit:exec(sql, params)
+  self.args.sql[#self.args.sql + 1] = { sql, params }
+end
+
+--- The same on the library's own tables: where it is refused, the library is damaged.
+---@package
+---@param sql string
+---@param params? any[]
+function Commit:exec_own(sql, params)
+  self.args.sql[#self.args.sql + 1] = { sql, params, own = true }
+end
+
+local function encode_state(ctx)
+  if ctx.current == nil then return nil end
+  local bytes, message = core.codec.encode(ctx.current, {
+    name = ctx.definition.name, version = ctx.definition.version, script = ctx.script.hash,
+    queue_name = core.queue.name_of,
+  })
+  if not bytes then error(message, 0) end
+  return bytes
+end
+
+local NOTE = "INSERT INTO job_error(job_id, location_id, path, operation, error, message, at)"
+  .. " VALUES(?, ?, ?, ?, ?, ?, ?)"
+
+local function note_statement(ctx, note)
+  return { NOTE, { ctx.root_id, ctx.location_id, note.path or "",
+    note.operation or ctx.definition.name, note.error or "EFAILED", note.message,
+    core.sys.wall_ns(), n = 7 } }
+end
+
+local UPDATE = "UPDATE job SET state = ?, phase = ?, status = ?, active_ns = ?, location_id = ?,"
+  .. " progress = coalesce(?, progress) WHERE id = ?"
+
+-- Progress that nobody can read is no reason to stop.
+local function encode_progress(ctx)
+  local progress = ctx.handle.last_progress
+  if not progress or progress == ctx.stored_progress then return nil end
+  ctx.stored_progress = progress
+  local ok, text = pcall(json.encode, progress)
+  return ok and text or nil
+end
+
+local function state_statements(ctx, status)
+  local bytes = encode_state(ctx) -- raises before anything is taken
+  local statements = {}
+  for _, note in ipairs(ctx.notes) do statements[#statements + 1] = note_statement(ctx, note) end
+  for _, child in ipairs(ctx.spawned) do statements[#statements + 1] = { rows.insert(child) } end
+  for _, one in ipairs(rows.log_statements(ctx.id, ctx.lines)) do
+    statements[#statements + 1] = one
+  end
+  ctx.notes, ctx.spawned, ctx.lines = {}, {}, {}
+  statements[#statements + 1] = { UPDATE, { bytes and { blob = bytes }, ctx.phase, status,
+    ctx:elapsed_ns(), ctx.location_id, encode_progress(ctx), ctx.id, n = 7 } }
+  return statements
+end
+
+local function note_phase(ctx)
+  local phase = type(ctx.current) == "table" and ctx.current.phase
+  if type(phase) == "string" then ctx.phase = phase end
+end
+
+--- What `library.core:commit()` takes. Notes, log lines and children that the job made since the
+--- last commit are part of it.
+---@param ctx sd.Context
+---@param fn? fun(tx: sd.Commit)
+---@param status string Of the job.
+---@return table args
+function M.prepare(ctx, fn, status)
+  local args = { job_id = ctx.id, note_id = ctx.root_id, batches = {}, contents = {}, sql = {},
+    queues = {} }
+  if fn then fn(setmetatable({ args = args }, Commit)) end
+  ctx.location_id = args.location_id or ctx.location_id
+  args.location_id = ctx.location_id
+  note_phase(ctx)
+  args.state = state_statements(ctx, status)
+  for _, queue in pairs(ctx.queues) do args.queues[#args.queues + 1] = queue end
+  return args
+end
+
+return M

@@ -1,0 +1,194 @@
+--- One run of one job in this process: from the claimed row to its end.
+local context = require "sd.context"
+local core = require "sd.core"
+local failure = require "sd.failure"
+local json = require "sd.json"
+local rows = require "sd.job_rows"
+local task = require "sd.task"
+local text = require "sd.text"
+
+local M = {}
+
+---@class sd.Run
+---@field row sd.JobRow
+---@field handle sd.Handle
+---@field ctx sd.Context
+---@field main sd.Task
+---@field jobs sd.Jobs
+---@field ended boolean
+local Run = {}
+Run.__index = Run
+
+-- What may be over when it is tried again; EACCES is not.
+local TRANSIENT = { EIO = true, ESTALE = true, ETIMEDOUT = true, ENOSPC = true, EMFILE = true }
+
+-- ---- what a run costs ----
+
+local function start_metrics(ctx)
+  local m = ctx.library.core:metrics()
+  ctx.measured = {
+    wall = core.sys.mono_ns(), cpu = core.sys.process_ns(), lua = core.sys.thread_ns(),
+    checkpoint = m.checkpoint_ns, wal = m.wal_ns,
+  }
+end
+
+local function fill_metrics(ctx)
+  local started = ctx.measured
+  local m = ctx.library.core:metrics()
+  ctx.metrics.wall_ns = core.sys.mono_ns() - started.wall
+  ctx.metrics.cpu_ns = core.sys.process_ns() - started.cpu
+  ctx.metrics.lua_cpu_ns = core.sys.thread_ns() - started.lua
+  ctx.metrics.checkpoint_ns = m.checkpoint_ns - started.checkpoint
+  ctx.metrics.wal_ns = m.wal_ns - started.wal
+  ctx.metrics.threads = m.threads
+  ctx.metrics.max_rss = core.sys.max_rss()
+end
+
+-- ---- the end ----
+
+-- Log lines and errors that no commit has taken along.
+local function leftovers(run)
+  local ctx = run.ctx
+  local lines = ctx.lines
+  ctx.lines = {}
+  return rows.log_statements(ctx.id, lines)
+end
+
+local function end_row(run, status, ending)
+  local ctx = run.ctx
+  if ending.error and not core.sys.is_text(ending.error) then
+    ending.error = text.escape(ending.error)
+  end
+  ending.duration_ns = ctx:elapsed_ns()
+  if ctx.handle.last_progress then
+    local ok, encoded = pcall(json.encode, ctx.handle.last_progress)
+    ending.progress = ok and encoded or nil
+  end
+  local sql = leftovers(run)
+  for _, statement in ipairs(rows.ending(ctx.id, status, ending)) do sql[#sql + 1] = statement end
+  return failure.check(ctx.library.core:commit { state = sql })
+end
+
+-- The last commit of a job that ended well: what it noted, and its place in the history.
+local function complete(run, output)
+  local ctx, handle = run.ctx, run.handle
+  if #ctx.notes > 0 then ctx:commit() end
+  local counts = ctx:errors(0).counts
+  handle.error_counts = next(counts) and counts
+  end_row(run, "completed", { output = output ~= nil and json.encode(output) or nil })
+  fill_metrics(ctx)
+  handle.metrics = ctx.metrics
+  handle.result = output == nil and true or output
+  handle:set_status("completed", { type = "completed", status = "completed", output = output,
+    metrics = ctx.metrics, error_counts = handle.error_counts or nil })
+end
+
+-- When to try again: the delay doubles, give or take a quarter, so that what failed together does
+-- not come back together. Nil: not at all.
+local function retry_at(run, err)
+  local definition = run.ctx.definition
+  if not (failure.is(err) and TRANSIENT[err.code]) or err.exit == failure.EXIT.UNWRITABLE then
+    return nil
+  end
+  if run.row.attempt > definition.retries then return nil end
+  local seconds = definition.retry_delay * 2 ^ (run.row.attempt - 1)
+  seconds = math.min(seconds, 3600) * (0.75 + 0.5 * math.random())
+  return core.sys.wall_ns() + math.tointeger(seconds * 1e9 // 1), seconds
+end
+
+-- What is wrong with the library or the machine, and not with the job: it goes on from its last
+-- checkpoint when somebody asks for it.
+local function is_interrupted(err)
+  if err == "not enough memory" then return true end
+  return failure.is(err) and err.exit ~= failure.EXIT.FAILED and err.exit ~= failure.EXIT.SCRIPT
+end
+
+local function fail(run, err)
+  local ctx, handle = run.ctx, run.handle
+  fill_metrics(ctx)
+  handle.metrics = ctx.metrics
+  local at, seconds = retry_at(run, err)
+  if at then
+    ctx:log("attempt %d failed: %s; trying again in %.1f s", run.row.attempt, tostring(err),
+      seconds)
+    failure.check(ctx.library.core:commit { state = leftovers(run) })
+    rows.put_back(ctx.library, ctx.id, at, text.escape(tostring(err)))
+    handle:set_status("queued")
+    return
+  end
+  if not is_interrupted(err) then
+    run.jobs:cancel_below(ctx.id)
+    end_row(run, "failed", { error = tostring(err) })
+    run.jobs:cancel_dependents(ctx.id, "failed")
+  end
+  handle.error = err
+  handle:set_status("failed", { type = "failed", status = "failed", error = err })
+end
+
+local function finished(run)
+  local ok, result = run.main.ok, run.main.results[1]
+  if ok then ok, result = xpcall(complete, debug.traceback, run, result) end
+  if not ok then
+    local saved, err = xpcall(fail, debug.traceback, run, result)
+    if not saved then
+      run.handle.error = err
+      run.handle:set_status("failed", { type = "failed", status = "failed", error = err })
+    end
+  end
+  run.jobs:ended(run)
+end
+
+-- ---- the run ----
+
+local function main(run, job)
+  local ctx = run.ctx
+  local output = job:run(ctx)
+  ctx:wait_for_children() -- nobody is left behind
+  return output
+end
+
+--- Runs a claimed job.
+---@param jobs sd.Jobs
+---@param row sd.JobRow
+---@param script sd.Script
+---@param job sd.Job
+---@return sd.Run
+function M.start(jobs, row, script, job)
+  local handle = jobs:handle_for(row.id, "running")
+  local ctx = context.new(jobs.library, handle, row, script)
+  local run = setmetatable({ jobs = jobs, row = row, handle = handle, ctx = ctx }, Run)
+  handle.ctx, handle.error = ctx, nil
+  start_metrics(ctx)
+  handle:set_status("running")
+  run.main = task.spawn(main, run, job)
+  core.set_job(run.main.thread, row.id)
+  run.main.on_done = function()
+    run.ended, ctx.ended = true, true
+    ctx:interrupt(false)
+    task.spawn(finished, run)
+  end
+  return run
+end
+
+--- Ends the run where it stands: to-be-closed variables run, its row goes to the history.
+---@async
+function Run:cancel(reason)
+  if self.ended then return end -- it is being finished, or cancelled
+  self.ended, self.ctx.ended = true, true
+  self.main:cancel()
+  self.ctx:interrupt(false)
+  self.jobs:cancel_below(self.row.id)
+  end_row(self, "cancelled", { error = reason })
+  self.jobs:cancel_dependents(self.row.id, "was cancelled")
+  self.handle:set_status("cancelled")
+  self.jobs:ended(self)
+end
+
+--- Ends the run without a trace: the library is being closed, and its row stays as it is.
+function Run:abandon()
+  if self.ended then return end
+  self.ended, self.ctx.ended = true, true
+  self.main:cancel()
+end
+
+return M

@@ -1,0 +1,402 @@
+--- The rows of jobs: how one is made, changes its status and ends. All SQL about jobs is here.
+local core = require "sd.core"
+local failure = require "sd.failure"
+
+local M = {}
+
+--- How long a job of each priority may be overtaken, in seconds: what waits is run in the order of
+--- (when it was made + this), so that nothing waits for ever.
+M.GRACE = { critical = 0, high = 30, normal = 300, low = 3600 }
+
+-- Log lines that are kept of a job.
+local LOG_LINES = 1000
+
+---@class sd.JobRow
+---@field id integer
+---@field uuid string 16 bytes.
+---@field parent_id? integer
+---@field root_id integer The job at the top of the tree: itself, where it has no parent.
+---@field name string
+---@field version integer Of its definition.
+---@field script? string Path.
+---@field script_hash? string
+---@field args string Encoded.
+---@field status string
+---@field priority string
+---@field due_at integer
+---@field run_at? integer Not before; nanoseconds since 1970.
+---@field device? integer Where the job is a heavy one.
+---@field on_failure? string
+---@field attempt integer
+---@field phase? string
+---@field state? string Encoded.
+---@field created_at integer
+---@field active_ns integer
+---@field location_id? integer
+---@field error? string
+
+local COLUMNS = "id, uuid, parent_id, root_id, name, version, script, script_hash, args, status,"
+  .. " priority, due_at, run_at, device, on_failure, attempt, phase, state, created_at, active_ns,"
+  .. " location_id, error"
+
+---@class sd.NewJob
+---@field name string
+---@field version integer
+---@field script string Path, or "".
+---@field script_hash string
+---@field args string Encoded.
+---@field priority? string Default "normal".
+---@field unique_key? string
+---@field device? integer
+---@field run_at? integer
+---@field parent_id? integer
+---@field root_id? integer
+---@field on_failure? string
+---@field uuid? string
+
+local INSERT = "INSERT INTO job(uuid, parent_id, root_id, name, version, script, script_hash, args,"
+  .. " unique_key, status, priority, due_at, run_at, device, on_failure, created_at)"
+  .. " VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)"
+
+local function blob(bytes) return bytes and { blob = bytes } end
+
+--- The statement that makes a job, for a transaction.
+---@param new sd.NewJob
+---@return string sql
+---@return table params
+function M.insert(new)
+  local now, priority = core.sys.wall_ns(), new.priority or "normal"
+  local due = now + math.tointeger(M.GRACE[priority] * 1000000000)
+  return INSERT, {
+    blob(new.uuid or core.sys.uuid7()), new.parent_id, new.root_id, new.name, new.version,
+    new.script, blob(new.script_hash), blob(new.args), blob(new.unique_key), priority, due,
+    new.run_at, new.device, new.on_failure, now, n = 15,
+  }
+end
+
+--- Makes a job; its id.
+---@async
+---@param library sd.Library
+---@param new sd.NewJob
+---@return integer id
+function M.put(library, new)
+  local sql, params = M.insert(new)
+  return library:fresh_rows(sql .. " RETURNING id", params)[1].id
+end
+
+---@async
+---@return sd.JobRow?
+function M.get(library, id)
+  return library:fresh_rows("SELECT " .. COLUMNS .. " FROM job WHERE id = ?", { id })[1]
+end
+
+---@async
+---@return boolean
+function M.is_open(library, id)
+  return library:fresh_rows("SELECT 1 FROM job WHERE id = ?", { id })[1] ~= nil
+end
+
+--- The status of a job, open or ended; nil where there is none.
+---@async
+---@return string?
+function M.status(library, id)
+  local row = library:fresh_rows("SELECT status FROM jobs WHERE id = ?", { id })[1]
+  return row and row.status
+end
+
+--- The open job with that key.
+---@async
+---@return sd.JobRow?
+function M.find_unique(library, key)
+  return library:fresh_rows("SELECT " .. COLUMNS .. " FROM job WHERE unique_key = ?",
+    { blob(key) })[1]
+end
+
+--- Open jobs of that name without a parent, oldest first.
+---@async
+---@return sd.JobRow[]
+function M.open_by_name(library, name)
+  return library:fresh_rows("SELECT " .. COLUMNS .. " FROM job WHERE name = ? AND parent_id IS NULL"
+    .. " ORDER BY id", { name })
+end
+
+-- A job and everything below it.
+local TREE = "WITH RECURSIVE tree(id) AS (SELECT ?1 UNION ALL"
+  .. " SELECT job.id FROM job JOIN tree ON job.parent_id = tree.id) "
+
+--- The open jobs of a tree, parents before children: id, parent_id, status.
+---@async
+---@return table[]
+function M.tree(library, id)
+  return library:fresh_rows(TREE .. "SELECT job.id AS id, parent_id, status FROM tree"
+    .. " JOIN job USING(id) ORDER BY id", { id })
+end
+
+--- Changes the status of jobs of a tree, where it is one of `from`.
+---@async
+---@param id integer
+---@param from string SQL list: "'queued', 'running'".
+---@param to string
+function M.move_tree(library, id, from, to)
+  library:fresh_rows(TREE .. ("UPDATE job SET status = ?2, run_at = NULL WHERE id IN tree"
+    .. " AND status IN (%s)"):format(from), { id, to })
+end
+
+--- What a process that died left as running waits again.
+---@async
+function M.recover(library)
+  library:fresh_rows("UPDATE job SET status = 'queued' WHERE status = 'running'")
+end
+
+--- Takes a queued job for running; nil where it is none any more.
+---@async
+---@return sd.JobRow?
+function M.claim(library, id)
+  return library:fresh_rows("UPDATE job SET status = 'running', attempt = attempt + 1,"
+    .. " run_at = NULL, error = NULL, started_at = coalesce(started_at, ?2)"
+    .. " WHERE id = ?1 AND status = 'queued' RETURNING " .. COLUMNS, { id, core.sys.wall_ns() })[1]
+end
+
+--- A paused job that is still in this process goes on; whether it was one.
+---@async
+---@return boolean
+function M.go_on(library, id)
+  return library:fresh_rows("UPDATE job SET status = 'running' WHERE id = ? AND status = 'paused'"
+    .. " RETURNING id", { id })[1] ~= nil
+end
+
+--- A running job waits again, until `run_at`.
+---@async
+function M.put_back(library, id, run_at, message)
+  library:fresh_rows("UPDATE job SET status = 'queued', run_at = ?2, error = ?3"
+    .. " WHERE id = ?1 AND status = 'running'", { id, run_at, message, n = 3 })
+end
+
+--- A job that cannot run waits for somebody to see to it.
+---@async
+function M.set_aside(library, id, message)
+  library:fresh_rows("UPDATE job SET status = 'paused', error = ?2 WHERE id = ?1"
+    .. " AND status = 'queued'", { id, message })
+end
+
+-- ---- the end ----
+
+local TO_HISTORY = "INSERT INTO job_history(id, uuid, parent_id, name, version, script, args,"
+  .. " location_id, status, priority, on_failure, attempt, phase, progress, created_at, started_at,"
+  .. " finished_at, duration_ns, output, error)"
+  .. " SELECT id, uuid, parent_id, name, version, script, args, location_id, ?2, priority,"
+  .. " on_failure, attempt, phase, ?7, created_at, started_at, ?3, ?4, ?5, ?6 FROM job"
+  .. " WHERE id = ?1"
+
+local REMOVE = {
+  "DELETE FROM job WHERE id = ?",
+  "DELETE FROM job_queue_item WHERE job_id = ?",
+  "DELETE FROM job_dependency WHERE job_id = ?",
+  -- What lies below a directory that became a file is found by no later listing.
+  "UPDATE vanished SET job_id = 0 WHERE job_id = ? AND keep",
+  "DELETE FROM vanished WHERE job_id = ?",
+}
+
+---@class sd.Ending
+---@field duration_ns? integer
+---@field output? string JSON.
+---@field error? string
+---@field progress? string JSON.
+
+--- The statements that end a job.
+---@param id integer
+---@param status "completed"|"failed"|"cancelled"
+---@param ending sd.Ending
+---@return table[] statements
+function M.ending(id, status, ending)
+  local sql = { { TO_HISTORY, { id, status, core.sys.wall_ns(), ending.duration_ns, ending.output,
+    ending.error, ending.progress, n = 7 } } }
+  for _, statement in ipairs(REMOVE) do sql[#sql + 1] = { statement, { id } } end
+  if status == "completed" then
+    sql[#sql + 1] = { "DELETE FROM job_dependency WHERE on_id = ?", { id } }
+  end
+  return sql
+end
+
+--- Open jobs that wait for job `id`.
+---@async
+---@return integer[]
+function M.dependents(library, id)
+  local ids = {}
+  for i, row in ipairs(library:fresh_rows("SELECT job_id FROM job_dependency WHERE on_id = ?",
+    { id })) do ids[i] = row.job_id end
+  return ids
+end
+
+-- ---- children ----
+
+--- How many children of a job are open.
+---@async
+---@return integer
+function M.open_children(library, id)
+  return library:fresh_rows("SELECT count(*) AS n FROM job WHERE parent_id = ?", { id })[1].n
+end
+
+--- Children that have ended, in the order in which they were made: id, name, status, output (JSON),
+--- error, on_failure, progress (JSON).
+---@async
+---@return table[]
+function M.ended_children(library, id)
+  return library:fresh_rows("SELECT id, name, status, output, error, on_failure, progress"
+    .. " FROM job_history"
+    .. " WHERE parent_id = ? ORDER BY id", { id })
+end
+
+-- ---- what is to run next ----
+
+---@class sd.Busy
+---@field names string[] Of jobs of which no more may run.
+---@field devices integer[] On which a heavy job runs.
+---@field roots? integer[] Only jobs of these trees.
+
+local READY = "SELECT id, name, script, root_id, parent_id, device FROM job WHERE status = 'queued'"
+  .. " AND (run_at IS NULL OR run_at <= ?)"
+  .. " AND NOT EXISTS(SELECT 1 FROM job_dependency d WHERE d.job_id = job.id)"
+
+local function marks(values) return ("?, "):rep(#values - 1) .. "?" end
+
+--- Up to `limit` jobs that may run now, the most urgent first. A tree that works on a device is not
+--- kept from it by itself.
+---@async
+---@param busy sd.Busy
+---@param limit integer
+---@return table[] rows id, name, script, root_id, parent_id, device
+function M.candidates(library, busy, limit)
+  local sql, params = { READY }, { core.sys.wall_ns() }
+  local function add(text, values)
+    sql[#sql + 1] = text
+    table.move(values, 1, #values, #params + 1, params)
+  end
+  if #busy.names > 0 then add((" AND name NOT IN (%s)"):format(marks(busy.names)), busy.names) end
+  if #busy.devices > 0 then
+    add((" AND (parent_id IS NOT NULL OR device IS NULL OR device NOT IN (%s))")
+      :format(marks(busy.devices)), busy.devices)
+  end
+  if busy.roots then
+    if #busy.roots == 0 then return {} end
+    add((" AND root_id IN (%s)"):format(marks(busy.roots)), busy.roots)
+  end
+  add(" ORDER BY due_at LIMIT ?", { limit })
+  return library:fresh_rows(table.concat(sql), params)
+end
+
+--- When the next job that waits for its time may run; nil where none does.
+---@async
+---@return integer? ns
+function M.next_run_at(library)
+  return library:fresh_rows("SELECT min(run_at) AS at FROM job WHERE status = 'queued'"
+    .. " AND run_at IS NOT NULL")[1].at
+end
+
+-- ---- the log ----
+
+--- The statements that add lines to a job's log, and keep it at its size.
+---@param id integer
+---@param lines {at: integer, level: string, message: string}[]
+---@return table[] statements
+function M.log_statements(id, lines)
+  local sql = {}
+  for i, line in ipairs(lines) do
+    sql[i] = { "INSERT INTO job_log(job_id, at, level, message) VALUES(?, ?, ?, ?)",
+      { id, line.at, line.level, line.message } }
+  end
+  if #lines > 0 then
+    sql[#sql + 1] = { "DELETE FROM job_log WHERE job_id = ?1 AND id <= (SELECT id FROM job_log"
+      .. " WHERE job_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)", { id, LOG_LINES } }
+  end
+  return sql
+end
+
+--- Lines of a job's log after line `after`.
+---@async
+---@return table[] rows id, at, level, message
+function M.log(library, id, after)
+  return library:rows("SELECT id, at, level, message FROM job_log WHERE job_id = ? AND id > ?"
+    .. " ORDER BY id", { id, after or 0 })
+end
+
+-- ---- looking ----
+
+local HEX = "lower(hex(uuid))"
+local UUID = ("substr(%s,1,8)||'-'||substr(%s,9,4)||'-'||substr(%s,13,4)||'-'||substr(%s,17,4)"
+  .. "||'-'||substr(%s,21)"):format(HEX, HEX, HEX, HEX, HEX)
+local LIST = "SELECT id, " .. UUID .. " AS uuid, parent_id, name, version, status, priority, phase,"
+  .. " attempt, created_at, started_at, finished_at, error, %s FROM %s"
+local OPEN = LIST:format("progress, NULL AS output, NULL AS duration_ns, run_at", "job")
+local ENDED = LIST:format("progress, output, duration_ns, NULL AS run_at", "job_history")
+
+--- Open jobs, and with `all` those that have ended, with `children` also parts of others: newest
+--- last, at most `limit`.
+---@async
+---@param options? {all?: boolean, children?: boolean, limit?: integer}
+---@return table[]
+function M.list(library, options)
+  options = options or {}
+  local ended = ENDED .. (options.children and "" or " WHERE parent_id IS NULL")
+  local source = options.all and (OPEN .. " UNION ALL " .. ended) or OPEN
+  return library:rows("SELECT * FROM (SELECT * FROM (" .. source
+    .. ") ORDER BY id DESC LIMIT ?) ORDER BY id", { options.limit or 1000 })
+end
+
+--- One job, open or ended, with its arguments.
+---@async
+---@return table?
+function M.show(library, id)
+  for _, source in ipairs { OPEN .. " WHERE id = ?", ENDED .. " WHERE id = ?" } do
+    local row = library:rows(source, { id })[1]
+    if row then
+      local from = row.finished_at and "job_history" or "job"
+      local sql = ("SELECT script, args FROM %s WHERE id = ?"):format(from)
+      local more = library:rows(sql, { id })[1]
+      row.script, row.args = more.script, failure.check(core.codec.decode(more.args))
+      row.children = library:rows("SELECT id, name, status FROM jobs WHERE parent_id = ?"
+        .. " ORDER BY id", { id })
+      row.events = library:rows("SELECT at, was, status, attempt FROM job_event WHERE job_id = ?"
+        .. " ORDER BY id", { id })
+      return row
+    end
+  end
+end
+
+--- Jobs whose id is `text`, or whose uuid begins with it (at least four digits).
+---@async
+---@param text string
+---@return table[] rows id, uuid
+function M.by_prefix(library, text)
+  local id = math.tointeger(tonumber(text))
+  local found = id and library:rows("SELECT id, uuid FROM jobs WHERE id = ?", { id }) or {}
+  if #found > 0 or #text < 4 or not text:find("^[%x-]+$") then return found end
+  return library:rows("SELECT id, uuid FROM jobs WHERE substr(uuid, 1, ?2) = ?1 LIMIT 10",
+    { text:lower(), #text })
+end
+
+--- Removes finished jobs beyond `keep`, or that ended before `before`, with their logs and errors.
+---@async
+---@param keep? integer
+---@param before? integer Nanoseconds since 1970.
+---@return integer removed
+function M.prune(library, keep, before)
+  local gone = "SELECT id FROM job_history WHERE (finished_at < ?1 OR id <= coalesce((SELECT id"
+    .. " FROM job_history ORDER BY id DESC LIMIT 1 OFFSET ?2), 0))"
+    -- When a location was indexed is told by the last run of it.
+    .. " AND id NOT IN (SELECT max(id) FROM job_history WHERE status = 'completed'"
+    .. " AND location_id IS NOT NULL GROUP BY location_id, name)"
+  local params = { before or 0, keep or math.maxinteger }
+  local n = library:fresh_rows(("SELECT count(*) AS n FROM (%s)"):format(gone), params)[1].n
+  local statements = {}
+  for _, name in ipairs { "job_log", "job_event", "job_error", "job_skip" } do
+    statements[#statements + 1] =
+      { ("DELETE FROM %s WHERE job_id IN (%s)"):format(name, gone), params }
+  end
+  statements[#statements + 1] =
+    { ("DELETE FROM job_history WHERE id IN (%s)"):format(gone), params }
+  failure.check(library.core:commit { state = statements })
+  return n
+end
+
+return M
