@@ -640,3 +640,13 @@ describe("the root", function()
     end
   end)
 end)
+
+describe("MIME types", function()
+  it("that cannot be found fail the run with one message", function()
+    shell("printf data >a-file-whose-name-says-nothing")
+    local result = index_in("MAGIC=/nonexistent", "--mode", "deep")
+    assert.equal(1, result.status)
+    assert.truthy(result.err:find("libmagic", 1, true), result.err)
+    assert.equal(1, select(2, result.err:gsub("\n", "")))
+  end)
+end)

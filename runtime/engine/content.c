@@ -275,7 +275,7 @@ static int note_failed(struct sd_store *s, const struct sd_content *i,
     struct sd_note note = {.path = path, .path_len = (uint32_t)len, .op = SD_OP_CONTENT_ID};
     note.code = i->code;
     note.reason = i->code == SD_ECHANGED ? "changed while it was read, or since it was listed"
-                                         : strerrordesc_np(-i->code);
+                                         : sd_err_text(i->code);
     rc = sd_store_note(s, o, &note, err);
   }
   sd_arena_fini(&a);
