@@ -270,16 +270,12 @@ local function link_chunks(self, ctx, state, chunks)
     total = self.waiting.files }, self.current_path)
 end
 
-function phases.content_identification(self, ctx, state)
-  upgrade(self, ctx, state)
-  local content = state.content
-  local files, bytes = ctx.library.locations:waiting(self.location, content.after)
-  self.waiting = { files = content.done + files, bytes = content.done_bytes + bytes }
-  local deep = self.args.mode == "deep"
+local function identify(self, ctx, state)
+  local content, deep = state.content, self.args.mode == "deep"
   local hasher <close> = ctx:hash {
     root = self.args.root, location_id = self.location.id, after = content.after,
     chunk = self.args.chunk, kind = deep and "full" or "sampled",
-    mime = deep and self.args.mime or "none",
+    mime = deep and self.args.mime or "none", rest = content.rest,
   }
   local chunks, since = {}, ctx:elapsed()
   for chunk in hasher:chunks() do
@@ -291,6 +287,18 @@ function phases.content_identification(self, ctx, state)
     end
   end
   if #chunks > 0 then link_chunks(self, ctx, state, chunks) end
+end
+
+function phases.content_identification(self, ctx, state)
+  upgrade(self, ctx, state)
+  local content = state.content
+  local files, bytes = ctx.library.locations:waiting(self.location, content.after)
+  self.waiting = { files = content.done + files, bytes = content.done_bytes + bytes }
+  if not content.rest then
+    identify(self, ctx, state)
+    content.rest, content.after = true, 0
+  end
+  identify(self, ctx, state) -- other names of files that could not be read by the first one
   state.phase = "finalizing"
 end
 

@@ -167,6 +167,46 @@ describe("hard links", function()
     same_as_find()
     same_as_xxhsum()
   end)
+
+  it("that are new join all at once those that were read before", function()
+    shell("echo text >a; ln a b")
+    indexed(0, nil, "--mode", "deep")
+    shell("ln a c; ln a d; ln a e; ln a f")
+    indexed(0, nil, "--mode", "deep")
+    same_as_xxhsum()
+    assert.same({ { "6" } }, query("SELECT entries FROM contents"))
+  end)
+
+  it("are read by another name where the first one is gone", function()
+    fixture.sh(("mkdir %s/jobs"):format(dir))
+    local text, n = fixture.read(os.getenv("SDLUA_HOME") .. "/jobs/indexer.lua")
+      :gsub("function phases.content_identification%(self, ctx, state%)",
+        "%0 os.execute(os.getenv 'HOOK')")
+    assert.equal(1, n)
+    fixture.write(dir .. "/jobs/indexer.lua", text)
+    shell("mkdir a; echo text >a/1; ln a/1 a/2; ln a/1 a/3; chmod 600 a/1")
+    local first = "$(sqlite3 %s/library.db 'SELECT name FROM entry WHERE kind=1 ORDER BY id"
+      .. " LIMIT 1')"
+    indexed(0, ("SDLUA_JOBS=%s/jobs HOOK=\"rm %s/a/%s\""):format(dir, tree,
+      first:format(library):gsub("%$", "\\$")), "--mode", "deep")
+    same_as_xxhsum()
+  end)
+
+  it("in two locations do not wait for each other", function()
+    shell("mkdir one two; echo text >one/a; ln one/a two/b")
+    for _, name in ipairs { "one", "two" } do
+      local result = fixture.run { fixture.sdlua, "index", "--library", library, "--progress",
+        "none", "--mode", name == "one" and "shallow" or "content", tree .. "/" .. name }
+      assert.equal(0, result.status, result.err)
+    end
+    -- The first location is asked for the content of its files, and does not come to read them.
+    fixture.sh(("sqlite3 %s/library.db 'UPDATE entry SET content_id = 0 WHERE name = \"a\";"
+      .. " UPDATE entry SET content_id = 0 WHERE name = \"b\"'"):format(library))
+    local result = fixture.run { fixture.sdlua, "index", "--library", library, "--progress",
+      "none", tree .. "/two" }
+    assert.equal(0, result.status, result.err)
+    assert.same({ { "b" } }, query("SELECT name FROM entries WHERE hash IS NOT NULL"))
+  end)
 end)
 
 describe("sizes", function()
