@@ -64,6 +64,16 @@ local function count_opens(trace, name)
   return n
 end
 
+-- The indexer with `code` at the beginning of a phase; the environment that makes it run.
+local function with_hook(phase, code)
+  local text, n = fixture.read(os.getenv("SDLUA_HOME") .. "/jobs/indexer.lua")
+    :gsub(("function phases.%s%%(self, ctx, state%%)"):format(phase), "%0 " .. code)
+  assert.equal(1, n)
+  fixture.sh(("mkdir -p %s/jobs"):format(dir))
+  fixture.write(dir .. "/jobs/indexer.lua", text)
+  return ("SDLUA_JOBS=%s/jobs"):format(dir)
+end
+
 before_each(function()
   dir = fixture.temp()
   tree, library = dir .. "/tree", dir .. "/library"
@@ -178,16 +188,11 @@ describe("hard links", function()
   end)
 
   it("are read by another name where the first one is gone", function()
-    fixture.sh(("mkdir %s/jobs"):format(dir))
-    local text, n = fixture.read(os.getenv("SDLUA_HOME") .. "/jobs/indexer.lua")
-      :gsub("function phases.content_identification%(self, ctx, state%)",
-        "%0 os.execute(os.getenv 'HOOK')")
-    assert.equal(1, n)
-    fixture.write(dir .. "/jobs/indexer.lua", text)
+    local jobs = with_hook("content_identification", "os.execute(os.getenv 'HOOK')")
     shell("mkdir a; echo text >a/1; ln a/1 a/2; ln a/1 a/3; chmod 600 a/1")
     local first = "$(sqlite3 %s/library.db 'SELECT name FROM entry WHERE kind=1 ORDER BY id"
       .. " LIMIT 1')"
-    indexed(0, ("SDLUA_JOBS=%s/jobs HOOK=\"rm %s/a/%s\""):format(dir, tree,
+    indexed(0, ("%s HOOK=\"rm %s/a/%s\""):format(jobs, tree,
       first:format(library):gsub("%$", "\\$")), "--mode", "deep")
     same_as_xxhsum()
   end)
@@ -688,5 +693,20 @@ describe("MIME types", function()
     assert.equal(1, result.status)
     assert.truthy(result.err:find("libmagic", 1, true), result.err)
     assert.equal(1, select(2, result.err:gsub("\n", "")))
+  end)
+end)
+
+describe("a directory that became a file", function()
+  it("and is gone in the next run leaves nothing behind", function()
+    local jobs = with_hook("finalizing", "require 'sd.core'.sys.exit_now(9)")
+    shell("mkdir -p d/e/f; touch d/1 d/e/2 d/e/f/3 other")
+    indexed(0, nil)
+    shell("rm -r d; echo file >d")
+    assert.equal(9, index_in(jobs).status)
+    shell("rm d")
+    assert.equal(0, index_in(nil, "--fresh").status)
+    same_as_find()
+    assert.same({ { "2" } }, query("SELECT count(*) FROM entry"))
+    assert.same({ { "1" } }, query("SELECT count(*) FROM directory"))
   end)
 end)
