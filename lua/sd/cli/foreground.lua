@@ -166,12 +166,26 @@ local function take_over(self)
   if not is_remote(self) then self.runner:serve() end
 end
 
+-- Whether the runner went away, at whatever moment; then the library is asked for another one.
+local function is_lost(self, err)
+  return is_remote(self) and (self.runner.lost or failure.is(err) and err.code == "EPIPE")
+end
+
+local function start_somewhere(self, request)
+  while true do
+    local ok, handle = pcall(start, self, request)
+    if ok then return handle end
+    if not is_lost(self, handle) then error(handle, 0) end
+    take_over(self)
+  end
+end
+
 local function run_attached(self, request)
   while true do
-    local handle = start(self, request)
+    local handle = start_somewhere(self, request)
     local logs <close> = show_logs(self, handle)
     wait_for(self, handle)
-    if not self.runner.lost then return handle, logs and nil end
+    if not is_lost(self) then return handle, logs and nil end
     take_over(self)
     request.fresh = nil
   end
