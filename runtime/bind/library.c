@@ -25,8 +25,17 @@ static struct lsd_library *check_any(lua_State *L, int i) {
 
 struct lsd_library *lsd_check_library(lua_State *L, int i) {
   struct lsd_library *lib = check_any(L, i);
-  if (!lib->writer) luaL_argerror(L, i, "the library is closed");
+  if (!lib->writer || lib->closing) luaL_argerror(L, i, "the library is closed");
   return lib;
+}
+
+void lsd_check_open(lua_State *L, const struct lsd_library *lib) {
+  if (lib->closing) luaL_error(L, "the library is closed");
+}
+
+void lsd_library_wake(const struct lsd_library *lib, struct lsd_wait *w) {
+  if (lib->closing) lsd_wake_later(w);
+  else lsd_wake(w);
 }
 
 static size_t reader_count(const struct lsd_library *lib) {
@@ -44,6 +53,7 @@ int lsd_library_reader(struct lsd_library *lib, enum lsd_reader lane, unsigned w
 
 /* Lanes end first: a task may use a store. */
 static void close_library(struct lsd_library *lib) {
+  lib->closing = true;
   atomic_store(&lib->interrupt, true);
   sd_lane_close(lib->walk);
   sd_lane_close(lib->hash);
