@@ -124,11 +124,11 @@ local function say_failed(self, handle, status)
   end
 end
 
-local function finish(self, handle, script)
+local function finish(self, handle, script, args)
   local status = status_of(self, handle)
   self.show:clear()
   if handle.status == "failed" then say_failed(self, handle, status) end
-  local output = summary.output(handle, script)
+  local output = summary.output(handle, script, args)
   self.outputs[#self.outputs + 1] = output
   if not self.json then summary.print(handle, output, self.show) end
   return status
@@ -205,7 +205,7 @@ function Foreground:run(job, script, match)
     io.stdout:write(("job %d: %s\n"):format(handle.id, handle.status))
     return EXIT.OK
   end
-  return finish(self, run_attached(self, request), script)
+  return finish(self, run_attached(self, request), script, job.args)
 end
 
 --- Becomes the library's runner, or a client of the one that is there; calls `fn(foreground)`,
