@@ -437,6 +437,22 @@ describe("several PATHs", function()
     assert.is_false(exists(library))
   end)
 
+  it("keep the results of those before one that cannot begin", function()
+    fixture.sh(("truncate -s 30G %s/two/sparse"):format(dir))
+    local process = fixture.start { sdlua, "index", "--library", library, "--mode", "deep",
+      "--progress", "none", dir .. "/two" }
+    process:sleep(500)
+    process:kill("sigint")
+    assert.equal(130, (process:wait(5000)))
+    fixture.sh(("sqlite3 %s/library.db 'UPDATE job SET version = 99'"):format(library))
+    local result = index("--mode", "deep", "--json", dir .. "/one", dir .. "/two")
+    assert.equal(13, result.status, result.err)
+    local object = dkjson.decode(result.out)
+    assert.equal(1, #object.outputs)
+    assert.equal("completed", object.outputs[1].status)
+    assert_find("/one", object.outputs[1].root)
+  end)
+
   it("stop at a signal", function()
     fixture.sh(("truncate -s 30G %s/one/sparse"):format(dir))
     local process = fixture.start({ sdlua, "index", "--library", library, "--mode", "deep",

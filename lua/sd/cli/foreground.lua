@@ -25,6 +25,7 @@ local PAUSE_MS = 120
 ---@field package show sd.Show
 ---@field package json boolean
 ---@field package outputs table[]
+---@field several? boolean Several jobs were asked for: --json prints a list.
 ---@field stopped? integer The status of the signal that came.
 local Foreground = {}
 Foreground.__index = Foreground
@@ -208,12 +209,20 @@ function Foreground:run(job, script, match)
   return finish(self, run_attached(self, request), script, job.args)
 end
 
+-- What --json asks for. Where something was raised, only what had come to its end before.
+local function print_outputs(self, ok)
+  local all = self.outputs
+  if not self.json or self.detach or self.spec or not ok and #all == 0 then return end
+  local one = #all == 1 and not self.several
+  io.stdout:write(json.encode(one and all[1] or { outputs = json.array(all) }), "\n")
+end
+
 --- Becomes the library's runner, or a client of the one that is there; calls `fn(foreground)`,
 --- closes, and prints what --json asks for.
 ---@param fn async fun(foreground: sd.Foreground): integer
 ---@return integer status
 function Foreground:with_library(fn)
-  local status = task.run(function()
+  local ok, status = pcall(task.run, function()
     if self.detach then background.start(self.path, self.threads) end
     self.runner = runners.open(self.path, { create = true, threads = self.threads })
     local guard <close> = setmetatable({}, { __close = function() self.runner:close() end })
@@ -222,10 +231,8 @@ function Foreground:with_library(fn)
     finish_for_others(self)
     return result, guard and nil
   end)
-  if self.json and not self.detach and not self.spec then
-    local all = self.outputs
-    io.stdout:write(json.encode(#all == 1 and all[1] or { outputs = json.array(all) }), "\n")
-  end
+  print_outputs(self, ok)
+  if not ok then error(status, 0) end
   return status
 end
 
