@@ -33,6 +33,33 @@ end)
 
 local function index(...) return index_in_shell("", "", ...) end
 
+describe("a stdout that takes nothing", function()
+  it("makes a result that was lost a failure", function()
+    for _, flag in ipairs { "--json", "--fresh" } do
+      local result = index_in_shell("", ">/dev/full", flag, tree)
+      assert.equal(1, result.status)
+      assert.equal("sdlua: cannot write to standard output: No space left on device\n", result.err)
+    end
+    assert.equal(1, fixture.run({ "sh", "-c", quote(sdlua) .. " --help >/dev/full" }).status)
+    fixture.check_library(library)
+  end)
+
+  it("does not hide what else went wrong", function()
+    assert.equal(1, index_in_shell("", ">/dev/full", tree .. "/none").status)
+    assert.equal(2, index_in_shell("", ">/dev/full", "--nonsense").status)
+  end)
+
+  it("of a job's results larger than a buffer is seen, too", function()
+    local script = dir .. "/large.lua"
+    fixture.write(script, 'local sd = require "sd"\nlocal J = sd.job.define { name = "large" }\n'
+      .. 'function J:run() return { text = ("x"):rep(100000) } end\nreturn J\n')
+    local result = fixture.run { "sh", "-c", ("%s run %s --json --library %s >/dev/full"):format(
+      quote(sdlua), quote(script), quote(library)) }
+    assert.equal(1, result.status, result.err)
+    assert.is_truthy(result.err:find("standard output", 1, true), result.err)
+  end)
+end)
+
 -- Something wrong is said in one line, with this exit code.
 local function assert_fails(status, part, result)
   assert.equal(status, result.status, result.err)
