@@ -4,6 +4,7 @@ local dispatch = require "sd.dispatch"
 local execution = require "sd.execution"
 local failure = require "sd.failure"
 local handles = require "sd.handle"
+local json = require "sd.json"
 local rows = require "sd.job_rows"
 local scheduler = require "sd.scheduler"
 local scripts = require "sd.script"
@@ -121,6 +122,18 @@ function Jobs:handle_for(id, status)
     handle.jobs = self
     self.handles[id] = handle
   end
+  return handle
+end
+
+--- The handle of a job that has ended.
+---@package
+---@param row table id, status, output, error
+---@return sd.Handle
+function Jobs:ended_handle(row)
+  local handle = handles.new(row.id, row.status)
+  handle.jobs = self
+  handle.result = row.output and json.decode(row.output)
+  handle.error = row.status ~= "completed" and failure.new(row.error or row.status) or nil
   return handle
 end
 
