@@ -325,6 +325,27 @@ describe("--progress", function()
     end)
   end
 
+  it("shows rate, remaining time and path in 80 columns with the numbers of a large run", function()
+    if not fixture.has("script") then return pending("script is not installed") end
+    local script = write_slow_job([[{ phase = { name = "content_identification",
+      current = 400000 + i, total = 1234567 }, current_path = ("holidays/"):rep(30) .. "img.jpg",
+      total_found = { files = 1234567, dirs = 98765, bytes = 1 << 42 }, processing_rate = 12345,
+      estimated_remaining = 185 }]], 1)
+    local seen = 0
+    for _, line in ipairs(drawn(in_terminal(80, ("%s run %s --library %s"):format(quote(sdlua),
+      quote(script), quote(library))))) do
+      if line:find("content", 1, true) then
+        seen = seen + 1
+        assert_find("32%", line)
+        assert_find("12,345/s", line)
+        assert_find("ETA 3:05 min", line)
+        assert_find("holidays/img.jpg", line)
+        assert.is_true(columns_of(line) < 80, line)
+      end
+    end
+    assert.is_true(seen >= 3)
+  end)
+
   it("draws a bar for a real run, which is gone at the end", function()
     if not fixture.has("script") then return pending("script is not installed") end
     fixture.sh(([[cd %s && for d in $(seq 60); do mkdir "d$(printf '\033[31m')$d"; (cd d*m$d &&
