@@ -234,6 +234,17 @@ describe("--progress", function()
     assert.equal("slow: complete\n", result.out)
   end)
 
+  it("plain has a line for each phase, however short", function()
+    make_tree(20)
+    local result = index("--progress", "plain", tree)
+    local phases = {}
+    for line in result.err:gmatch("[^\n]+") do
+      local phase = line:match("^(%a+ ?%a*)  ")
+      if phase ~= "processing" then phases[#phases + 1] = phase end -- often nothing is left for it
+    end
+    assert.same({ "discovery", "content identification", "finalizing" }, phases, result.err)
+  end)
+
   it("auto is plain where stderr is no terminal", function()
     local result = run("auto")
     assert_find("some phase", result.err)

@@ -1,6 +1,7 @@
 --- Progress on a terminal, as lines, or as NDJSON.
 local core = require "sd.core"
 local json = require "sd.json"
+local task = require "sd.task"
 local text = require "sd.text"
 
 local M = {}
@@ -169,6 +170,16 @@ function Show:log(level, message)
   put(self, (level == "info" and "" or level .. ": ") .. text.escape(message) .. "\n")
 end
 
+-- A phase may be over before the next tick.
+local function watch_phases(self, handle)
+  local updates = handle:subscribe()
+  return task.spawn(function()
+    for update in updates do
+      if update.type == "progress" then draw(self, update.progress) end
+    end
+  end)
+end
+
 --- Shows a job's progress until the result is closed.
 ---@param handle sd.Handle
 ---@return table closer To be closed.
@@ -181,9 +192,11 @@ function Show:follow(handle)
   local every = TICK_MS[self.mode]
   timer:start(every, every, function() draw(self, handle.last_progress) end)
   timer:unref()
+  local watcher = self.mode == "plain" and watch_phases(self, handle)
   closer.stop = function()
     if not timer:is_closing() then timer:close() end
-    if self.mode == "json" then draw(self, handle.last_progress) end
+    if watcher then watcher:cancel() end
+    if self.mode ~= "bar" then draw(self, handle.last_progress) end
     self:clear()
     self.following = false
   end
