@@ -248,6 +248,30 @@ describe("a disk that fails while the tree is read", function()
   end)
 end)
 
+describe("nice", function()
+  it("holds for all threads, and some are nicer than that", function()
+    fixture.sh(("truncate -s 30G %s/sparse"):format(tree))
+    local process = fixture.start { "nice", "-n", "5", sdlua, "index", "--library", library,
+      "--mode", "deep", "--progress", "none", tree }
+    process:sleep(500)
+    local values = {}
+    for line in fixture.sh(("cat /proc/%d/task/*/stat"):format(process.pid)):gmatch("[^\n]+") do
+      local fields = line:match("%) (.*)") -- from the third on
+      local i = 0
+      for field in fields:gmatch("%S+") do
+        i = i + 1
+        if i == 17 then values[#values + 1] = tonumber(field) end
+      end
+    end
+    process:kill("sigint")
+    process:wait(5000)
+    assert.is_true(#values > 4)
+    table.sort(values)
+    local base = tonumber(fixture.sh("nice")) + 5
+    assert.same({ math.min(base, 19), math.min(base + 3, 19) }, { values[1], values[#values] })
+  end)
+end)
+
 describe("too little of what a process needs", function()
   it("is named where no thread can be started", function()
     if not fixture.has("strace") then return pending("strace is not installed") end
