@@ -397,7 +397,13 @@ describe("the closing line", function()
     library = tree .. "/library"
     local result = index("--progress", "none", tree)
     assert.equal(0, result.status, result.err)
-    assert.is_truthy(result.out:find("%d skipped %(%d library%)"), result.out)
+    local skipped = tonumber(result.out:match("(%d) skipped %(%d library%)"))
+    assert.equal(0, index("--progress", "none", tree).status)
+    local rows = fixture.sql(library, "SELECT DISTINCT rule, job_id, location_id FROM skips")
+    assert.same({ { "library", "2", "1" } }, rows) -- those of the last run alone
+    local names = fixture.sql(library, "SELECT path FROM skips ORDER BY path")
+    assert.is_true(#names >= skipped)
+    assert.equal("library/library.db", names[1][1])
   end)
 
   it("is `complete with errors`, by errno, with the first errors on stderr, escaped", function()
