@@ -119,6 +119,11 @@ describe("a wrong command", function()
     end
   end)
 
+  it("has a tip in a line of its own", function()
+    assert_find("sdlua: unknown option '-x'\nDid you mean '-h'?\nUsage: ",
+      fixture.run_sdlua("index", "-x").err)
+  end)
+
   it("leaves a message of readable lines", function()
     for _, words in ipairs { { "index", "--nonsense\27[31m" }, { "index", "--mode\n", "x" },
       { "run", "no\27such" }, { "index", "/none\27[2J\n" }, { "index", "--mode", "\27", "/" } } do
@@ -404,6 +409,27 @@ describe("the closing line", function()
     local names = fixture.sql(library, "SELECT path FROM skips ORDER BY path")
     assert.is_true(#names >= skipped)
     assert.equal("library/library.db", names[1][1])
+  end)
+
+  it("says once which root cannot be read", function()
+    local user = fixture.as_user()
+    if not user then return pending("needs an ordinary user") end
+    fixture.sh(("chmod 755 %s; chmod 0 %s"):format(dir, tree))
+    local words = { sdlua, "index", "--library", library, tree }
+    local result = fixture.run(table.move(words, 1, #words, #user + 1, { table.unpack(user) }))
+    assert.equal(1, result.status)
+    assert.is_truthy(result.err:find("^sdlua: open %S+/tree: permission denied\n$"), result.err)
+  end)
+
+  it("says a dot where the root itself could not be listed", function()
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    local result = fixture.run({ sdlua, "index", "--library", library, "--progress", "plain",
+      tree }, ("strace -f -qq -o /dev/null -P %s -e inject=getdents64:error=EIO"):format(
+      fixture.sh("realpath " .. tree):match("[^\n]+")))
+    assert.equal(3, result.status, result.err)
+    assert_find("error: ReadDir .: ", result.err)
+    assert_find("1 error (1 EIO)", result.out)
   end)
 
   it("is `complete with errors`, by errno, with the first errors on stderr, escaped", function()

@@ -118,7 +118,8 @@ end
 function M.parse(parser, words)
   local ok, result = parser:pparse(words)
   if ok then return result end
-  error(failure.usage(result, parser:get_usage()), 0)
+  local message, tip = result:match("^(.*)\n(Did you mean .*)$")
+  error(failure.usage(message or result, (tip and tip .. "\n" or "") .. parser:get_usage()), 0)
 end
 
 return M
