@@ -248,6 +248,26 @@ describe("a disk that fails while the tree is read", function()
   end)
 end)
 
+describe("a power cut", function()
+  it("cannot take a run that is complete", function()
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    local strace = ("strace -f -qq -o %s/calls -P %s/library.db-wal"
+      .. " -e trace=pwrite64,fdatasync,fsync"):format(dir, library)
+    assert.equal(0, index(tree).status)
+    fixture.sh(("cd %s && seq 3000 | xargs touch"):format(tree))
+    local result = index_in_shell(strace, "", tree)
+    assert.equal(0, result.status, result.err)
+    local syncs, unsynced = 0, 0
+    for line in io.lines(dir .. "/calls") do
+      if line:find("sync(", 1, true) then syncs, unsynced = syncs + 1, 0
+      elseif line:find("pwrite64(", 1, true) then unsynced = unsynced + 1 end
+    end
+    assert.equal(0, unsynced)
+    assert.is_true(syncs >= 3 and syncs < 10, tostring(syncs)) -- phases, not commits
+  end)
+end)
+
 describe("nice", function()
   it("holds for all threads, and some are nicer than that", function()
     fixture.sh(("truncate -s 30G %s/sparse"):format(tree))

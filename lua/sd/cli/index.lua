@@ -19,7 +19,9 @@ local function check_root(path)
   local root, message, code = core.sys.realpath(path)
   failure.check_other(root, message, code)
   local stat, why = core.luv.fs_stat(root)
-  if not stat then error(failure.new(("stat %s: %s"):format(root, reason_of(why, root)), "EIO"), 0) end
+  if not stat then
+    error(failure.new(("stat %s: %s"):format(root, reason_of(why, root)), "EIO"), 0)
+  end
   if stat.type ~= "directory" then
     error(failure.new(("%s: not a directory"):format(root), "ENOTDIR"), 0)
   end
