@@ -119,6 +119,26 @@ describe("a wrong command", function()
     end
   end)
 
+  it("with a value out of its range is exit code 2, and makes nothing", function()
+    for _, words in ipairs { { "--library", "" }, { "--threads", "0" }, { "--threads", "65" },
+      { "--threads", "1.5" }, { "--threads", "x" }, { "--batch", "0" }, { "--batch", "65537" },
+      { "--batch", "-1" }, { "--chunk", "0" }, { "--chunk", "65537" }, { "--mode", "deeper" },
+      { "--mime", "all" } } do
+      local result = index(words[1], words[2], tree)
+      assert.equal(2, result.status, table.concat(words, " ") .. ": " .. result.err)
+      assert_find(words[1], result.err)
+      assert.is_false(exists(library))
+    end
+  end)
+
+  it("on a root that is no directory, or not there, is exit code 1, and makes nothing", function()
+    fixture.write(dir .. "/file", "x")
+    assert_find("file: not a directory", index(dir .. "/file").err)
+    assert.equal(1, index(dir .. "/file").status)
+    assert.equal(1, index(dir .. "/none").status)
+    assert.is_false(exists(library))
+  end)
+
   it("has a tip in a line of its own", function()
     assert_find("sdlua: unknown option '-x'\nDid you mean '-h'?\nUsage: ",
       fixture.run_sdlua("index", "-x").err)

@@ -35,6 +35,10 @@ end
 function M.add_library(parser, more)
   parser:option("--library", "directory of the library (default: $SDLUA_LIBRARY,"
     .. " else $XDG_DATA_HOME/sdlua/default); " .. more):argname("DIR")
+    :convert(function(s)
+      if s ~= "" then return s end
+      return nil, "--library: a directory must be named"
+    end)
 end
 
 --- --threads
