@@ -293,6 +293,16 @@ describe("nice", function()
 end)
 
 describe("too little of what a process needs", function()
+  it("is no error in a script where there are few descriptors", function()
+    for n = 12, 40 do
+      local result = index_in_shell(("ulimit -n %d;"):format(n), "", "--mode", "deep", tree)
+      assert.is_nil(result.err:find("traceback", 1, true), ("%d: %s"):format(n, result.err))
+      assert.is_true(result.status ~= 15, ("%d: %s"):format(n, result.err))
+      if n >= 32 then assert.equal(0, result.status, result.err) end
+      fixture.sh("rm -rf " .. library)
+    end
+  end)
+
   it("is named where no thread can be started", function()
     if not fixture.has("strace") then return pending("strace is not installed") end
     if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end

@@ -6,6 +6,7 @@ local failure = require "sd.failure"
 local handles = require "sd.handle"
 local rows = require "sd.job_rows"
 local scheduler = require "sd.scheduler"
+local schedules = require "sd.schedules"
 local scripts = require "sd.script"
 
 local M = {}
@@ -492,7 +493,7 @@ end
 ---@async
 ---@return sd.Schedules
 function Jobs:schedules()
-  self.repeating = self.repeating or require "sd.schedules".of(self)
+  self.repeating = self.repeating or schedules.of(self)
   return self.repeating
 end
 
