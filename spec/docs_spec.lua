@@ -5,8 +5,8 @@
 local fixture = require "support.fixture"
 
 local HOME = os.getenv("SDLUA_HOME") or require "sd.root"
-local PAGES = { "README.md", "docs/cli.md", "docs/schema.md", "docs/jobs.md", "docs/lua-api.md",
-  "docs/architecture.md" }
+local PAGES = { "README.md", "docs/cli.md", "docs/schema.md", "docs/sql.md", "docs/jobs.md",
+  "docs/lua-api.md", "docs/architecture.md" }
 
 local dir
 
@@ -59,7 +59,8 @@ end
 -- A shell command in the folder, with the library where it is if nothing else is said.
 local function shell(command)
   return fixture.run({ "sh", "-c", command }, ("cd %s && env -u XDG_DATA_HOME HOME=%s SDLUA_HOME=%s"
-    .. " SDLUA_LIBRARY=%s/.local/share/sdlua/default"):format(dir, dir, fixture.quote(HOME), dir))
+    .. " SDLUA_LIBRARY=%s/.local/share/sdlua/default PATH=%s:\"$PATH\""):format(dir, dir,
+    fixture.quote(HOME), dir, fixture.quote(fixture.sdlua:match("^(.*)/"))))
 end
 
 local function run_script(block)
@@ -81,7 +82,8 @@ setup(function()
   dir = fixture.temp()
   fixture.sh(([[cd %s && mkdir -p tree/a/b tree/c && head -c 200000 /dev/zero > tree/a/large.bin &&
     seq 1000 > tree/a/b/numbers.txt && cp tree/a/b/numbers.txt tree/c/same.txt &&
-    printf x > "$(printf 'tree/c/\377')" && ln -s a tree/link &&
+    printf x > "$(printf 'tree/c/\377')" && ln -s a tree/link && mkdir tree/empty &&
+    chmod 666 tree/c/same.txt &&
     printf '%%s\n' tree/a/b/numbers.txt tree/c/same.txt > list.txt]]):format(dir))
   local result = shell(fixture.quote(fixture.sdlua) .. " index --mode deep tree")
   assert.equal(0, result.status, result.err)
@@ -132,6 +134,35 @@ describe("the documentation", function()
       assert.equal(0, result.status, place_of(block) .. ": " .. result.err)
       assert.equal("", result.err, place_of(block))
     end)
+  end)
+
+  -- sqlite3 prints bytes that are no text as they are.
+  local function without_hex(rows)
+    for _, row in ipairs(rows) do
+      for name, value in pairs(row) do
+        if type(value) == "table" then row[name] = fixture.unhex(value.hex) end
+      end
+    end
+    return rows
+  end
+
+  it("has ten queries that say the same in sqlite3 and in sdlua sql", function()
+    if not fixture.has("sqlite3") then return pending("sqlite3 is not installed") end
+    local decode = require "dkjson".decode
+    local database = fixture.quote(dir .. "/.local/share/sdlua/default/library.db")
+    local count = 0
+    for _, block in ipairs(blocks_of "docs/sql.md") do
+      if block.language == "sql" then
+        fixture.write(dir .. "/query.sql", block.text)
+        local ours = shell("sdlua sql --json < query.sql")
+        assert.equal(0, ours.status, place_of(block) .. ": " .. ours.err)
+        local theirs = shell("sqlite3 -readonly -json " .. database .. " < query.sql")
+        assert.same(decode(theirs.out), without_hex(decode(ours.out)), place_of(block))
+        assert.is_true(#decode(ours.out) > 0, place_of(block))
+        count = count + 1
+      end
+    end
+    assert.equal(10, count)
   end)
 
   it("has shell commands with sqlite3 that run, and give rows", function()
@@ -195,7 +226,8 @@ function Names:run(ctx)
   local task = sd.spawn(function() end)
   local objects = { sd = sd, library = ctx.library, db = ctx.library.db, ring = sd.ring,
     locations = ctx.library.locations, jobs = ctx.library.jobs, task = task, ctx = ctx,
-    handle = ctx.library.jobs:get(ctx.id), queue = queue, walker = walker, hasher = hasher,
+    handle = ctx.library.jobs:get(ctx.id), query = assert(sd.query.open(ctx.library.path)),
+    queue = queue, walker = walker, hasher = hasher,
     batch = walker:next(), chunk = debug.getregistry()["sd.chunk"].__index }
   ctx:commit(function(tx) objects.tx = tx end)
   return { missing = missing(objects) }
@@ -204,6 +236,18 @@ return Names]]):format(table.concat(names, ", ")))
     local result = shell(fixture.quote(fixture.sdlua) .. " run names.lua --json")
     assert.equal(0, result.status, result.err)
     assert.same({}, require "dkjson".decode(result.out).missing)
+  end)
+
+  it("has a unit for systemd that starts what there is", function()
+    local unit = HOME .. "/dist/sdlua.service"
+    local words = fixture.read(unit):match("\nExecStart=/usr/bin/env sdlua ([^\n]*)")
+    local result = shell(("%s %s --help"):format(fixture.quote(fixture.sdlua), words))
+    assert.equal(0, result.status, result.err)
+    if not fixture.has("systemd-analyze") then return pending("systemd is not installed") end
+    local verified = fixture.run({ "systemd-analyze", "--user", "verify", unit },
+      "XDG_RUNTIME_DIR=" .. dir)
+    assert.equal("", verified.err)
+    assert.equal(0, verified.status)
   end)
 
   it("has links that lead somewhere", function()

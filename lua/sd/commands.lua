@@ -3,5 +3,15 @@
 
 ---@type table<string, string>
 return {
-  index = "sd.cli.index", job = "sd.cli.job", run = "sd.cli.run", serve = "sd.cli.serve",
+  du = "sd.cli.du",
+  export = "sd.cli.export",
+  index = "sd.cli.index",
+  job = "sd.cli.job",
+  ls = "sd.cli.ls",
+  run = "sd.cli.run",
+  serve = "sd.cli.serve",
+  sql = "sd.cli.sql",
+  stat = "sd.cli.stat",
+  top = "sd.cli.top",
+  tree = "sd.cli.tree",
 }

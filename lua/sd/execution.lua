@@ -138,6 +138,7 @@ function M.start(jobs, row, script, job)
   metrics.start(ctx)
   handle:set_status("running")
   run.main = task.spawn(main, run, job)
+  core.set_job(run.main.thread, row.id)
   run.main.on_done = function()
     run.ended, ctx.ended = true, true
     ctx:interrupt(false)

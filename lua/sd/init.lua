@@ -7,6 +7,7 @@ local M = {
   job = require "sd.job",
   library = require "sd.library",
   progress = require "sd.progress",
+  query = require "sd.query",
   ring = require "sd.ring",
   failure = require "sd.failure",
   text = require "sd.text",

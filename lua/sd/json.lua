@@ -119,6 +119,20 @@ function M.encode(value)
   return encode(value, false)
 end
 
+--- A scalar, exactly: bytes that are not text (UTF-8 without a zero byte) become {"hex":"…"}.
+---@type fun(value: sd.SqlValue): string
+M.scalar = core.reader.json
+
+--- An object with these fields in this order; values are scalars, nil is null.
+---@param names string[]
+---@param values table By place.
+---@return string
+function M.object(names, values)
+  local parts = {}
+  for i, name in ipairs(names) do parts[i] = M.scalar(name) .. ":" .. M.scalar(values[i]) end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
 --- The same, so that `decode()` gives every number and every string back as it was.
 ---@param value any
 ---@return string

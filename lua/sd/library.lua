@@ -89,6 +89,15 @@ function M.open(path, options)
   return self
 end
 
+-- What a reader that comes first has to read of the log; it takes some milliseconds for 16 MiB.
+local LOG_LEFT = 1024 * 1024
+
+--- Empties a long write-ahead log, so that the next question need not read it.
+---@async
+function Library:settle()
+  return self.core:settle(LOG_LEFT)
+end
+
 --- Ends what runs, where it stands, and closes. Jobs that have not ended are resumable.
 function Library:close()
   self.jobs:close()

@@ -7,6 +7,7 @@ local rpc = require "sd.rpc"
 local service = require "sd.service"
 local task = require "sd.task"
 local unfinished = require "sd.unfinished"
+local watchdog = require "sd.watchdog"
 
 local M = {}
 
@@ -17,6 +18,7 @@ local PATIENCE = 5
 ---@field library sd.Library
 ---@field service sd.Service
 ---@field package server? sd.RpcService
+---@field package watchdog? sd.core.Watchdog
 local Here = {}
 Here.__index = Here
 
@@ -75,18 +77,39 @@ function Here:close()
     self.server:drain(0.5)
     self.server:close()
   end
+  if self.watchdog then self.watchdog:close() end
   self.library:close()
 end
 
 Here.__close = Here.close
 
-local function here(lib)
-  return setmetatable({ library = lib, service = service.of(lib.jobs) }, Here)
+---@async
+local function here(lib, options)
+  watchdog.recover(lib)
+  return setmetatable({ library = lib, service = service.of(lib.jobs),
+    watchdog = watchdog.start(lib, options.quiet) }, Here)
 end
 
 ---@class sd.RunnerOptions: sd.LibraryOptions
 ---@field all? boolean All jobs that wait are run (default: those that this process or a client
 --- asks for).
+---@field quiet? boolean Nothing is written to standard error (default false).
+
+-- Whether the runner answers; nil where it has gone meanwhile.
+local function answers(there)
+  local ok, _, code = there.client:call("ping", {}, { timeout = PATIENCE })
+  if not ok and code == "EPIPE" then return nil end
+  return ok ~= nil or code ~= "ETIMEDOUT"
+end
+
+-- The runner that holds the lock, and whether one is there that does not answer.
+local function find(path)
+  local there = remote.connect(path, 0)
+  local alive = there and answers(there)
+  if alive then return there end
+  if there then there:close() end
+  return nil, alive == false
+end
 
 --- Becomes the runner of the library in directory `path`, or the client of the one that is there.
 ---@async
@@ -95,16 +118,21 @@ end
 ---@return sd.Here|sd.Remote
 function M.open(path, options)
   options = options or {}
+  local silent = false
   for attempt = 1, PATIENCE * 20 do
     local lib, message, code = library.open(path, options)
     if lib then
       if not options.all then lib.jobs.scheduler:only_admitted() end
-      return here(lib)
+      return here(lib, options)
     end
     if code ~= "ELOCKED" then failure.check(nil, message, code) end
-    local there = remote.connect(path, 0)
-    if there then return there end
+    if silent then
+      failure.check(nil, message .. ": it does not answer; see sdlua job cancel --force", code)
+    end
     if attempt == PATIENCE * 20 then failure.check(nil, message, code) end
+    local there
+    there, silent = find(path)
+    if there then return there end
     task.sleep(0.05)
   end
 end

@@ -124,6 +124,7 @@ function Scheduler:kick()
   self.again = true
   if self.turning or self.closed or self.held then return end
   self.turning = task.spawn(turn, self)
+  core.set_job(self.turning.thread, 0) -- whoever kicked
   self.turning.on_done = function()
     local ok, err = self.turning.ok, self.turning.results[1]
     self.turning = nil

@@ -15,7 +15,7 @@ static bool is_blob(lua_State *L, int i, struct sd_value *v) {
   return true;
 }
 
-static void read_value(lua_State *L, int i, struct sd_value *v) {
+void lsd_value_read(lua_State *L, int i, struct sd_value *v) {
   switch (lua_type(L, i)) {
     case LUA_TNIL: v->type = SD_VALUE_NULL; break;
     case LUA_TBOOLEAN:
@@ -36,10 +36,7 @@ static void read_value(lua_State *L, int i, struct sd_value *v) {
   }
 }
 
-void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q) {
-  size_t len;
-  const char *s = luaL_checklstring(L, text, &len);
-  if (sd_sql_text(q, s, len)) luaL_error(L, "out of memory");
+void lsd_values_read(lua_State *L, int params, struct sd_sql *q) {
   if (lua_isnoneornil(L, params)) return;
   luaL_checktype(L, params, LUA_TTABLE);
   lua_getfield(L, params, "n"); /* table.pack: nil among the values */
@@ -49,13 +46,20 @@ void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q) {
     struct sd_value v;
     int top = lua_gettop(L);
     lua_geti(L, params, i);
-    read_value(L, top + 1, &v);
+    lsd_value_read(L, top + 1, &v);
     if (sd_sql_param(q, &v)) luaL_error(L, "out of memory");
     lua_settop(L, top);
   }
 }
 
-static void push_value(lua_State *L, const struct sd_value *v) {
+void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q) {
+  size_t len;
+  const char *s = luaL_checklstring(L, text, &len);
+  if (sd_sql_text(q, s, len)) luaL_error(L, "out of memory");
+  lsd_values_read(L, params, q);
+}
+
+void lsd_value_push(lua_State *L, const struct sd_value *v) {
   switch (v->type) {
     case SD_VALUE_NULL: lua_pushnil(L); break;
     case SD_VALUE_INT: lua_pushinteger(L, v->i); break;
@@ -71,7 +75,7 @@ void lsd_sql_push(lua_State *L, const struct sd_sql *q) {
   for (size_t r = 0; r < rows; r++) {
     lua_createtable(L, 0, (int)columns);
     for (size_t c = 0; c < columns; c++) {
-      push_value(L, &q->values[r * columns + c]);
+      lsd_value_push(L, &q->values[r * columns + c]);
       lua_setfield(L, -2, q->names[c]);
     }
     lua_rawseti(L, -2, (lua_Integer)r + 1);
@@ -193,4 +197,29 @@ int lsd_library_sweep(lua_State *L) {
   lua_pushvalue(L, 1);
   lsd_op_init(L, &w->op, lib, run_sweep);
   return lsd_op_start(L, &w->op, lib->write);
+}
+
+/* ---- settle ---- */
+
+struct settle {
+  struct lsd_op op;
+  int64_t bytes;
+};
+
+static void run_settle(struct sd_task *t, unsigned worker) {
+  struct settle *s = (struct settle *)t;
+  (void)worker;
+  s->op.rc = sd_store_settle(s->op.lib->writer, s->bytes, &s->op.err);
+}
+
+int lsd_library_settle(lua_State *L) {
+  struct lsd_library *lib = lsd_check_library(L, 1);
+  lsd_check_await(L);
+  lua_Integer bytes = luaL_checkinteger(L, 2);
+  struct settle *s = calloc(1, sizeof(*s));
+  if (!s) return luaL_error(L, "out of memory");
+  s->bytes = bytes;
+  lua_pushvalue(L, 1);
+  lsd_op_init(L, &s->op, lib, run_settle);
+  return lsd_op_start(L, &s->op, lib->write);
 }

@@ -10,10 +10,20 @@
  * that SQL does not have. Allocates in `q` only. */
 void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q);
 
+void lsd_value_push(lua_State *L, const struct sd_value *v);
+
+/* The value at `i`; bytes belong to Lua, which may put something on the stack to keep them. Raises
+ * where SQL has no such value. */
+void lsd_value_read(lua_State *L, int i, struct sd_value *v);
+
+/* The values alone. */
+void lsd_values_read(lua_State *L, int params, struct sd_sql *q);
+
 /* Pushes an array of rows, each a table by column name. */
 void lsd_sql_push(lua_State *L, const struct sd_sql *q);
 
-int lsd_library_query(lua_State *L); /* library:query(sql, params?, {fresh = true}?) -> rows */
-int lsd_library_sweep(lua_State *L); /* library:sweep(job_id, limit) -> {removed, left} */
+int lsd_library_query(lua_State *L);  /* library:query(sql, params?, {fresh = true}?) -> rows */
+int lsd_library_settle(lua_State *L); /* library:settle(bytes) -> true */
+int lsd_library_sweep(lua_State *L);  /* library:sweep(job_id, limit) -> {removed, left} */
 
 #endif

@@ -1,8 +1,10 @@
 #include "bind/sys.h"
 
+#include <grp.h>
 #include <lauxlib.h>
 #include <limits.h>
 #include <poll.h>
+#include <pwd.h>
 #include <sqlite3.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -118,6 +120,34 @@ static int lsd_realpath(lua_State *L) {
   return 1;
 }
 
+/* user_name(uid), group_name(gid) -> string, or nil where the system has no name */
+static int lsd_user_name(lua_State *L) {
+  const struct passwd *pw = getpwuid((uid_t)luaL_checkinteger(L, 1));
+  lua_pushstring(L, pw ? pw->pw_name : NULL);
+  return 1;
+}
+
+static int lsd_group_name(lua_State *L) {
+  const struct group *gr = getgrgid((gid_t)luaL_checkinteger(L, 1));
+  lua_pushstring(L, gr ? gr->gr_name : NULL);
+  return 1;
+}
+
+/* user_id(name), group_id(name) -> integer, or nil */
+static int lsd_user_id(lua_State *L) {
+  const struct passwd *pw = getpwnam(luaL_checkstring(L, 1));
+  if (!pw) return 0;
+  lua_pushinteger(L, pw->pw_uid);
+  return 1;
+}
+
+static int lsd_group_id(lua_State *L) {
+  const struct group *gr = getgrnam(luaL_checkstring(L, 1));
+  if (!gr) return 0;
+  lua_pushinteger(L, gr->gr_gid);
+  return 1;
+}
+
 /* exit_now(status): without closing anything, as a crash would; the library stands that */
 static int lsd_exit_now(lua_State *L) {
   _exit((int)luaL_checkinteger(L, 1));
@@ -144,7 +174,9 @@ int luaopen_sd_sys(lua_State *L) {
       {"is_text", lsd_is_text},     {"isatty", lsd_isatty},
       {"winsize", lsd_winsize},     {"realpath", lsd_realpath},
       {"exit_now", lsd_exit_now},   {"versions", lsd_versions},
-      {"writable", lsd_writable},   {NULL, NULL},
+      {"writable", lsd_writable},   {"user_name", lsd_user_name},
+      {"user_id", lsd_user_id},     {"group_name", lsd_group_name},
+      {"group_id", lsd_group_id},   {NULL, NULL},
   };
   luaL_newlib(L, functions);
   return 1;

@@ -47,8 +47,8 @@ static const char tables[] =
 
     /* Open jobs. A job that has ended is a row of job_history; ids are never used again. `due_at`
      * orders what waits: when the job was made, and a grace by its priority, so that nothing waits
-     * for ever. `device`: of a heavy job, one of which runs on a device. `unique_key`: of a job that
-     * shall be there once. `on_failure`: what a child's failure means to its parent. */
+     * for ever. `device`: of a heavy job, one of which runs on a device. `unique_key`: of a job
+     * that shall be there once. `on_failure`: what a child's failure means to its parent. */
     "CREATE TABLE job("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, uuid BLOB NOT NULL, parent_id INTEGER,"
     " root_id INTEGER, name TEXT NOT NULL, version INTEGER NOT NULL, script TEXT, script_hash BLOB,"

@@ -7,6 +7,7 @@
 
 #include "base/array.h"
 #include "base/utf8.h"
+#include "engine/store_internal.h"
 
 void sd_sql_init(struct sd_sql *q) {
   memset(q, 0, sizeof(*q));
@@ -47,19 +48,18 @@ int sd_sql_param(struct sd_sql *q, const struct sd_value *v) {
   return add_value(q, &q->params, &q->params_len, &q->params_cap, v);
 }
 
-static void bind(sqlite3_stmt *st, int i, const struct sd_value *v) {
+int sd_value_bind(sqlite3_stmt *st, int i, const struct sd_value *v) {
   switch (v->type) {
-    case SD_VALUE_NULL: sqlite3_bind_null(st, i); break;
-    case SD_VALUE_INT: sqlite3_bind_int64(st, i, v->i); break;
-    case SD_VALUE_REAL: sqlite3_bind_double(st, i, v->r); break;
+    case SD_VALUE_NULL: return sqlite3_bind_null(st, i);
+    case SD_VALUE_INT: return sqlite3_bind_int64(st, i, v->i);
+    case SD_VALUE_REAL: return sqlite3_bind_double(st, i, v->r);
     case SD_VALUE_TEXT:
-      sqlite3_bind_text64(st, i, v->s.p, v->s.n, SQLITE_STATIC, SQLITE_UTF8);
-      break;
-    case SD_VALUE_BLOB: sqlite3_bind_blob64(st, i, v->s.p, v->s.n, SQLITE_STATIC); break;
+      return sqlite3_bind_text64(st, i, v->s.p, v->s.n, SQLITE_STATIC, SQLITE_UTF8);
+    default: return sqlite3_bind_blob64(st, i, v->s.p, v->s.n, SQLITE_STATIC);
   }
 }
 
-static struct sd_value column(sqlite3_stmt *st, int i) {
+struct sd_value sd_value_column(sqlite3_stmt *st, int i) {
   struct sd_value v = {.type = SD_VALUE_NULL};
   switch (sqlite3_column_type(st, i)) {
     case SQLITE_INTEGER:
@@ -103,7 +103,7 @@ static int prepare(struct sd_store *s, struct sd_sql *q, sqlite3_stmt **st, stru
   if ((size_t)sqlite3_bind_parameter_count(*st) != q->params_len)
     return sd_err_set(err, SD_ESQL, "SQL: %zu values for %d parameters", q->params_len,
                       sqlite3_bind_parameter_count(*st));
-  for (size_t i = 0; i < q->params_len; i++) bind(*st, (int)i + 1, &q->params[i]);
+  for (size_t i = 0; i < q->params_len; i++) sd_value_bind(*st, (int)i + 1, &q->params[i]);
   return 0;
 }
 
@@ -121,7 +121,7 @@ static int take_names(struct sd_sql *q, sqlite3_stmt *st) {
 static int take_row(struct sd_sql *q, sqlite3_stmt *st) {
   int rc = 0;
   for (size_t i = 0; !rc && i < q->names_len; i++) {
-    struct sd_value v = column(st, (int)i);
+    struct sd_value v = sd_value_column(st, (int)i);
     rc = add_value(q, &q->values, &q->values_len, &q->values_cap, &v);
   }
   return rc;

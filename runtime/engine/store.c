@@ -200,6 +200,8 @@ static int pragma_int(struct sd_store *s, const char *text, int *out, struct sd_
 
 /* ---- opening ---- */
 
+enum { BUSY_MS = 2000 };
+
 static int make_schema(struct sd_store *s, int from, struct sd_err *err) {
   char text[96];
   int rc = exec(s, "BEGIN IMMEDIATE", err, "begin");
@@ -212,16 +214,35 @@ static int make_schema(struct sd_store *s, int from, struct sd_err *err) {
   return rc;
 }
 
+static int name_file(struct sd_err *err, const char *path) {
+  struct sd_err said = *err;
+  return sd_err_set(err, said.code, "%s: %s", path, said.msg);
+}
+
+/* WAL mode is kept in the file: asked for once, and only when nobody objects to the file. */
+static int use_wal(struct sd_store *s, struct sd_err *err) {
+  sqlite3_stmt *st = NULL;
+  int rc = 0;
+  if (sqlite3_prepare_v2(s->db, "PRAGMA journal_mode=WAL", -1, &st, NULL) != SQLITE_OK ||
+      sqlite3_step(st) != SQLITE_ROW)
+    rc = sd_store_error(s, err, "use a write-ahead log");
+  else if (sqlite3_stricmp((const char *)sqlite3_column_text(st, 0), "wal") != 0)
+    rc = sd_err_set(err, -EROFS, "this place does not allow a write-ahead log");
+  sqlite3_finalize(st);
+  return rc;
+}
+
 /* Refuses what is not ours or not of our time, before anything is written. */
 static int check_schema(struct sd_store *s, const char *path, struct sd_err *err) {
   int id = 0, version = 0, tables = 0;
   int rc = pragma_int(s, "SELECT count(*) FROM sqlite_schema", &tables, err);
   if (!rc) rc = pragma_int(s, "PRAGMA application_id", &id, err);
   if (!rc) rc = pragma_int(s, "PRAGMA user_version", &version, err);
-  if (rc) return rc;
+  if (rc) return name_file(err, path);
   if (tables == 0 && id == 0) {
-    if (s->writer) return make_schema(s, 0, err);
-    return sd_err_set(err, SD_ENOLIB, "%s: no library there", path);
+    if (!s->writer) return sd_err_set(err, SD_ENOLIB, "%s: no library there", path);
+    /* The log first: a kill in between then leaves no journal that readers cannot roll back. */
+    return (rc = use_wal(s, err)) ? rc : make_schema(s, 0, err);
   }
   if (id != SD_SCHEMA_APPLICATION_ID)
     return sd_err_set(err, SD_EDAMAGED, "%s is not an sdlua library", path);
@@ -235,7 +256,7 @@ static int check_schema(struct sd_store *s, const char *path, struct sd_err *err
 static int configure(struct sd_store *s, const char *path, struct sd_err *err) {
   char what[PATH_MAX + 8];
   snprintf(what, sizeof(what), "open %s", path);
-  sqlite3_busy_timeout(s->db, 2000);
+  sqlite3_busy_timeout(s->db, BUSY_MS);
   sqlite3_extended_result_codes(s->db, 1);
   sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
   sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -252,33 +273,51 @@ static int configure(struct sd_store *s, const char *path, struct sd_err *err) {
               err, what);
 }
 
-/* WAL mode is kept in the file: asked for once, and only when nobody objects to the file. */
-static int use_wal(struct sd_store *s, struct sd_err *err) {
-  sqlite3_stmt *st = NULL;
-  int rc = 0;
-  if (sqlite3_prepare_v2(s->db, "PRAGMA journal_mode=WAL", -1, &st, NULL) != SQLITE_OK ||
-      sqlite3_step(st) != SQLITE_ROW)
-    rc = sd_store_error(s, err, "use a write-ahead log");
-  else if (sqlite3_stricmp((const char *)sqlite3_column_text(st, 0), "wal") != 0)
-    rc = sd_err_set(err, -EROFS, "this place does not allow a write-ahead log");
-  sqlite3_finalize(st);
-  return rc;
+enum { URI_MAX = 3 * PATH_MAX + 32 };
+
+static int open_file(struct sd_store *s, const char *path, int flags, struct sd_err *err) {
+  flags |= SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
+  if (sqlite3_open_v2(path, &s->db, flags, NULL) == SQLITE_OK) return 0;
+  char what[URI_MAX + 8];
+  snprintf(what, sizeof(what), "open %s", path);
+  return sd_store_error(s, err, what);
 }
 
 static int open_db(struct sd_store *s, const char *path, struct sd_err *err) {
-  int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-  flags |= s->writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
   if (!s->writer && access(path, F_OK) != 0)
     return errno == ENOENT ? sd_err_set(err, SD_ENOLIB, "%s: no library there", path)
                            : sd_err_os(err, "open", path);
   if (s->writer && access(path, F_OK) == 0 && access(path, W_OK) != 0)
     return sd_err_os(err, "write to", path); /* else SQLite would open it read-only */
-  if (sqlite3_open_v2(path, &s->db, flags, NULL) != SQLITE_OK) {
-    char what[PATH_MAX + 8];
-    snprintf(what, sizeof(what), "open %s", path);
-    return sd_store_error(s, err, what);
-  }
-  return 0;
+  return open_file(
+      s, path, s->writer ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY, err);
+}
+
+/* A reader needs the index of the log in shared memory, which it cannot make in a place that cannot
+ * be written. Where there is no log the file is all there is, and nobody changes it: a medium that
+ * is read-only, somebody else's copy. */
+static int open_unchanging(struct sd_store *s, const char *path, struct sd_err *err) {
+  char uri[URI_MAX], *to = uri + sprintf(uri, "file:");
+  for (const char *p = path; *p; p++)
+    if (strchr("?#%", *p)) to += sprintf(to, "%%%02x", (unsigned char)*p);
+    else *to++ = *p;
+  strcpy(to, "?immutable=1");
+  sqlite3_close_v2(s->db);
+  s->db = NULL;
+  return open_file(s, uri, SQLITE_OPEN_READONLY | SQLITE_OPEN_URI, err);
+}
+
+static bool lacks_shared_memory(struct sd_store *s, const char *path) {
+  char log[PATH_MAX + 8];
+  struct stat st;
+  snprintf(log, sizeof(log), "%s-wal", path);
+  if (s->writer || !s->db || (sqlite3_errcode(s->db) & 0xff) != SQLITE_CANTOPEN) return false;
+  return stat(log, &st) != 0 ? errno == ENOENT : st.st_size == 0;
+}
+
+static int set_up(struct sd_store *s, const char *path, struct sd_err *err) {
+  int rc = configure(s, path, err);
+  return rc ? rc : check_schema(s, path, err);
 }
 
 /* Nobody asks how much memory SQLite has; counting takes a lock at each allocation. */
@@ -304,8 +343,12 @@ int sd_store_open(const char *dir, enum sd_store_mode mode, struct sd_store **ou
     goto fail;
   }
   if ((rc = open_db(s, path, err))) goto fail;
-  if ((rc = configure(s, path, err))) goto fail;
-  if ((rc = check_schema(s, path, err))) goto fail;
+  rc = set_up(s, path, err);
+  if (rc && lacks_shared_memory(s, path)) {
+    rc = open_unchanging(s, path, err);
+    if (!rc) rc = set_up(s, path, err);
+  }
+  if (rc) goto fail;
   if (s->writer && (rc = use_wal(s, err))) goto fail;
   if (s->writer && sd_rows_register(s->db) != SQLITE_OK) {
     rc = sd_store_error(s, err, "register");
@@ -364,6 +407,24 @@ int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err) {
   int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
   s->wal_pages = 0;
   bool later = rc == SQLITE_BUSY || rc == SQLITE_LOCKED || (rc & 0xff) == SQLITE_INTERRUPT;
+  return rc == SQLITE_OK || later ? 0 : sd_store_error(s, err, "checkpoint the log");
+}
+
+static int64_t wal_bytes(struct sd_store *s) {
+  sqlite3_file *log = NULL;
+  sqlite3_int64 size = 0;
+  if (sqlite3_file_control(s->db, NULL, SQLITE_FCNTL_JOURNAL_POINTER, &log) != SQLITE_OK) return 0;
+  if (!log || !log->pMethods || log->pMethods->xFileSize(log, &size) != SQLITE_OK) return 0;
+  return size;
+}
+
+int sd_store_settle(struct sd_store *s, int64_t bytes, struct sd_err *err) {
+  if (wal_bytes(s) <= bytes) return 0;
+  sqlite3_busy_timeout(s->db, 0);
+  int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
+  sqlite3_busy_timeout(s->db, BUSY_MS);
+  s->wal_pages = 0;
+  bool later = rc == SQLITE_BUSY || rc == SQLITE_LOCKED;
   return rc == SQLITE_OK || later ? 0 : sd_store_error(s, err, "checkpoint the log");
 }
 

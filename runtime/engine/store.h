@@ -42,6 +42,10 @@ void sd_store_rollback(struct sd_store *s);
  * sqlite3_interrupt(3) ends it early, which is no error: the next call goes on. */
 int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err);
 
+/* Moves all of the WAL into the database and empties it, if it has more than `bytes`: who opens the
+ * library next would have to read it. Does not wait for readers. Writer only. */
+int sd_store_settle(struct sd_store *s, int64_t bytes, struct sd_err *err);
+
 /* PRAGMA quick_check; SD_EDAMAGED with what it found. */
 int sd_store_check(struct sd_store *s, struct sd_err *err);
 

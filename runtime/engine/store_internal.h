@@ -60,6 +60,11 @@ int sd_store_run(struct sd_store *s, sqlite3_stmt *st, struct sd_err *err, const
 /* Binds bytes as TEXT where they are valid UTF-8, as BLOB where not. SQLITE_STATIC. */
 void sd_store_bind_bytes(sqlite3_stmt *st, int i, const char *p, size_t len);
 
+/* SQLite's values from and to ours. Bytes are SQLITE_STATIC, and live as long as the row. */
+struct sd_value;
+int sd_value_bind(sqlite3_stmt *st, int i, const struct sd_value *v);
+struct sd_value sd_value_column(sqlite3_stmt *st, int i);
+
 /* Registers the virtual table through which a batch's new entries reach INSERT … SELECT. */
 int sd_rows_register(sqlite3 *db);
 

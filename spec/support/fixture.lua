@@ -128,6 +128,8 @@ function M.entries(library)
   return map
 end
 
+M.unhex = unhex
+
 local KINDS = { f = "file", d = "directory", l = "symlink", p = "fifo", s = "socket", c = "char",
   b = "block" }
 

@@ -36,8 +36,13 @@ function M.new(parsed)
   return setmetatable({
     path = parsed.library or options.default_library(), threads = parsed.threads,
     fresh = parsed.fresh, spec = parsed["repeat"], detach = parsed.detach, json = parsed.json,
-    show = show.new(parsed.progress), outputs = {},
+    show = show.new(parsed.progress), outputs = {}, quiet = parsed.progress == "none",
   }, Foreground)
+end
+
+---@async
+local function open_runner(self)
+  return runners.open(self.path, { create = true, threads = self.threads, quiet = self.quiet })
 end
 
 local function is_remote(self) return self.runner.client ~= nil end
@@ -158,16 +163,30 @@ end
 local function take_over(self)
   self.show:log("info", "the process that ran the job has ended; going on here")
   self.runner:close()
-  self.runner = runners.open(self.path, { create = true, threads = self.threads })
+  self.runner = open_runner(self)
   if not is_remote(self) then self.runner:serve() end
+end
+
+-- Whether the runner went away, at whatever moment; then the library is asked for another one.
+local function is_lost(self, err)
+  return is_remote(self) and (self.runner.lost or failure.is(err) and err.code == "EPIPE")
+end
+
+local function start_somewhere(self, request)
+  while true do
+    local ok, handle = pcall(start, self, request)
+    if ok then return handle end
+    if not is_lost(self, handle) then error(handle, 0) end
+    take_over(self)
+  end
 end
 
 local function run_attached(self, request)
   while true do
-    local handle = start(self, request)
+    local handle = start_somewhere(self, request)
     local logs <close> = show_logs(self, handle)
     wait_for(self, handle)
-    if not self.runner.lost then return handle, logs and nil end
+    if not is_lost(self) then return handle, logs and nil end
     take_over(self)
     request.fresh = nil
   end
@@ -224,11 +243,12 @@ end
 function Foreground:with_library(fn)
   local ok, status = pcall(task.run, function()
     if self.detach then background.start(self.path, self.threads) end
-    self.runner = runners.open(self.path, { create = true, threads = self.threads })
+    self.runner = open_runner(self)
     local guard <close> = setmetatable({}, { __close = function() self.runner:close() end })
     if not is_remote(self) then self.runner:serve() end
     local result = fn(self)
     finish_for_others(self)
+    if not is_remote(self) and not self.stopped then self.runner.library:settle() end
     return result, guard and nil
   end)
   print_outputs(self, ok)

@@ -16,6 +16,14 @@ Commands:
   job     look at jobs and steer them
   serve   run the jobs of a library as a service
 
+  ls      list directories as the index has them
+  tree    the same as a tree
+  stat    all that is known of an entry
+  du      what directories take
+  top     the largest and the oldest
+  sql     ask in SQL
+  export  write the entries as NDJSON, CSV, mtree or an SQLite file
+
 With anything else sdlua is the Lua interpreter: -e -l -i -v -E -W - and a script, as `lua` has
 them.
 

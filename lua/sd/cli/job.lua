@@ -43,8 +43,8 @@ function ADD.watch(p)
 end
 
 function ADD.cancel(p)
-  p:flag("--force", "end the process that runs it, where the job does not let go; other jobs of"
-    .. " that process go on when they are run again")
+  p:flag("--force", "end the process that runs it, where it does not cancel the job within some"
+    .. " seconds; other jobs of that process go on, from their last commits, in the next one")
 end
 
 function ADD.log(p)
@@ -98,18 +98,20 @@ function RUN.show(runner, parsed)
   if parsed.json then put_json(row) else put(table_of.details(row)) end
 end
 
-local function steer(verb, done)
-  RUN[verb] = function(runner, parsed)
-    local result = runner:call(verb, { id = parsed.id })
-    local id = type(result) == "table" and result.id or parsed.id
-    if parsed.json then put_json { id = id } else put(done:format(parsed.id, id), "\n") end
-  end
+local DONE = { pause = "job %d: pausing", resume = "job %d: goes on", cancel = "job %d: cancelled",
+  retry = "job %d: runs again as job %d" }
+
+local function put_done(parsed, id)
+  if parsed.json then put_json { id = id }
+  else put(DONE[parsed.action]:format(parsed.id, id), "\n") end
 end
 
-steer("pause", "job %d: pausing")
-steer("resume", "job %d: goes on")
-steer("cancel", "job %d: cancelled")
-steer("retry", "job %d: runs again as job %d")
+for verb in pairs(DONE) do
+  RUN[verb] = function(runner, parsed)
+    local result = runner:call(verb, { id = parsed.id })
+    put_done(parsed, type(result) == "table" and result.id or parsed.id)
+  end
+end
 
 local function put_lines(lines, as_json)
   for _, line in ipairs(lines) do
@@ -162,14 +164,22 @@ function RUN.prune(runner, parsed)
   if parsed.json then put_json(result) else put(("%d jobs forgotten\n"):format(result.removed)) end
 end
 
--- Where the runner goes away in the middle of it, the library tells the rest.
-local function run_action(runner, parsed, path)
-  local ok, err = pcall(RUN[parsed.action], runner, parsed)
-  if ok then return end
-  if not (runner.lost and (parsed.follow or parsed.action == "watch")) then error(err, 0) end
-  local next_one <close> = runners.open(path, {})
-  run_action(next_one, parsed, path)
-  return next_one and nil
+local function act(runner, parsed)
+  if parsed.id then parsed.id = runner:call("find", { text = tostring(parsed.id) }).id end
+  RUN[parsed.action](runner, parsed)
+end
+
+-- Where the runner goes away in the middle of it, the library is asked for the rest: all but
+-- `retry` may be said twice.
+local function run_action(parsed, path)
+  local runner <close> = runners.open(path, {})
+  local ok, err = pcall(act, runner, parsed)
+  if ok then return runner and nil end
+  if not (failure.is(err) and err.code == "EPIPE") or parsed.action == "retry" then
+    error(err, 0)
+  end
+  runner:close()
+  return run_action(parsed, path)
 end
 
 ---@param args string[]
@@ -178,11 +188,12 @@ function M.main(args)
   local parsed = options.parse(make_parser(), args)
   local path = parsed.library or options.default_library()
   return task.run(function()
-    if parsed.force then force.end_runner(path) end
-    local runner <close> = runners.open(path, {})
-    if parsed.id then parsed.id = runner:call("find", { text = parsed.id }).id end
-    run_action(runner, parsed, path)
-    return 0, runner and nil
+    local id = parsed.force and force.cancel(path, parsed.id)
+    if id then
+      parsed.id = id
+      put_done(parsed, id)
+    else run_action(parsed, path) end
+    return 0
   end)
 end
 

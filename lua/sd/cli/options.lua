@@ -1,5 +1,4 @@
 --- Options that several commands have, and options made from what a job declares.
-local argparse = require "argparse"
 local args = require "sd.arg"
 local failure = require "sd.failure"
 
@@ -26,7 +25,7 @@ end
 ---@param description string
 ---@return table parser
 function M.parser(name, description)
-  return argparse(name, description):usage_max_width(100):help_max_width(100)
+  return require "argparse"(name, description):usage_max_width(100):help_max_width(100)
 end
 
 --- --library

@@ -44,6 +44,11 @@ function Library:leave_out(name) end
 ---@return sd.core.Metrics
 function Library:metrics() end
 
+--- What the process that held the lock before this one noted in its file, and did not take back:
+--- it was stuck when it ended.
+---@return string? note "stuck JOB WALL_NS", and a report in the lines below.
+function Library:note() end
+
 ---@class sd.core.QueryOptions
 ---@field fresh? boolean On the connection that writes, behind all commits asked for before (default
 --- false: on a read-only one).
@@ -94,6 +99,15 @@ function Library:query(sql, params, options) end
 ---@return string? message
 ---@return string? code
 function Library:commit(commit) end
+
+--- Moves all of the write-ahead log into the database and empties it, where it has more than
+--- `bytes`. Does not wait for readers.
+---@async
+---@param bytes integer
+---@return boolean? ok
+---@return string? message
+---@return string? code
+function Library:settle(bytes) end
 
 --- Removes entries that a job's walk found to be gone.
 ---@async

@@ -63,6 +63,23 @@ function M.winsize(fd) end
 ---@return string? code The errno's name.
 function M.realpath(path) end
 
+--- What the system calls a user; nil where it has no name for it.
+---@param uid integer
+---@return string?
+function M.user_name(uid) end
+
+---@param gid integer
+---@return string?
+function M.group_name(gid) end
+
+---@param name string
+---@return integer? uid
+function M.user_id(name) end
+
+---@param name string
+---@return integer? gid
+function M.group_id(name) end
+
 --- Ends the process without closing anything, as a crash would: the library stands that.
 ---@param status integer
 function M.exit_now(status) end

@@ -1,0 +1,108 @@
+--- `sdlua export [PATH]`: the entries as NDJSON, CSV, mtree or a plain SQLite file.
+local ask = require "sd.cli.ask"
+local failure = require "sd.failure"
+local out = require "sd.cli.out"
+local place = require "sd.place"
+local tables = require "sd.cli.tables"
+local usage = require "sd.cli.usage"
+
+local M = {}
+
+local FORMATS = { "ndjson", "csv", "mtree", "sqlite" }
+
+local command = usage.new("sdlua export",
+  "Write the entries of the library, or those at and below a PATH, with all columns of the view"
+    .. " `entries` and the root of their location.", {
+    { "PATH", "indexed file or directory (default: the whole library)", args = "?" },
+    { "--format", "ndjson, csv, mtree (one tree) or sqlite (a file with the views as tables)"
+      .. " (default: ndjson)", arg = "FORMAT", choices = FORMATS },
+    { "--output", "write this file, whole or not at all (default: standard output)", arg = "FILE" },
+  })
+
+local COLUMNS = "l.root, e.id, e.uuid, e.location_id, e.parent_id, e.path, e.name, e.kind, e.size,"
+  .. " e.allocated, e.mtime_ns, e.ctime_ns, e.btime_ns, e.mode, e.uid, e.gid, e.nlink, e.dev,"
+  .. " e.ino, e.target, e.hash, e.hash_kind, e.mime"
+
+-- What a statement needs to be about one entry and what is below it.
+local function filter_of(here)
+  if not here then return { begin = "", where = {}, values = {} } end
+  local inside = "(e.id = ?1 OR e.parent_id IN (SELECT id FROM below))"
+  return { begin = place.BELOW, values = { here.id }, entries = "WHERE " .. inside, where = {
+    locations = "WHERE ?1 IS NOT NULL AND id = " .. here.location.id,
+    entries = "e WHERE " .. inside,
+    directories = "WHERE id IN (SELECT id FROM below)",
+    contents = "WHERE id IN (SELECT content_id FROM entry e WHERE " .. inside .. ")",
+  } }
+end
+
+local function write_rows(query, format, filter)
+  local cursor <close> = query:cursor(("%s SELECT %s FROM entries e JOIN locations l"
+    .. " ON l.id = e.location_id %s"):format(filter.begin, COLUMNS, filter.entries or ""),
+    filter.values)
+  tables.write(cursor, format, { header = true })
+end
+
+-- The root of the tree that mtree describes: PATH, or the only location.
+local function tree_of(query, here)
+  if here then return here end
+  local roots = query:rows("SELECT id, root, entry_id FROM location WHERE entry_id IS NOT NULL")
+  if #roots ~= 1 then
+    command:wrong(("mtree describes one tree, and the library has %d locations: say which PATH")
+      :format(#roots))
+  end
+  return { id = roots[1].entry_id, location = roots[1], path = roots[1].root }
+end
+
+local function write_mtree(query, here)
+  local mtree = require "sd.export.mtree"
+  here = tree_of(query, here)
+  local row = query:row("SELECT path FROM entries WHERE id = ?", { here.id })
+  local filter = filter_of(here)
+  local cursor <close> = query:cursor(("%s SELECT %s FROM entries e %s"):format(filter.begin,
+    mtree.COLUMNS, filter.entries), filter.values)
+  mtree.write(cursor, row.path)
+end
+
+local function write(query, format, here)
+  if format == "mtree" then write_mtree(query, here)
+  else write_rows(query, format, filter_of(here)) end
+end
+
+-- A file that is whole under its name, or not there.
+local function with_file(path, fn)
+  local part = path .. ".part"
+  local guard <close> = setmetatable({}, { __close = function() os.remove(part) end })
+  fn(part)
+  local ok, why = os.rename(part, path)
+  if not ok then error(failure.new(("make %s: %s"):format(path, why), "EIO"), 0) end
+  return guard and nil
+end
+
+local function write_file(query, format, here, path)
+  with_file(path, function(part)
+    if format == "sqlite" then
+      return require "sd.export.sqlite".write(query, part, filter_of(here))
+    end
+    local close <close> = out.to_file(part)
+    write(query, format, here)
+    return close and nil
+  end)
+end
+
+---@param args string[]
+---@return integer status
+function M.main(args)
+  local parsed = command:parse(args)
+  local format = parsed.format or "ndjson"
+  if format == "sqlite" and not parsed.output then
+    command:wrong "--format sqlite needs --output FILE"
+  end
+  return ask.run(parsed, function(query)
+    query:stay()
+    local here = parsed.path and place.all(query, { parsed.path })[1]
+    if parsed.output then write_file(query, format, here, parsed.output)
+    else write(query, format, here) end
+  end)
+end
+
+return M
