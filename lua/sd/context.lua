@@ -4,8 +4,10 @@ local children = require "sd.children"
 local commits = require "sd.commit"
 local core = require "sd.core"
 local failure = require "sd.failure"
+local hasher = require "sd.hasher"
 local metrics = require "sd.metrics"
 local task = require "sd.task"
+local walker = require "sd.walker"
 require "sd.queue"
 
 local M = {}
@@ -159,7 +161,7 @@ end
 ---@param options sd.WalkerOptions
 ---@return sd.Walker walker Close it.
 function Context:walker(options)
-  return require "sd.walker".open(self, options)
+  return walker.open(self, options)
 end
 
 ---@class sd.HashOptions
@@ -174,7 +176,7 @@ end
 ---@param options sd.HashOptions
 ---@return sd.Hasher hasher Close it.
 function Context:hash(options)
-  return require "sd.hasher".open(self, options)
+  return hasher.open(self, options)
 end
 
 -- ---- state and checkpoints ----

@@ -7,6 +7,7 @@ local handles = require "sd.handle"
 local json = require "sd.json"
 local rows = require "sd.job_rows"
 local scheduler = require "sd.scheduler"
+local schedules = require "sd.schedules"
 local scripts = require "sd.script"
 local steering = require "sd.steering"
 local stored = require "sd.stored_job"
@@ -270,7 +271,7 @@ end
 ---@async
 ---@return sd.Schedules
 function Jobs:schedules()
-  self.repeating = self.repeating or require "sd.schedules".of(self)
+  self.repeating = self.repeating or schedules.of(self)
   return self.repeating
 end
 
