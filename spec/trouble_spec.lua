@@ -33,6 +33,33 @@ end)
 
 local function index(...) return index_in_shell("", "", ...) end
 
+describe("a stdout that takes nothing", function()
+  it("makes a result that was lost a failure", function()
+    for _, flag in ipairs { "--json", "--fresh" } do
+      local result = index_in_shell("", ">/dev/full", flag, tree)
+      assert.equal(1, result.status)
+      assert.equal("sdlua: cannot write to standard output: No space left on device\n", result.err)
+    end
+    assert.equal(1, fixture.run({ "sh", "-c", quote(sdlua) .. " --help >/dev/full" }).status)
+    fixture.check_library(library)
+  end)
+
+  it("does not hide what else went wrong", function()
+    assert.equal(1, index_in_shell("", ">/dev/full", tree .. "/none").status)
+    assert.equal(2, index_in_shell("", ">/dev/full", "--nonsense").status)
+  end)
+
+  it("of a job's results larger than a buffer is seen, too", function()
+    local script = dir .. "/large.lua"
+    fixture.write(script, 'local sd = require "sd"\nlocal J = sd.job.define { name = "large" }\n'
+      .. 'function J:run() return { text = ("x"):rep(100000) } end\nreturn J\n')
+    local result = fixture.run { "sh", "-c", ("%s run %s --json --library %s >/dev/full"):format(
+      quote(sdlua), quote(script), quote(library)) }
+    assert.equal(1, result.status, result.err)
+    assert.is_truthy(result.err:find("standard output", 1, true), result.err)
+  end)
+end)
+
 -- Something wrong is said in one line, with this exit code.
 local function assert_fails(status, part, result)
   assert.equal(status, result.status, result.err)
@@ -51,17 +78,37 @@ describe("a damaged library", function()
     "DROP TABLE location", "DROP TABLE directory", "DROP TABLE entry", "DROP TABLE job_history",
     "DROP INDEX entry_todo", "DROP INDEX entry_inode", "DROP INDEX entry_name",
     "DELETE FROM location", "UPDATE location SET uuid = x'00'", "PRAGMA user_version = 0",
-    "PRAGMA user_version = -1",
+    "PRAGMA user_version = -1", "UPDATE entry SET parent_id = id WHERE parent_id < 0",
+    "UPDATE directory SET anchor = entry_id",
+    "UPDATE entry SET id = 9223372036854775807 WHERE name = 'f'",
   }
   for _, damage in ipairs(DAMAGES) do
     it("is named, with exit code 12: " .. damage, function()
       assert.equal(0, index("--mode", "deep", tree).status)
       break_library(damage)
-      -- Work for every table.
+      -- Work for every table; without an end in some of these, once.
       fixture.sh(("cd %s && rm a/f && seq 300 > a/h && ln a/h a/i && mkdir a/j"):format(tree))
-      assert_fails(12, "damaged", index("--mode", "deep", tree))
+      assert_fails(12, "damaged", index_in_shell("timeout -s KILL 20", "", "--mode", "deep", tree))
     end)
   end
+
+  -- What is found on the disk is new then; what lies in a circle is out of reach.
+  it("where directories lie in a circle comes to an end", function()
+    for _, parent in ipairs { "id", "(SELECT id FROM entry WHERE name = 'b')" } do
+      assert.equal(0, index(tree).status)
+      break_library(("UPDATE entry SET parent_id = %s WHERE name = 'a'"):format(parent))
+      local result = index_in_shell("timeout -s KILL 20", "", tree)
+      assert.is_true(result.status == 0 or result.status == 12, result.err)
+      fixture.sh("rm -r " .. library)
+    end
+  end)
+
+  it("does not make the views run on", function()
+    assert.equal(0, index(tree).status)
+    break_library("UPDATE directory SET anchor = entry_id")
+    fixture.sh(("timeout 20 sqlite3 -readonly %s/library.db 'SELECT length(path) FROM entries'"
+      .. " >/dev/null"):format(library))
+  end)
 
   it("is named where the file is no database, or not ours", function()
     fixture.sh("mkdir " .. library)
@@ -170,6 +217,34 @@ describe("a library that cannot be written", function()
       assert_fails(14, "", index_in_shell(strace, "", "--fresh", tree))
     end
     assert_goes_on()
+  end)
+end)
+
+describe("a disk that fails while the tree is read", function()
+  -- One call on the tree fails with EIO; the next run has it all.
+  local function assert_noted(call, when, operation)
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    fixture.sh(("cd %s && ln -s a/f link && mkdir many && cd many && seq 5000 | xargs touch")
+      :format(tree))
+    local strace = ("strace -f -qq -o /dev/null -e trace=%s -e inject=%s:error=EIO:when=%s")
+      :format(call, call, when)
+    local result = index_in_shell(strace, "", "--threads", "1", tree)
+    assert.equal(3, result.status, result.err)
+    assert.same({ { operation, "EIO" } },
+      fixture.sql(library, "SELECT operation, error FROM errors"))
+    assert.equal(0, index(tree).status)
+    assert.same({}, fixture.differences(fixture.entries(library), fixture.find(tree)))
+    assert.same({ { "a/f" } },
+      fixture.sql(library, "SELECT target FROM entries WHERE kind = 'symlink'"))
+  end
+
+  it("has the link again whose target could not be read", function()
+    assert_noted("readlinkat", "1", "CreateEntry")
+  end)
+
+  it("has the rest of a listing that broke off in the middle", function()
+    assert_noted("getdents64", "5", "ReadDir")
   end)
 end)
 

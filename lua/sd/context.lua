@@ -4,6 +4,7 @@ local children = require "sd.children"
 local commits = require "sd.commit"
 local core = require "sd.core"
 local failure = require "sd.failure"
+local metrics = require "sd.metrics"
 local task = require "sd.task"
 require "sd.queue"
 
@@ -400,6 +401,7 @@ function Context:pause_now()
     local ok, err = xpcall(self.commit, debug.traceback, self, nil, "paused")
     self.active_ns, self.started_ns = self:elapsed_ns(), nil
     self:interrupt(false)
+    metrics.fill(self)
     self.handle:paused(ok, err)
   end)
 end

@@ -74,14 +74,15 @@ function M.insert(new)
   }
 end
 
---- Makes a job; its id.
+--- Makes a job; its id, or nil where it is unique and there.
 ---@async
 ---@param library sd.Library
 ---@param new sd.NewJob
----@return integer id
+---@return integer? id
 function M.put(library, new)
   local sql, params = M.insert(new)
-  return library:fresh_rows(sql .. " RETURNING id", params)[1].id
+  local row = library:fresh_rows(sql .. " ON CONFLICT DO NOTHING RETURNING id", params)[1]
+  return row and row.id
 end
 
 ---@async

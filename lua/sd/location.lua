@@ -18,7 +18,8 @@ Locations.__index = Locations
 ---@field state string
 ---@field content_mode? string The highest mode in which content was identified.
 
-local COLUMNS = "id, uuid, root, entry_id, state, content_mode"
+local COLUMNS = "id, uuid, root, entry_id, state, content_mode,"
+  .. " (SELECT parent_id FROM entry WHERE id = location.entry_id) AS above"
 local MODES = { shallow = 1, content = 2, deep = 3 }
 
 local STAT = {
@@ -36,7 +37,11 @@ local function from_row(row)
     failure.check(nil, ("the library is damaged: location %d has no uuid"):format(row.id),
       "EDAMAGED")
   end
-  row.uuid = core.sys.uuid_text(row.uuid)
+  if row.entry_id and row.above ~= -row.id then
+    failure.check(nil, ("the library is damaged: the root of location %d is none"):format(row.id),
+      "EDAMAGED")
+  end
+  row.uuid, row.above = core.sys.uuid_text(row.uuid), nil
   return row
 end
 

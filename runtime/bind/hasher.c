@@ -179,7 +179,7 @@ static void start(lua_State *L, struct handle *h, struct sd_lane *lane, struct s
 static void delivered(struct handle *h) {
   lua_State *L = h->core->main;
   h->running--;
-  lsd_wake(&h->waiting);
+  lsd_library_wake(h->lib, &h->waiting);
   if (h->running) return;
   int self = h->self;
   h->self = LUA_NOREF;
@@ -199,7 +199,7 @@ static void deliver_select(struct sd_task *t) {
   c->selected = true;
   if (!c->rc && c->contents->items_len) {
     h->want.after = c->contents->items[c->contents->items_len - 1].entry_id;
-    c->parts_left = h->closed ? 0 : h->lib->threads;
+    c->parts_left = h->closed || h->lib->closing ? 0 : h->lib->threads;
     h->running += c->parts_left;
     for (unsigned i = 0; i < c->parts_left; i++) sd_lane_submit(h->lib->hash, &c->parts[i].task);
   } else {
@@ -247,6 +247,7 @@ static void select_more(lua_State *L, struct handle *h) {
 static int take_ready(lua_State *L, int status, lua_KContext ctx) {
   struct handle *h = check_handle(L, 1);
   (void)status, (void)ctx;
+  lsd_check_open(L, h->lib);
   for (;;) {
     struct chunk *c = h->head;
     select_more(L, h);

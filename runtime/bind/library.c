@@ -25,8 +25,17 @@ static struct lsd_library *check_any(lua_State *L, int i) {
 
 struct lsd_library *lsd_check_library(lua_State *L, int i) {
   struct lsd_library *lib = check_any(L, i);
-  if (!lib->writer) luaL_argerror(L, i, "the library is closed");
+  if (!lib->writer || lib->closing) luaL_argerror(L, i, "the library is closed");
   return lib;
+}
+
+void lsd_check_open(lua_State *L, const struct lsd_library *lib) {
+  if (lib->closing) luaL_error(L, "the library is closed");
+}
+
+void lsd_library_wake(const struct lsd_library *lib, struct lsd_wait *w) {
+  if (lib->closing) lsd_wake_later(w);
+  else lsd_wake(w);
 }
 
 static size_t reader_count(const struct lsd_library *lib) {
@@ -44,6 +53,7 @@ int lsd_library_reader(struct lsd_library *lib, enum lsd_reader lane, unsigned w
 
 /* Lanes end first: a task may use a store. */
 static void close_library(struct lsd_library *lib) {
+  lib->closing = true;
   atomic_store(&lib->interrupt, true);
   sd_lane_close(lib->walk);
   sd_lane_close(lib->hash);
@@ -126,6 +136,9 @@ static bool add_own(struct lsd_library *lib, const char *name) {
   return true;
 }
 
+/* Ids are counted up from 1: nobody ever comes near. */
+#define MOST_IDS (INT64_C(1) << 62)
+
 static int first_id(struct lsd_library *lib, struct sd_err *err) {
   struct sd_sql q;
   static const char text[] =
@@ -135,6 +148,9 @@ static int first_id(struct lsd_library *lib, struct sd_err *err) {
   q.own = true;
   int rc = sd_sql_text(&q, text, sizeof(text) - 1) ? sd_err_nomem(err)
                                                    : sd_sql_run(lib->writer, &q, err);
+  if (!rc && q.values[0].i >= MOST_IDS)
+    rc = sd_err_set(err, SD_EDAMAGED, "the library is damaged: an entry has the id %lld",
+                    (long long)q.values[0].i);
   if (!rc) atomic_store(&lib->next_id, q.values[0].i + 1);
   sd_sql_fini(&q);
   return rc;

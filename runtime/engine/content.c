@@ -44,15 +44,23 @@ static char *copy_column(struct sd_contents *c, sqlite3_stmt *q, int i, uint32_t
   return sd_arena_copy(&c->arena, p ? p : "", *len);
 }
 
-/* Puts the pieces of a long path in front of item->dir, up to the root. */
+/* Puts the pieces of a long path in front of item->dir, up to the root. `mark` falls behind, for
+ * longer each time: a climb that comes back to it would never end. */
 static int add_anchors(struct sd_store *s, struct sd_contents *c, struct sd_content *item,
                        int64_t anchor, struct sd_err *err) {
   sqlite3_stmt *q = NULL;
+  int64_t mark = 0;
   int rc = 0;
   if (sqlite3_prepare_v2(sd_store_db(s), anchor_sql, -1, &q, NULL) != SQLITE_OK)
     rc = sd_store_error(s, err, "prepare");
-  while (!rc && anchor) {
+  for (uint32_t steps = 0; !rc && anchor; steps++) {
     uint32_t len;
+    if (anchor == mark) {
+      rc = sd_err_set(err, SD_EDAMAGED, "the library is damaged: directory %lld lies below itself",
+                      (long long)anchor);
+      break;
+    }
+    if ((steps & (steps - 1)) == 0) mark = anchor;
     sqlite3_reset(q);
     sqlite3_bind_int64(q, 1, anchor);
     if (sqlite3_step(q) != SQLITE_ROW) break;
@@ -112,6 +120,9 @@ int sd_contents_select(struct sd_store *s, const struct sd_content_want *want,
   sqlite3_bind_int(q, 4, want->full);
   while (!rc && (step = sqlite3_step(q)) == SQLITE_ROW) rc = add_item(s, out, q, err);
   if (!rc && step != SQLITE_DONE) rc = sd_store_error(s, err, "read the library");
+  /* Whoever asks goes on from the last id: it must rise, or the questions would not end. */
+  if (!rc && out->items_len && out->items[out->items_len - 1].entry_id <= want->after)
+    rc = sd_err_set(err, SD_EDAMAGED, "the library is damaged: entries are out of order");
   sqlite3_finalize(q);
   return rc;
 }

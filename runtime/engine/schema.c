@@ -119,21 +119,22 @@ static const char tables[] =
   " WHEN 1 THEN 'file' WHEN 2 THEN 'directory' WHEN 3 THEN 'symlink' WHEN 4 THEN 'fifo'" \
   " WHEN 5 THEN 'socket' WHEN 6 THEN 'char' WHEN 7 THEN 'block' ELSE 'unknown' END"
 
-/* The whole path of directory `d`: its piece, behind the pieces of its anchors. */
-#define LONG_PATH                                                                       \
-  "(SELECT group_concat(path, '/') FROM (WITH RECURSIVE up(anchor, path, n) AS ("       \
-  "SELECT d.anchor, d.path, 0 UNION ALL"                                                \
-  " SELECT a.anchor, a.path, n + 1 FROM up JOIN directory a ON a.entry_id = up.anchor)" \
-  " SELECT path FROM up ORDER BY n DESC))"
+/* The whole path of directory `d`: its piece, behind the pieces of its anchors. No path has so many
+ * as the limit says; in a damaged library a directory may be its own anchor. */
+#define LONG_PATH                                                                      \
+  "(SELECT group_concat(path, '/') FROM (WITH RECURSIVE up(anchor, path, n) AS ("      \
+  "SELECT d.anchor, d.path, 0 UNION ALL"                                               \
+  " SELECT a.anchor, a.path, n + 1 FROM up JOIN directory a ON a.entry_id = up.anchor" \
+  " WHERE n < 100000) SELECT path FROM up ORDER BY n DESC))"
 
 #define DIR_PATH "CASE WHEN d.anchor IS NULL THEN d.path ELSE " LONG_PATH " END"
 
 /* As LONG_PATH, but a piece that is not text makes the whole a BLOB: whether bytes are valid UTF-8
  * can be told from the pieces, since '/' is ASCII. */
-#define ANY_BLOB_ABOVE                                 \
-  "(WITH RECURSIVE up(anchor, blob) AS ("              \
-  "SELECT d.anchor, typeof(d.path) = 'blob' UNION ALL" \
-  " SELECT a.anchor, typeof(a.path) = 'blob' FROM up"  \
+#define ANY_BLOB_ABOVE                                \
+  "(WITH RECURSIVE up(anchor, blob) AS ("             \
+  "SELECT d.anchor, typeof(d.path) = 'blob' UNION"    \
+  " SELECT a.anchor, typeof(a.path) = 'blob' FROM up" \
   " JOIN directory a ON a.entry_id = up.anchor) SELECT max(blob) FROM up)"
 
 #define NOW_NS "CAST((julianday('now') - 2440587.5) * 86400000000000 AS INTEGER)"

@@ -219,6 +219,19 @@ static int name_file(struct sd_err *err, const char *path) {
   return sd_err_set(err, said.code, "%s: %s", path, said.msg);
 }
 
+/* WAL mode is kept in the file: asked for once, and only when nobody objects to the file. */
+static int use_wal(struct sd_store *s, struct sd_err *err) {
+  sqlite3_stmt *st = NULL;
+  int rc = 0;
+  if (sqlite3_prepare_v2(s->db, "PRAGMA journal_mode=WAL", -1, &st, NULL) != SQLITE_OK ||
+      sqlite3_step(st) != SQLITE_ROW)
+    rc = sd_store_error(s, err, "use a write-ahead log");
+  else if (sqlite3_stricmp((const char *)sqlite3_column_text(st, 0), "wal") != 0)
+    rc = sd_err_set(err, -EROFS, "this place does not allow a write-ahead log");
+  sqlite3_finalize(st);
+  return rc;
+}
+
 /* Refuses what is not ours or not of our time, before anything is written. */
 static int check_schema(struct sd_store *s, const char *path, struct sd_err *err) {
   int id = 0, version = 0, tables = 0;
@@ -227,8 +240,9 @@ static int check_schema(struct sd_store *s, const char *path, struct sd_err *err
   if (!rc) rc = pragma_int(s, "PRAGMA user_version", &version, err);
   if (rc) return name_file(err, path);
   if (tables == 0 && id == 0) {
-    if (s->writer) return make_schema(s, 0, err);
-    return sd_err_set(err, SD_ENOLIB, "%s: no library there", path);
+    if (!s->writer) return sd_err_set(err, SD_ENOLIB, "%s: no library there", path);
+    /* The log first: a kill in between then leaves no journal that readers cannot roll back. */
+    return (rc = use_wal(s, err)) ? rc : make_schema(s, 0, err);
   }
   if (id != SD_SCHEMA_APPLICATION_ID)
     return sd_err_set(err, SD_EDAMAGED, "%s is not an sdlua library", path);
@@ -257,19 +271,6 @@ static int configure(struct sd_store *s, const char *path, struct sd_err *err) {
               "PRAGMA cache_size=-16384;"
               " PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864",
               err, what);
-}
-
-/* WAL mode is kept in the file: asked for once, and only when nobody objects to the file. */
-static int use_wal(struct sd_store *s, struct sd_err *err) {
-  sqlite3_stmt *st = NULL;
-  int rc = 0;
-  if (sqlite3_prepare_v2(s->db, "PRAGMA journal_mode=WAL", -1, &st, NULL) != SQLITE_OK ||
-      sqlite3_step(st) != SQLITE_ROW)
-    rc = sd_store_error(s, err, "use a write-ahead log");
-  else if (sqlite3_stricmp((const char *)sqlite3_column_text(st, 0), "wal") != 0)
-    rc = sd_err_set(err, -EROFS, "this place does not allow a write-ahead log");
-  sqlite3_finalize(st);
-  return rc;
 }
 
 enum { URI_MAX = 3 * PATH_MAX + 32 };

@@ -175,7 +175,10 @@ static int read_target(struct sd_walker *wk, struct sd_batch *b, int fd, const s
                        struct sd_entry *e) {
   char buf[PATH_MAX];
   ssize_t n = readlinkat(fd, e->name, buf, sizeof(buf));
-  if (n < 0) return note_error(wk, b, SD_OP_CREATE_ENTRY, -errno, d, e->name);
+  if (n < 0) { /* half of it is no entry: the next run is to look again */
+    memset(&e->st, 0, sizeof(e->st));
+    return note_error(wk, b, SD_OP_CREATE_ENTRY, -errno, d, e->name);
+  }
   e->target = sd_arena_copy(&b->arena, buf, (size_t)n);
   e->target_len = (uint32_t)n;
   e->target_text = sd_utf8_valid(buf, (size_t)n);

@@ -86,7 +86,7 @@ void sd_lane_close(struct sd_lane *lane) {
     sd_loop_finished(lane->loop, t);
     t = next;
   }
-  sd_loop_drain(lane->loop);
+  sd_loop_drain(lane->loop, lane);
   uv_cond_destroy(&lane->more);
   uv_mutex_destroy(&lane->lock);
   free(lane->workers);

@@ -41,6 +41,7 @@ function M.main(args)
   for i, path in ipairs(parsed.paths) do roots[i] = check_root(path) end
   return foreground.new(parsed):with_library(function(run)
     local worst = 0
+    run.several = #roots > 1
     for _, root in ipairs(roots) do
       if run.stopped then return run.stopped end -- as the last one was being finished
       local values = options.declared_values(parsed)
