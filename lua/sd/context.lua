@@ -21,6 +21,7 @@ local M = {}
 ---@field package definition sd.JobDefinition
 ---@field package queues table<string, userdata>
 ---@field package branches sd.Branches
+---@field package probe? fun(ctx: sd.Context, kind: string) Called at safe points; sd.testing's.
 local Context = {}
 Context.__index = Context
 Context.__name = "sd.Context"
@@ -40,7 +41,7 @@ function M.new(library, handle, row, script)
     lines = {}, spawned = {}, commits = 0, child_waiters = {}, child_progress = {},
     children_ended = 0, active_ns = row.active_ns or 0, started_ns = core.sys.mono_ns(),
     stored = row.state, phase = row.phase,
-    location_id = row.location_id, metrics = {},
+    location_id = row.location_id, metrics = {}, probe = library.probe,
   }, Context)
   self.branches = branches.new(function() self:pause_now() end)
   return self
@@ -226,6 +227,8 @@ end
 ---@return table counts inserted, updated, vanished, linked, errors
 function Context:commit(fn, status)
   if self.broken then error(self.broken, 0) end
+  local probe = not status and self.probe -- a pause is no point where one could pause
+  if probe then probe(self, "commit") end
   local args = commits.prepare(self, fn, status or "running")
   self.commits = self.commits + 1
   local ok, counts, message, code = pcall(self.library.core.commit, self.library.core, args)
@@ -239,6 +242,7 @@ function Context:commit(fn, status)
   if self.commits == 0 then
     for _, queue in pairs(self.queues) do queue:evict(QUEUE_IN_MEMORY) end
   end
+  if probe then probe(self, "committed") end
   return counts
 end
 
@@ -336,6 +340,7 @@ end
 --- The safe point: a pause takes effect here.
 ---@async
 function Context:check_interrupt()
+  if self.probe then self.probe(self, "check") end
   self.branches:safe_point()
 end
 
@@ -359,6 +364,7 @@ end
 ---@async
 ---@package
 function Context:wait_in(list, seconds)
+  if self.probe then self.probe(self, "wait") end
   self.branches:wait_in(list, seconds)
 end
 

@@ -12,6 +12,7 @@ local M = {}
 ---@field locations sd.Locations
 ---@field jobs sd.Jobs
 ---@field core userdata The handle of C.
+---@field package probe? fun(ctx: sd.Context, kind: string) Given to each job that starts.
 local Library = {}
 Library.__index = Library
 Library.__name = "sd.Library"
