@@ -45,13 +45,6 @@ local function phase_of(progress)
   return tostring(phase or ""), {}
 end
 
-local function fraction(phase)
-  local done = number(phase.current) or number(phase.batch)
-  local total = number(phase.total) or number(phase.total_batches)
-  if not done or not total or total <= 0 or total == math.huge then return nil end
-  return math.max(0, math.min(1, done / total))
-end
-
 local function counts_of(progress)
   local found, parts = progress.total_found, {}
   if type(found) ~= "table" then return parts end
@@ -65,16 +58,17 @@ end
 local function summary(progress)
   local name, phase = phase_of(progress)
   local parts = { (text.escape(name):gsub("_", " ")) }
-  local part = fraction(phase)
+  local part = number(phase.fraction)
   if part then parts[#parts + 1] = ("%d%%"):format(part * 100 // 1) end
   for _, count in ipairs(counts_of(progress)) do parts[#parts + 1] = count end
   if progress.message then parts[#parts + 1] = text.escape(tostring(progress.message)) end
   if number(progress.processing_rate) then
     parts[#parts + 1] = text.count(progress.processing_rate) .. "/s"
   end
-  if name ~= "finalizing" then
-    parts[#parts + 1] = "ETA " .. (number(progress.estimated_remaining)
-      and text.duration(progress.estimated_remaining) or "unknown")
+  local left = number(progress.estimated_remaining)
+  if left or name ~= "finalizing" then
+    parts[#parts + 1] = "ETA "
+      .. (left and text.remaining(left, number(progress.remaining_uncertainty)) or "unknown")
   end
   return table.concat(parts, "  "), part
 end
@@ -109,13 +103,14 @@ function Show:clear()
   self.drawn = false
 end
 
-local function draw(self, progress)
+local function draw(self, handle)
   put(self, "")
+  local progress = handle:progress()
   if not progress or self.held[1] or not core.sys.writable(2) then return end
   if self.mode == "bar" then draw_bar(self, progress)
   elseif self.mode == "plain" then plain_line(self, progress)
-  elseif self.mode == "json" and progress ~= self.last_progress then
-    self.last_progress = progress
+  elseif self.mode == "json" and handle.last_progress ~= self.last_progress then
+    self.last_progress = handle.last_progress
     put(self, json.encode { type = "progress", progress = progress } .. "\n")
   end
 end
@@ -150,11 +145,11 @@ function Show:follow(handle)
   if self.mode == "none" then return closer end
   local timer = core.luv.new_timer()
   local every = TICK_MS[self.mode]
-  timer:start(every, every, function() draw(self, handle.last_progress) end)
+  timer:start(every, every, function() draw(self, handle) end)
   timer:unref()
   closer.stop = function()
     if not timer:is_closing() then timer:close() end
-    if self.mode == "json" then draw(self, handle.last_progress) end
+    if self.mode == "json" then draw(self, handle) end
     self:clear()
     self.following = false
   end
