@@ -241,6 +241,20 @@ function M.dependents(library, id)
   return ids
 end
 
+--- What the last completed job of that name has in a field of its output, as JSON: of a location,
+--- where there is one, else of any.
+---@async
+---@param name string Of the job.
+---@param field string
+---@param location_id? integer
+---@return string?
+function M.last_output(library, name, field, location_id)
+  local row = library:fresh_rows("SELECT output -> ?2 AS value FROM job_history WHERE id ="
+    .. " (SELECT id FROM job_history WHERE name = ?1 AND status = 'completed' AND parent_id IS NULL"
+    .. " ORDER BY location_id IS ?3 DESC, id DESC LIMIT 1)", { name, field, location_id, n = 3 })[1]
+  return row and row.value
+end
+
 -- ---- children ----
 
 --- How many children of a job are open.

@@ -102,7 +102,7 @@ function Service:watch(params, session)
       output = row.output and json.decode(row.output) }
   end
   follow(self, handle, session)
-  return { status = handle.status, progress = handle.last_progress }
+  return { status = handle.status, progress = handle:progress() }
 end
 
 ---@package
@@ -152,7 +152,7 @@ function Service:list(params)
   for _, row in ipairs(list) do
     local run = self.jobs.running[row.id]
     if row.status == "running" and not run then row.status = "queued" end -- its process has died
-    if run then row.live = run.handle.last_progress end
+    if run then row.live = run.handle:progress() end
   end
   return list
 end

@@ -48,19 +48,12 @@ local function phase_of(progress)
   return tostring(phase or ""), {}
 end
 
-local function fraction(phase)
-  local done = number(phase.current) or number(phase.batch)
-  local total = number(phase.total) or number(phase.total_batches)
-  if not done or not total or total <= 0 or total == math.huge then return nil end
-  return math.max(0, math.min(1, done / total))
-end
-
 -- What there is to say but the path, by name and in the order of a line; and the part that is done.
 local ORDER = { "phase", "share", "files", "dirs", "bytes", "message", "rate", "remaining" }
 
 local function parts_of(progress)
   local name, phase = phase_of(progress)
-  local part, found = fraction(phase), progress.total_found
+  local part, found = number(phase.fraction), progress.total_found
   local parts = { phase = text.escape(name):gsub("_", " ") }
   if part then parts.share = ("%d%%"):format(part * 100 // 1) end
   if type(found) == "table" then
@@ -72,9 +65,10 @@ local function parts_of(progress)
   if number(progress.processing_rate) then
     parts.rate = text.count(progress.processing_rate) .. "/s"
   end
-  if name ~= "finalizing" then
-    parts.remaining = "ETA " .. (number(progress.estimated_remaining)
-      and text.duration(progress.estimated_remaining) or "unknown")
+  local left = number(progress.estimated_remaining)
+  if left or name ~= "finalizing" then
+    parts.remaining = "ETA "
+      .. (left and text.remaining(left, number(progress.remaining_uncertainty)) or "unknown")
   end
   return parts, part
 end
@@ -139,13 +133,14 @@ function Show:clear()
   self.drawn = false
 end
 
-local function draw(self, progress)
+local function draw(self, handle)
   put(self, "")
+  local progress = handle:progress()
   if not progress or self.held[1] or not core.sys.writable(2) then return end
   if self.mode == "bar" then draw_bar(self, progress)
   elseif self.mode == "plain" then plain_line(self, progress)
-  elseif self.mode == "json" and progress ~= self.last_progress then
-    self.last_progress = progress
+  elseif self.mode == "json" and handle.last_progress ~= self.last_progress then
+    self.last_progress = handle.last_progress
     put(self, json.encode { type = "progress", progress = progress } .. "\n")
   end
 end
@@ -175,7 +170,7 @@ local function watch_phases(self, handle)
   local updates = handle:subscribe()
   return task.spawn(function()
     for update in updates do
-      if update.type == "progress" then draw(self, update.progress) end
+      if update.type == "progress" then draw(self, handle) end
     end
   end)
 end
@@ -190,13 +185,13 @@ function Show:follow(handle)
   if self.mode == "none" then return closer end
   local timer = core.luv.new_timer()
   local every = TICK_MS[self.mode]
-  timer:start(every, every, function() draw(self, handle.last_progress) end)
+  timer:start(every, every, function() draw(self, handle) end)
   timer:unref()
   local watcher = self.mode == "plain" and watch_phases(self, handle)
   closer.stop = function()
     if not timer:is_closing() then timer:close() end
     if watcher then watcher:cancel() end
-    if self.mode ~= "bar" then draw(self, handle.last_progress) end
+    if self.mode ~= "bar" then draw(self, handle) end
     self:clear()
     self.following = false
   end
