@@ -1,5 +1,5 @@
-/* support.h - what the tests share: a directory per test, commands of the system, forks, random
- * numbers. Owner:  temp_setup() makes the state of a test, temp_teardown() ends it.
+/* support.h - what the tests share: directories, commands of the system, forks, random numbers.
+ * Owner:  temp_setup() makes the state of a test, temp_teardown() ends it.
  * Thread: the test's thread.
  * Errors: a failure here fails the test; in a forked child it ends the child. */
 #ifndef SD_C_TESTS_SUPPORT_H

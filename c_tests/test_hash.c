@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* after the standard headers that it needs */
@@ -362,6 +363,44 @@ static void refuses_another_inode(void **state) {
   check_error(f, hash(f, "file", &want), SD_ECHANGED);
 }
 
+/* Asked by another process, whose own locks these are not. */
+static bool is_locked(const char *path) {
+  pid_t pid = fork();
+  if (pid == 0) {
+    struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    _exit(fd >= 0 && fcntl(fd, F_GETLK, &l) == 0 && l.l_type != F_UNLCK ? 0 : 1);
+  }
+  int status = -1;
+  return waitpid(pid, &status, 0) == pid && status == 0;
+}
+
+/* 0: the lock has survived, as it does not where the file is opened and closed. */
+static int hash_locked(struct fixture *f, bool own) {
+  char path[128];
+  struct stat st;
+  struct flock l = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+  snprintf(path, sizeof(path), "%s/file", f->dir);
+  int fd = open(path, O_RDWR | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &st) != 0 || fcntl(fd, F_SETLK, &l) != 0) return 2;
+  struct sd_file_id id = {.dev = st.st_dev, .ino = st.st_ino};
+  struct sd_hash_want want = {.kind = SD_HASH_FULL, .own = &id, .own_len = own};
+  if (hash(f, "file", &want) != (own ? SD_ECHANGED : 0)) return 3;
+  return is_locked(path) ? 0 : 1;
+}
+
+static void does_not_close_a_file_of_our_own(void **state) {
+  struct fixture *f = *state;
+  make_file(f, "file", 100);
+  for (int own = 0; own < 2; own++) {
+    int status = -1;
+    pid_t pid = fork();
+    if (pid == 0) _exit(hash_locked(f, own));
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(WEXITSTATUS(status), !own);
+  }
+}
+
 static void refuses_what_is_no_regular_file(void **state) {
   struct fixture *f = *state;
   struct sockaddr_un at = {.sun_family = AF_UNIX};
@@ -566,6 +605,7 @@ int main(void) {
       TEST(reads_all_of_a_small_file_instead_of_samples),
       TEST(sampled_hash_follows_size_and_sampled_bytes),
       TEST(refuses_another_inode),
+      TEST(does_not_close_a_file_of_our_own),
       TEST(refuses_what_is_no_regular_file),
       TEST(reports_a_missing_file),
       TEST(reports_an_unreadable_file),

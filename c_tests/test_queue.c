@@ -1,6 +1,7 @@
 /* The durable queue, against a list that is too simple to be wrong and a disk that is an array. */
 #include "support.h"
 
+#include "base/clock.h"
 #include "engine/queue.h"
 
 static long live; /* objects that the queue owns */
@@ -311,6 +312,20 @@ static void what_is_pinned_stays_in_memory_and_in_order(void **state) {
   ends(q);
 }
 
+/* In the square of their number it would take minutes. */
+static void many_leases_end_in_time(void **state) {
+  (void)state;
+  enum { N = 200000 };
+  struct sd_queue *q = sd_queue_new(&ops);
+  for (int i = 0; i < N; i++) push(q, i + 1, true);
+  for (int i = 0; i < N; i++) assert_non_null(sd_queue_pop_front(q));
+  int64_t start = sd_clock_mono();
+  for (int64_t seq = 0; seq < N; seq++) sd_queue_done(q, sd_queue_find_lease(q, seq));
+  assert_true(sd_clock_mono() - start < 5 * SD_NS_PER_S);
+  assert_int_equal(sd_queue_leased(q), 0);
+  ends(q);
+}
+
 /* ---- against the model ---- */
 
 enum { WAITING, LEASED };
@@ -490,6 +505,7 @@ int main(void) {
       cmocka_unit_test(an_evicted_range_does_not_bring_back_what_is_done),
       cmocka_unit_test(an_item_returned_before_those_on_the_disk_is_the_first_again),
       cmocka_unit_test(evicting_keeps_those_nearest_to_the_back_in_memory),
+      cmocka_unit_test(many_leases_end_in_time),
       cmocka_unit_test(what_is_pinned_stays_in_memory_and_in_order),
       cmocka_unit_test(any_history_leaves_the_disk_that_the_model_has),
   };

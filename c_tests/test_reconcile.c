@@ -16,6 +16,7 @@ enum { ROOT = 1, JOB = 1 };
 
 struct lib {
   char dir[256], root[256];
+  struct sd_file_id own; /* ino 0: none */
   struct sd_store *writer, *reader;
   atomic_llong next_id;
   size_t batch;
@@ -111,6 +112,10 @@ static struct scan scan(struct lib *l) {
   struct sd_reconcile *r;
   struct sd_walk_opts o = {
       .root = l->root, .root_id = ROOT, .batch = l->batch, .next_id = &l->next_id};
+  if (l->own.ino) {
+    o.own = &l->own;
+    o.own_len = 1;
+  }
   assert_ok(sd_walk_open(&o, &w, &err), &err);
   assert_ok(sd_reconcile_open(l->reader, &r, &err), &err);
   assert_ok(sd_walker_open(w, sd_reconcile_diff, r, &wk, &err), &err);
@@ -296,6 +301,19 @@ static void a_large_directory_is_compared_in_parts(void **state) {
   close_lib(&l);
 }
 
+/* One that statx does not find any more is treated alike. */
+static void what_is_left_out_of_a_large_directory_vanishes(void **state) {
+  struct lib l = open_lib(state);
+  struct stat st;
+  sh(&l, "mkdir big; cd big; seq 9000 | xargs touch");
+  scan(&l);
+  assert_int_equal(stat(at(l.root, "big/4500"), &st), 0);
+  l.own = (struct sd_file_id){.dev = st.st_dev, .ino = st.st_ino};
+  assert_int_equal(scan(&l).removed, 1);
+  assert_totals(&l);
+  close_lib(&l);
+}
+
 static void an_unreadable_directory_keeps_its_rows(void **state) {
   if (geteuid() != 0) skip_because("not root: cannot become somebody else");
   struct lib l = open_lib(state); /* after the skip, which closes nothing */
@@ -333,6 +351,7 @@ int main(void) {
       temp_test(a_file_that_became_a_directory_is_one_in_full),
       temp_test(a_renamed_directory_is_there_once),
       temp_test(a_large_directory_is_compared_in_parts),
+      temp_test(what_is_left_out_of_a_large_directory_vanishes),
       temp_test(an_unreadable_directory_keeps_its_rows),
       temp_test(the_next_entries_go_on_where_deep_paths_end),
   };

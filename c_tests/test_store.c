@@ -495,7 +495,6 @@ static struct sd_buf checkpointed_library(const char *dir) {
   struct sd_store *s = new_library(dir);
   write_batch(s, small_tree());
   assert_ok(sd_store_checkpoint(s, 0, &err), &err);
-  assert_ok(sd_store_check(s, &err), &err);
   sd_store_close(s);
   unlink(at(dir, "library.db-wal"));
   unlink(at(dir, "library.db-shm"));
@@ -515,22 +514,6 @@ static void a_truncated_library_is_refused(void **state) {
     assert_int_equal(open_code(dir, SD_STORE_READ), SD_EDAMAGED);
     assert_int_equal(open_code(dir, SD_STORE_WRITE), SD_EDAMAGED);
   }
-  sd_buf_fini(&whole);
-}
-
-/* The page that holds the entries: found by a name that only it has. */
-static void the_check_finds_a_damaged_page(void **state) {
-  const char *dir = *state;
-  struct sd_err err;
-  struct sd_buf whole = checkpointed_library(dir);
-  uint8_t *hit = memmem(whole.data + 4096, whole.len - 4096, "seven", 5);
-  assert_non_null(hit);
-  size_t page = (size_t)(hit - whole.data) / 4096 * 4096;
-  memset(whole.data + page, 0x5a, 4096);
-  put_file(at(dir, "library.db"), whole.data, whole.len);
-  struct sd_store *s = open_store(dir, SD_STORE_READ);
-  assert_int_equal(sd_store_check(s, &err), SD_EDAMAGED);
-  sd_store_close(s);
   sd_buf_fini(&whole);
 }
 
@@ -587,13 +570,11 @@ static void a_full_disk_leaves_a_good_library(void **state) {
   if (mount("tmpfs", dir, "tmpfs", 0, "size=2m") != 0) skip_because("mount is not permitted");
   struct sd_store *s = new_library(dir);
   for (int i = 0; !rc && i < 100; i++) rc = fill(s, &id, &err);
-  int check_rc = sd_store_check(s, &err);
   sd_store_close(s);
   struct sd_buf copy = run("cp '%s'/library.db* '%s'", dir, (char *)*state);
   sd_buf_fini(&copy);
   umount2(dir, MNT_DETACH);
   assert_int_equal(rc, -ENOSPC);
-  assert_int_equal(check_rc, 0);
   assert_sqlite((char *)*state, "PRAGMA integrity_check", "ok\n");
   assert_int_equal(
       run_number("sqlite3 '%s/library.db' 'SELECT count(*) FROM entry'", (char *)*state),
@@ -621,7 +602,6 @@ int main(void) {
       temp_test(a_database_of_somebody_else_is_refused_and_untouched),
       temp_test(garbage_is_refused_and_untouched),
       temp_test(a_truncated_library_is_refused),
-      temp_test(the_check_finds_a_damaged_page),
       temp_test(a_second_writer_is_told_that_it_is_locked),
       temp_test(a_read_only_directory_is_an_error_that_says_so),
       temp_test(a_full_disk_leaves_a_good_library),

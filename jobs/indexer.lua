@@ -255,7 +255,7 @@ local function upgrade(self, ctx, state)
   while state.upgrade and state.upgrade.after < state.upgrade.last do
     ctx:check_interrupt()
     ctx:commit(function(tx)
-      locations:upgrade(tx, self.location, self.args.mode, state.upgrade.after, UPGRADE)
+      locations:upgrade(tx, self.location, self.args, state.upgrade.after, UPGRADE)
       state.upgrade.after = state.upgrade.after + UPGRADE
     end)
     eta.add(state.eta, "upgrade", ctx:elapsed(), { entries = state.upgrade.after })
@@ -288,6 +288,7 @@ local function link_chunks(self, ctx, state, chunks)
       ring.add(state.items_per_second, ctx:elapsed(), seen.files)
       tx:link(chunk, self.location)
     end
+    ctx.library.locations:note_mode(tx, self.location, self.args)
   end)
   content.linked = content.linked + counts.linked
   -- Further names of the same files, as hard links have them, wait no more.
@@ -345,7 +346,7 @@ function phases.finalizing(self, ctx, state)
   ctx:commit(function(tx)
     locations:finish(tx, self.location, {
       state = "complete",
-      content_mode = locations:mode_after(self.location, self.args.mode, state.content.linked),
+      content_mode = locations:mode_after(self.location, self.args, state.content.linked),
       upgraded = state.upgrade ~= nil,
     })
     state.phase = "complete"
@@ -376,7 +377,7 @@ end
 local function look_back(self, ctx, state)
   local locations = ctx.library.locations
   self.totals_before = self.location.state == "complete" and locations:totals(self.location)
-  self.must_upgrade = locations:must_upgrade(self.location, self.args.mode)
+  self.must_upgrade = locations:must_upgrade(self.location, self.args)
   count_waiting(self, ctx, state)
 end
 

@@ -19,6 +19,20 @@ local function run(body)
   return fixture.run_sdlua(dir .. "/script.lua", dir .. "/library")
 end
 
+-- The same with a job whose run(self, ctx) is `body`.
+local function run_job(body, more)
+  return run(([[
+    local lib = assert(sd.library.open(arg[1], { create = true }))
+    local Job = sd.job.define { name = "job" }
+    function Job:run(ctx)
+      %s
+    end
+    local handle = lib.jobs:dispatch(Job {})
+    %s
+    handle:wait()
+  ]]):format(body, more or ""))
+end
+
 local function prints(expected, body)
   local result = run(body)
   assert.equal("", result.err)
@@ -139,5 +153,132 @@ describe("a library that is closed", function()
     ]]):format(dir))
     assert.equal(1, result.status, result.err)
     assert.truthy(result.err:find("on purpose", 1, true), result.err)
+  end)
+end)
+
+describe("commits of a job that are under way at the same time", function()
+  -- The first one fails. What it took from the queue is in neither commit: the second one must not
+  -- make that durable. Other jobs go on, and so does this one when nothing is under way any more.
+  it("fail with the first that fails", function()
+    prints("ESQL\tESQL\ttrue\ttrue\n0\t1\t1\n", [[
+      local lib = assert(sd.library.open(arg[1], { create = true }))
+      local queue = core.queue.new("q")
+      local function commit(job, sql, value)
+        if value then queue:push(value) end
+        return sd.spawn(function()
+          local counts, _, code = lib.core:commit { job_id = job, note_id = job,
+            sql = { sql and { sql, own = true } }, queues = { job == 1 and queue or nil } }
+          return counts and true or code
+        end)
+      end
+      local first = commit(1, "INSERT INTO job_queue_item VALUES(1, 'q', 100, NULL)", "one")
+      local second, other = commit(1, nil, "two"), commit(2, "INSERT INTO job_log"
+        .. " VALUES(1, 2, 0, 'info', 'x')")
+      local _, a = first:join()
+      local _, b = second:join()
+      local _, c = other:join()
+      local count = "SELECT count(*) AS n FROM "
+      local before = lib:fresh_rows(count .. "job_queue_item")[1].n
+      local _, d = commit(1, nil, "three"):join()
+      print(a, b, c, d)
+      print(before, lib:fresh_rows(count .. "job_queue_item")[1].n,
+        lib:fresh_rows(count .. "job_log")[1].n)
+    ]])
+  end)
+end)
+
+describe("a batch in a script's hands", function()
+  -- The walk's batches in queue "b".
+  local WALK = [[
+    local location = ctx.library.locations:ensure("/usr/include")
+    ctx.library.locations:name_root(location)
+    local queue = ctx:queue("b")
+    do
+      local walker <close> = ctx:walker { root = location.root, root_id = location.entry_id,
+        queue = ctx:queue("dirs") }
+      walker:push_root()
+      ctx:commit(function(tx)
+        ctx.library.locations:write_root(tx, location, walker:root_stat())
+      end)
+      for batch in walker:batches() do queue:push(batch) end
+    end
+  ]]
+
+  it("cannot be written when its lease was finished", function()
+    local result = run_job(WALK .. [[
+      local batch, lease = queue:pop()
+      queue:finish(lease)
+      print(pcall(ctx.commit, ctx, function(tx) tx:write(batch, location) end))
+    ]])
+    assert.equal("", result.err)
+    assert.truthy(result.out:find("^false.*the batch's lease was finished"), result.out)
+  end)
+
+  -- The state cannot be stored, so that the checkpoint is not made: the batches wait as before.
+  it("is whole after a checkpoint that was not made", function()
+    local result = run_job(WALK .. [[
+      ctx.current = { bad = print }
+      print((pcall(ctx.checkpoint, ctx)))
+      ctx.current = nil
+      local n, batch = 0, queue:pop()
+      ctx:commit()
+      while batch do
+        local counts = ctx:commit(function(tx) tx:write(batch, location) end)
+        n, batch = n + counts.inserted, queue:pop()
+      end
+      ctx:commit()
+      local left = ctx.library:fresh_rows("SELECT count(*) AS n FROM job_queue_item")[1].n
+      print(n > 0, left)
+    ]])
+    assert.equal("", result.err)
+    assert.equal("false\ntrue\t0\nended\n", result.out)
+  end)
+end)
+
+describe("a job", function()
+  it("can be paused after branches of branches have failed", function()
+    local result = run_job([[
+      pcall(ctx.concurrently, ctx, function()
+        ctx:concurrently(function() ctx:sleep(60) end, function() ctx:sleep(60) end)
+      end, function()
+        ctx:sleep(0.01)
+        error "on purpose"
+      end)
+      print "failed"
+      ctx:sleep(60)
+    ]], [[
+      sd.sleep(0.1)
+      handle:pause()
+      for _ = 1, 200 do
+        if handle.status == "paused" then break end
+        sd.sleep(0.01)
+      end
+      print(handle.status)
+      lib:close()
+      os.exit(0)
+    ]])
+    assert.equal("failed\npaused\n", result.out, result.err)
+  end)
+end)
+
+describe("SQL of scripts", function()
+  it("neither begins nor ends transactions, nor attaches databases", function()
+    prints("nil\tESQL\t0\nnil\tESQL\nnil\tESQL\nnil\tESQL\n1\t1\n", [[
+      local lib = assert(sd.library.open(arg[1], { create = true }))
+      local db = lib.db
+      db:exec("CREATE TABLE my_t(x)")
+      local ok, _, code = db:transaction(function(tx)
+        tx:exec("INSERT INTO my_t VALUES(1)")
+        tx:exec("COMMIT")
+        tx:exec("INSERT INTO my_t VALUES(2)")
+      end)
+      print(ok, code, db:query("SELECT count(*) AS n FROM my_t")[1].n)
+      for _, sql in ipairs { "BEGIN", "SAVEPOINT a", "ATTACH 'x' AS x" } do
+        local done, _, why = db:exec(sql)
+        print(done, why)
+      end
+      print(db:exec("INSERT INTO my_t VALUES(3)"),
+        db:query("SELECT count(*) AS n FROM my_t")[1].n)
+    ]])
   end)
 end)

@@ -114,9 +114,16 @@ local function count_open(running)
   return n
 end
 
--- Also when the parent is closed: its branches end with it.
+-- Also when the parent is closed: its branches end with it, and it counts again.
 local function close_all(running)
-  for _, one in ipairs(running) do one:cancel() end
+  local self = running.branches
+  for _, one in ipairs(running) do
+    if not one.done then
+      one:cancel() -- what it has open counts itself out first
+      self.live = self.live - 1
+    end
+  end
+  self.live = self.live + 1
 end
 
 --- Runs functions at the same time, and waits for all of them. An error in one ends the others and
@@ -124,18 +131,14 @@ end
 ---@async
 ---@param ... fun()
 function Branches:run(...)
-  local running <close> = setmetatable({ parent = coroutine.running() }, { __close = close_all })
+  local running <close> = setmetatable({ branches = self, parent = coroutine.running() },
+    { __close = close_all })
   self.live = self.live - 1
   for _, fn in ipairs { ... } do
     self.live = self.live + 1
     run_one(self, running, fn)
   end
   while count_open(running) > 0 and not running.failed do core.park() end
-  if running.failed then
-    self.live = self.live - count_open(running)
-    close_all(running)
-  end
-  self.live = self.live + 1
   if running.failed then error(running.failed.results[1], 0) end
 end
 

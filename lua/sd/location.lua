@@ -16,11 +16,12 @@ Locations.__index = Locations
 ---@field root string Absolute path.
 ---@field entry_id? integer The root's entry; nil before the first run.
 ---@field state string
----@field content_mode? string The highest mode in which content was identified.
+---@field content_mode? string The mode in which content was identified; "deep+none" or "deep+name"
+--- where MIME types were not looked for, or by name only.
 
 local COLUMNS = "id, uuid, root, entry_id, state, content_mode,"
   .. " (SELECT parent_id FROM entry WHERE id = location.entry_id) AS above"
-local MODES = { shallow = 1, content = 2, deep = 3 }
+local RANK = { shallow = 1, content = 2, ["deep+none"] = 3, ["deep+name"] = 4, deep = 5 }
 
 local STAT = {
   "kind", "size", "allocated", "mtime", "ctime", "btime", "dev", "ino", "mode", "uid", "gid",
@@ -157,27 +158,41 @@ end
 local ASKED = " FROM entry e JOIN directory d ON d.entry_id = e.parent_id LEFT JOIN content c"
   .. " ON c.id = e.content_id WHERE e.id > ?1 AND e.id <= ?2 AND d.location_id = ?3 AND e.kind = 1"
   .. " AND e.size > 0 AND (e.content_id IS NULL OR ?4 AND e.content_id > 0"
-  .. " AND (c.hash_kind = 2 OR c.mime IS NULL))"
+  .. " AND (c.hash_kind = 2 OR ?5 AND c.mime IS NULL))"
 
---- Whether the location's content was identified in a lower mode than `mode`, so that files which
---- have no identity, or a lesser one, must be looked at again.
+---@class sd.ContentMode
+---@field mode "shallow"|"content"|"deep"
+---@field mime? "none"|"name"|"magic" How deep mode finds MIME types (default magic).
+
+-- As it is stored.
+local function stored(how)
+  if how.mode ~= "deep" or how.mime == nil or how.mime == "magic" then return how.mode end
+  return "deep+" .. how.mime
+end
+
+local function rank_of(location)
+  return RANK[location.content_mode] or RANK.shallow
+end
+
+--- Whether the location's content was identified in a lower mode than this, so that files which have
+--- no identity, or a lesser one, must be looked at again.
 ---@param location sd.Location
----@param mode string
+---@param how sd.ContentMode
 ---@return boolean
-function Locations:must_upgrade(location, mode)
-  return MODES[mode] > (MODES[location.content_mode] or 1)
+function Locations:must_upgrade(location, how)
+  return RANK[stored(how)] > rank_of(location)
 end
 
 --- One piece of that: asks for the content of files among the next `count` entries after `after`.
 ---@async
 ---@param tx sd.Commit
 ---@param location sd.Location
----@param mode string
+---@param how sd.ContentMode
 ---@param after integer
 ---@param count integer
-function Locations:upgrade(tx, location, mode, after, count)
-  local deep = mode == "deep"
-  local values = { after, after + count, location.id, deep }
+function Locations:upgrade(tx, location, how, after, count)
+  local deep = how.mode == "deep"
+  local values = { after, after + count, location.id, deep, how.mime ~= "none" }
   if deep then
     tx:exec_own("UPDATE content SET entries = entries - x.n"
       .. " FROM (SELECT e.content_id AS id, count(*) AS n" .. ASKED
@@ -207,15 +222,27 @@ function Locations:finish(tx, location, ended)
   if ended.upgraded then tx:exec_own("DELETE FROM content WHERE entries <= 0") end
 end
 
---- The content mode that the location has after a run in `mode` that identified `linked` files.
+--- Adds to a transaction that files of the location were identified in this mode: a lower one than
+--- before is from now on that of the location, also where the run does not come to its end.
+---@param tx sd.Commit
 ---@param location sd.Location
----@param mode string
+---@param how sd.ContentMode
+function Locations:note_mode(tx, location, how)
+  local now = stored(how)
+  if RANK[now] >= rank_of(location) then return end
+  tx:exec_own("UPDATE location SET content_mode = ? WHERE id = ?", { now, location.id })
+  location.content_mode = now
+end
+
+--- The content mode that the location has after a run that identified `linked` files.
+---@param location sd.Location
+---@param how sd.ContentMode
 ---@param linked integer
 ---@return string?
-function Locations:mode_after(location, mode, linked)
-  if mode == "shallow" then return location.content_mode end
-  if MODES[mode] >= (MODES[location.content_mode] or 1) or linked > 0 then return mode end
-  return location.content_mode
+function Locations:mode_after(location, how, linked)
+  if how.mode == "shallow" then return location.content_mode end
+  local now = stored(how)
+  return (RANK[now] >= rank_of(location) or linked > 0) and now or location.content_mode
 end
 
 return M

@@ -32,6 +32,10 @@ local function check_restored(ok, message, code, ...)
   return failure.check(nil, message .. "; start over with --fresh", code)
 end
 
+local function missing(queue)
+  error(("queue %s: a stored item is missing"):format(queue:name()), 0)
+end
+
 --- The next item from the front, or nil: it is leased until a commit takes it or `finish(lease)`.
 ---@async
 ---@return any value
@@ -42,7 +46,7 @@ function methods:pop()
     if not from then return self:pop_memory() end
     local row = stored(self, FRONT, from)[1]
     if self:wants_front() == from then -- nobody else took it meanwhile
-      if not row then error(("queue %s: a stored item is missing"):format(self:name()), 0) end
+      if not row then missing(self) end
       return check_restored(self:restore_front(row.seq, row.payload))
     end
   end
@@ -58,6 +62,7 @@ function methods:refill()
   for _, row in ipairs(rows) do
     check_restored(self:restore_back(row.seq, row.payload))
   end
+  if self:wants_back() == below then missing(self) end
 end
 
 --- Says that items will come, so that `take()` waits for them, until `end_input()`.

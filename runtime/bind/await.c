@@ -99,27 +99,44 @@ void lsd_call(struct lsd_core *core, int n) {
   sd_loop_stop(core->loop);
 }
 
+struct ending {
+  struct lsd_co *co;
+  int status, nres;
+};
+
 /* on_done(ok, ...): results, or the error and a traceback. */
-static void finish(struct lsd_co *co, int status, int nres) {
-  lua_State *L = co->core->main;
-  forget(L, co); /* first: what is closed below may not wait any more */
-  lua_rawgeti(L, LUA_REGISTRYINDEX, co->on_done);
-  lua_pushboolean(L, status == LUA_OK);
-  luaL_unref(L, LUA_REGISTRYINDEX, co->on_done);
-  if (status == LUA_OK) {
-    luaL_checkstack(L, nres, NULL);
-    lua_xmove(co->L, L, nres);
+static int call_on_done(lua_State *L) {
+  struct ending e = *(const struct ending *)lua_touserdata(L, 1);
+  lsd_enter(e.co->core, e.co->L, e.co->job); /* go_on() leaves */
+  lua_rawgeti(L, LUA_REGISTRYINDEX, e.co->on_done);
+  lua_pushboolean(L, e.status == LUA_OK);
+  if (e.status == LUA_OK) {
+    luaL_checkstack(L, e.nres, NULL);
+    lua_xmove(e.co->L, L, e.nres);
   } else {
-    luaL_traceback(L, co->L, NULL, 0);
-    lua_xmove(co->L, L, 1);
+    luaL_traceback(L, e.co->L, NULL, 0);
+    lua_xmove(e.co->L, L, 1);
     lua_insert(L, -2);
-    nres = 2;
-    lua_resetthread(co->L); /* closes what the failed coroutine left open */
+    e.nres = 2;
+    lua_resetthread(e.co->L); /* closes what the failed coroutine left open */
   }
+  lsd_enter(e.co->core, L, e.co->job);
+  lua_call(L, e.nres + 1, 0);
+  return 0;
+}
+
+/* Protected as a whole: where memory runs out, the error must not pass through the loop. */
+static void finish(struct lsd_co *co, int status, int nres) {
   struct lsd_core *core = co->core;
-  lsd_enter(core, L, co->job);                /* go_on() leaves; co->L may be collected now */
+  lua_State *L = core->main;
+  struct ending e = {.co = co, .status = status, .nres = nres};
+  forget(L, co); /* first: what is closed then may not wait any more */
+  lua_pushcfunction(L, call_on_done);
+  lua_pushlightuserdata(L, &e);
+  lsd_call(core, 1);
+  if (status != LUA_OK) lua_resetthread(co->L);
+  luaL_unref(L, LUA_REGISTRYINDEX, co->on_done);
   luaL_unref(L, LUA_REGISTRYINDEX, co->self); /* co may end here */
-  lsd_call(core, nres + 1);
 }
 
 static void go_on(struct lsd_co *co);

@@ -5,8 +5,8 @@
  * loop (its drain, or what a handle calls), never from inside the call that completes. A coroutine
  * that is closed while it waits is detached: its task is finished for nobody.
  *
- * Owner:  struct lsd_wait lies in the operation that is waited for; the operation outlives the
- * wait. Thread: the loop's thread.
+ * Owner:  struct lsd_wait lies in the operation that is waited for, which outlives the wait.
+ * Thread: the loop's thread.
  * Errors: misuse raises. */
 #ifndef SD_BIND_AWAIT_H
 #define SD_BIND_AWAIT_H

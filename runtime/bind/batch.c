@@ -4,11 +4,12 @@
 #include <string.h>
 
 #include "bind/queue.h"
+#include "bind/table.h"
 
 struct handle {
   struct lsd_found *found; /* NULL: given away */
-  struct lsd_queue *queue; /* held by user value 1 */
-  struct sd_queue_item *lease;
+  struct lsd_queue *queue; /* that leased it, held by user value 1; or NULL */
+  int64_t seq;             /* of the lease, which a script may have ended */
 };
 
 struct lsd_found *lsd_found_new(struct sd_batch *b) {
@@ -44,10 +45,10 @@ static struct handle *check_handle(lua_State *L, int i) {
   return h;
 }
 
-void lsd_batch_push(lua_State *L, struct lsd_found *f, int from, struct sd_queue_item *lease) {
+void lsd_batch_push(lua_State *L, struct lsd_found *f, int from, int64_t seq) {
   if (from) from = lua_absindex(L, from);
   struct handle *h = lua_newuserdatauv(L, sizeof(*h), 1);
-  *h = (struct handle){.found = f, .lease = lease};
+  *h = (struct handle){.found = f, .seq = seq};
   if (from) {
     h->queue = lsd_check_queue(L, from);
     lua_pushvalue(L, from);
@@ -61,7 +62,8 @@ struct lsd_found *lsd_batch_take(lua_State *L, int i, struct lsd_queue **queue,
   struct handle *h = check_handle(L, i);
   struct lsd_found *f = h->found;
   *queue = h->queue;
-  *lease = h->lease;
+  *lease = h->queue && h->queue->q ? sd_queue_find_lease(h->queue->q, h->seq) : NULL;
+  if (h->queue && !*lease) luaL_argerror(L, i, "the batch's lease was finished without it");
   h->found = NULL;
   return f;
 }
@@ -75,11 +77,6 @@ static int lsd_batch_gc(lua_State *L) {
 
 /* ---- methods ---- */
 
-static void set_int(lua_State *L, const char *name, int64_t v) {
-  lua_pushinteger(L, v);
-  lua_setfield(L, -2, name);
-}
-
 /* stats() -> {files, dirs, symlinks, bytes, listed, changed, inserted, vanished, errors, skips,
  * new_files, new_bytes}: everything that was listed, changed or not */
 static int lsd_batch_stats(lua_State *L) {
@@ -87,18 +84,18 @@ static int lsd_batch_stats(lua_State *L) {
   int64_t files, bytes;
   sd_batch_new_content(b, &files, &bytes);
   lua_createtable(L, 0, 12);
-  set_int(L, "files", b->seen.files);
-  set_int(L, "dirs", b->seen.dirs);
-  set_int(L, "symlinks", b->seen.symlinks);
-  set_int(L, "bytes", b->seen.file_bytes);
-  set_int(L, "listed", (int64_t)b->listed);
-  set_int(L, "changed", (int64_t)b->entries_len);
-  set_int(L, "inserted", (int64_t)b->inserted);
-  set_int(L, "vanished", (int64_t)b->vanished_len);
-  set_int(L, "errors", (int64_t)b->errors_len);
-  set_int(L, "skips", (int64_t)b->skips_len);
-  set_int(L, "new_files", files);
-  set_int(L, "new_bytes", bytes);
+  lsd_set_int(L, "files", b->seen.files);
+  lsd_set_int(L, "dirs", b->seen.dirs);
+  lsd_set_int(L, "symlinks", b->seen.symlinks);
+  lsd_set_int(L, "bytes", b->seen.file_bytes);
+  lsd_set_int(L, "listed", (int64_t)b->listed);
+  lsd_set_int(L, "changed", (int64_t)b->entries_len);
+  lsd_set_int(L, "inserted", (int64_t)b->inserted);
+  lsd_set_int(L, "vanished", (int64_t)b->vanished_len);
+  lsd_set_int(L, "errors", (int64_t)b->errors_len);
+  lsd_set_int(L, "skips", (int64_t)b->skips_len);
+  lsd_set_int(L, "new_files", files);
+  lsd_set_int(L, "new_bytes", bytes);
   return 1;
 }
 
@@ -112,21 +109,21 @@ static int lsd_batch_last_path(lua_State *L) {
 static void push_entry(lua_State *L, const struct sd_entry *e) {
   static const char *const changes[] = {"none", "insert", "update", "content"};
   lua_createtable(L, 0, 14);
-  set_int(L, "id", e->id);
-  set_int(L, "parent_id", e->parent_id);
+  lsd_set_int(L, "id", e->id);
+  lsd_set_int(L, "parent_id", e->parent_id);
   lua_pushlstring(L, e->name, e->name_len);
   lua_setfield(L, -2, "name");
   lua_pushstring(L, sd_kind_name(e->st.kind));
   lua_setfield(L, -2, "kind");
   lua_pushstring(L, changes[e->change & 3]);
   lua_setfield(L, -2, "change");
-  set_int(L, "size", e->st.size);
-  set_int(L, "allocated", e->st.allocated);
-  set_int(L, "mtime_ns", e->st.mtime);
-  set_int(L, "mode", e->st.mode);
-  set_int(L, "uid", e->st.uid);
-  set_int(L, "gid", e->st.gid);
-  set_int(L, "nlink", e->st.nlink);
+  lsd_set_int(L, "size", e->st.size);
+  lsd_set_int(L, "allocated", e->st.allocated);
+  lsd_set_int(L, "mtime_ns", e->st.mtime);
+  lsd_set_int(L, "mode", e->st.mode);
+  lsd_set_int(L, "uid", e->st.uid);
+  lsd_set_int(L, "gid", e->st.gid);
+  lsd_set_int(L, "nlink", e->st.nlink);
   if (e->target) {
     lua_pushlstring(L, e->target, e->target_len);
     lua_setfield(L, -2, "target");
@@ -192,10 +189,6 @@ static const luaL_Reg metamethods[] = {
     {"__gc", lsd_batch_gc}, {"__close", lsd_batch_gc}, {NULL, NULL}};
 
 int luaopen_sd_batch(lua_State *L) {
-  luaL_newmetatable(L, LSD_BATCH);
-  luaL_setfuncs(L, metamethods, 0);
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  lsd_class(L, LSD_BATCH, metamethods, methods);
   return 0;
 }

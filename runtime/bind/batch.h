@@ -1,7 +1,7 @@
 /* batch.h - a batch of the walk in Lua's hands, and what becomes of its directories with it.
  *
  * The directories that a batch finished, and those that it found, change in the checkpoint with the
- * commit that holds the batch: sd_found_settle() is called when that commit is put together.
+ * commit that holds the batch: lsd_found_settle() is called when that commit is put together.
  * Batches of one walk are settled in the order in which they came.
  *
  * Owner:  a struct lsd_found belongs to a userdata, a queue item, or a commit.
@@ -35,11 +35,11 @@ void lsd_found_free(struct lsd_found *f); /* accepts NULL */
 int lsd_found_settle(struct lsd_found *f);
 
 /* Pushes a userdata that owns `f`. `from` (index, 0: none) is the queue that leased it to us as
- * item `lease`. */
-void lsd_batch_push(lua_State *L, struct lsd_found *f, int from, struct sd_queue_item *lease);
+ * item `seq`. */
+void lsd_batch_push(lua_State *L, struct lsd_found *f, int from, int64_t seq);
 
-/* Takes the batch out of the userdata at `i`, which is empty afterwards; raises where it is. The
- * lease and its queue (0: none) come with it. */
+/* Takes the batch out of the userdata at `i`, which is empty afterwards; raises where it is, or
+ * where its lease has ended. The lease and its queue (NULL: none) come with it. */
 struct lsd_found *lsd_batch_take(lua_State *L, int i, struct lsd_queue **queue,
                                  struct sd_queue_item **lease);
 

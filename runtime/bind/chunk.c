@@ -1,6 +1,8 @@
+#include "bind/chunk.h"
+
 #include <string.h>
 
-#include "bind/chunk.h"
+#include "bind/table.h"
 
 struct handle {
   struct sd_contents *c; /* NULL: given away */
@@ -34,11 +36,6 @@ static int lsd_chunk_gc(lua_State *L) {
 
 /* ---- methods ---- */
 
-static void set_int(lua_State *L, const char *name, int64_t v) {
-  lua_pushinteger(L, v);
-  lua_setfield(L, -2, name);
-}
-
 /* stats() -> {files, bytes, hashed, linked, errors, cursor, complete}: `cursor` is the entry id up
  * to which nothing of the chunk is left to do; complete: that is all of it */
 static int lsd_chunk_stats(lua_State *L) {
@@ -55,12 +52,12 @@ static int lsd_chunk_stats(lua_State *L) {
     if (whole) cursor = e->entry_id;
   }
   lua_createtable(L, 0, 6);
-  set_int(L, "files", (int64_t)c->items_len);
-  set_int(L, "bytes", (int64_t)bytes);
-  set_int(L, "hashed", hashed);
-  set_int(L, "linked", linked);
-  set_int(L, "errors", errors);
-  set_int(L, "cursor", cursor);
+  lsd_set_int(L, "files", (int64_t)c->items_len);
+  lsd_set_int(L, "bytes", (int64_t)bytes);
+  lsd_set_int(L, "hashed", hashed);
+  lsd_set_int(L, "linked", linked);
+  lsd_set_int(L, "errors", errors);
+  lsd_set_int(L, "cursor", cursor);
   lua_pushboolean(L, whole);
   lua_setfield(L, -2, "complete");
   return 1;
@@ -88,8 +85,8 @@ static void push_item(lua_State *L, const struct sd_content *e) {
   static const char digits[] = "0123456789abcdef";
   char hex[32];
   lua_createtable(L, 0, 6);
-  set_int(L, "id", e->entry_id);
-  set_int(L, "size", e->kind ? e->now.size : e->st.size);
+  lsd_set_int(L, "id", e->entry_id);
+  lsd_set_int(L, "size", e->kind ? e->now.size : e->st.size);
   push_path(L, e);
   lua_setfield(L, -2, "path");
   if (e->kind) {
@@ -141,10 +138,6 @@ static const luaL_Reg metamethods[] = {
     {"__gc", lsd_chunk_gc}, {"__close", lsd_chunk_gc}, {NULL, NULL}};
 
 int luaopen_sd_chunk(lua_State *L) {
-  luaL_newmetatable(L, LSD_CHUNK);
-  luaL_setfuncs(L, metamethods, 0);
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  lsd_class(L, LSD_CHUNK, metamethods, methods);
   return 0;
 }

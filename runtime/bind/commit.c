@@ -11,12 +11,12 @@
 #include "bind/op.h"
 #include "bind/query.h"
 #include "bind/queue.h"
+#include "bind/table.h"
 #include "engine/content.h"
 #include "engine/sql.h"
 
-enum {
-  WAL_PAGES = 128 * 1024 * 1024 / 16384
-}; /* 32 MiB: moved into the database in pieces of that size */
+/* 128 MiB: the log is moved into the database in pieces of that size. */
+enum { WAL_PAGES = 128 * 1024 * 1024 / 16384 };
 
 struct delta {
   char name[LSD_QUEUE_NAME];
@@ -40,9 +40,19 @@ struct work {
   size_t deltas_len, deltas_cap;
 };
 
+/* A job while commits of it are under way. When one fails, those behind it were made of what it took
+ * from the queues and of the state that it should have left: they must not be written. */
+struct lsd_committing {
+  struct lsd_committing *next;
+  int64_t job_id;
+  unsigned commits;  /* under way; the loop's thread */
+  struct sd_err err; /* code 0: none has failed; the write lane */
+};
+
 struct commit {
   struct lsd_op op;
   struct work w;
+  struct lsd_committing *of; /* NULL: of no job */
   struct sd_write_count count;
   struct sd_link_count links;
 };
@@ -96,11 +106,9 @@ static int move_wal(struct lsd_library *lib, struct sd_err *err) {
   return rc;
 }
 
-static void run_commit(struct sd_task *t, unsigned worker) {
-  struct commit *c = (struct commit *)t;
+static int write_commit(struct commit *c) {
   struct lsd_library *lib = c->op.lib;
   struct sd_store *s = lib->writer;
-  (void)worker;
   /* Not while somebody waits for a pause: the disk may take its time. */
   bool sync = c->w.sync && !atomic_load(&lib->interrupt);
   int rc = sync ? sd_store_sync(s, true, &c->op.err) : 0;
@@ -113,29 +121,56 @@ static void run_commit(struct sd_task *t, unsigned worker) {
   if (!rc) rc = sd_store_commit(s, &c->op.err);
   if (rc) sd_store_rollback(s);
   if (sync && sd_store_sync(s, false, rc ? NULL : &c->op.err) && !rc) rc = c->op.err.code;
-  c->op.rc = rc ? rc : move_wal(lib, &c->op.err);
+  return rc;
+}
+
+static void run_commit(struct sd_task *t, unsigned worker) {
+  struct commit *c = (struct commit *)t;
+  struct lsd_committing *of = c->of;
+  (void)worker;
+  if (of && of->err.code) c->op.err = of->err;
+  int rc = of && of->err.code ? of->err.code : write_commit(c);
+  if (rc && of) of->err = c->op.err;
+  c->op.rc = rc ? rc : move_wal(c->op.lib, &c->op.err);
 }
 
 /* ---- on the loop's thread ---- */
 
-static void set_int(lua_State *L, const char *name, uint64_t v) {
-  lua_pushinteger(L, (lua_Integer)v);
-  lua_setfield(L, -2, name);
+static struct lsd_committing *join(struct lsd_library *lib, int64_t job_id) {
+  struct lsd_committing *of = lib->committing;
+  while (of && of->job_id != job_id) of = of->next;
+  if (!of && (of = calloc(1, sizeof(*of)))) {
+    of->job_id = job_id;
+    of->next = lib->committing;
+    lib->committing = of;
+  }
+  if (of) of->commits++;
+  return of;
+}
+
+static void leave(struct lsd_library *lib, struct lsd_committing *of) {
+  struct lsd_committing **at = &lib->committing;
+  if (!of || --of->commits) return;
+  while (*at != of) at = &(*at)->next;
+  *at = of->next;
+  free(of);
 }
 
 static int push_commit(lua_State *L, struct lsd_op *op) {
   struct commit *c = (struct commit *)op;
   lua_createtable(L, 0, 6);
-  set_int(L, "inserted", c->count.inserted);
-  set_int(L, "updated", c->count.updated);
-  set_int(L, "vanished", c->count.vanished + c->links.vanished);
-  set_int(L, "errors", c->count.errors + c->links.errors);
-  set_int(L, "linked", c->links.linked);
+  lsd_set_int(L, "inserted", c->count.inserted);
+  lsd_set_int(L, "updated", c->count.updated);
+  lsd_set_int(L, "vanished", c->count.vanished + c->links.vanished);
+  lsd_set_int(L, "errors", c->count.errors + c->links.errors);
+  lsd_set_int(L, "linked", c->links.linked);
   return 1;
 }
 
 static void free_commit(struct lsd_op *op) {
-  work_fini(&((struct commit *)op)->w);
+  struct commit *c = (struct commit *)op;
+  work_fini(&c->w);
+  leave(op->lib, c->of);
 }
 
 #define PENDING "sd.work"
@@ -143,17 +178,6 @@ static void free_commit(struct lsd_op *op) {
 static int pending_gc(lua_State *L) {
   work_fini(luaL_checkudata(L, 1, PENDING));
   return 0;
-}
-
-static struct work *new_pending(lua_State *L) {
-  struct work *w = lua_newuserdatauv(L, sizeof(*w), 0);
-  memset(w, 0, sizeof(*w));
-  if (luaL_newmetatable(L, PENDING)) {
-    lua_pushcfunction(L, pending_gc);
-    lua_setfield(L, -2, "__gc");
-  }
-  lua_setmetatable(L, -2);
-  return w;
 }
 
 /* The array at field `name` of the argument; false where there is none. Leaves it on the stack. */
@@ -173,7 +197,7 @@ static void take_batches(lua_State *L, struct work *w) {
   for (lua_Integer i = 1; i <= n; i++) {
     struct lsd_queue *queue;
     struct sd_queue_item *lease;
-    if (!SD_ARRAY_ROOM(w, founds)) luaL_error(L, "out of memory");
+    if (!SD_ARRAY_ROOM(w, founds)) lsd_no_memory(L);
     lua_rawgeti(L, -1, i);
     struct lsd_found *f = lsd_batch_take(L, -1, &queue, &lease);
     w->founds[w->founds_len++] = f;
@@ -188,7 +212,7 @@ static void take_contents(lua_State *L, struct work *w) {
   lua_Integer n;
   if (!open_list(L, "contents", &n)) return;
   for (lua_Integer i = 1; i <= n; i++) {
-    if (!SD_ARRAY_ROOM(w, contents)) luaL_error(L, "out of memory");
+    if (!SD_ARRAY_ROOM(w, contents)) lsd_no_memory(L);
     lua_rawgeti(L, -1, i);
     w->contents[w->contents_len++] = lsd_chunk_take(L, -1);
     lua_pop(L, 1);
@@ -198,7 +222,7 @@ static void take_contents(lua_State *L, struct work *w) {
 
 /* {text, values, own = boolean}: one statement */
 static void take_statement(lua_State *L, struct work *w, bool own) {
-  if (!SD_ARRAY_ROOM(w, sql)) luaL_error(L, "out of memory");
+  if (!SD_ARRAY_ROOM(w, sql)) lsd_no_memory(L);
   sd_sql_init(&w->sql[w->sql_len++]);
   luaL_checktype(L, -1, LUA_TTABLE);
   lua_getfield(L, -1, "own");
@@ -221,28 +245,31 @@ static void take_sql(lua_State *L, struct work *w, const char *name, bool own) {
   lua_pop(L, 1);
 }
 
+/* Before anything is taken: settling a batch changes the queue of its directories, too. */
+static void settle_queues(lua_State *L, lua_Integer n) {
+  for (lua_Integer i = 1; i <= n; i++) {
+    lua_rawgeti(L, -1, i);
+    lsd_queue_settle_waiting(lsd_check_queue(L, -1));
+    lua_pop(L, 1);
+  }
+}
+
 /* Last: from here on nothing may raise, or the queues would be ahead of the library. */
 static void take_queues(lua_State *L, struct work *w) {
   lua_Integer n;
   if (!open_list(L, "queues", &n)) return;
+  settle_queues(L, n);
   for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, -1, i);
     struct lsd_queue *q = lsd_check_queue(L, -1);
-    if (!SD_ARRAY_ROOM(w, deltas)) luaL_error(L, "out of memory");
+    if (!SD_ARRAY_ROOM(w, deltas)) lsd_no_memory(L);
     struct delta *d = &w->deltas[w->deltas_len++];
     memset(d, 0, sizeof(*d));
     memcpy(d->name, q->name, sizeof(d->name));
-    if (sd_queue_take(q->q, &d->delta)) luaL_error(L, "out of memory");
+    if (sd_queue_take(q->q, &d->delta)) lsd_no_memory(L);
     lua_pop(L, 1);
   }
   lua_pop(L, 1);
-}
-
-static int64_t field_int(lua_State *L, const char *name) {
-  lua_getfield(L, 2, name);
-  int64_t v = luaL_optinteger(L, -1, 0);
-  lua_pop(L, 1);
-  return v;
 }
 
 int lsd_library_commit(lua_State *L) {
@@ -250,10 +277,10 @@ int lsd_library_commit(lua_State *L) {
   luaL_checktype(L, 2, LUA_TTABLE);
   lsd_check_await(L);
   lua_settop(L, 2);
-  struct work *w = new_pending(L);
-  w->job_id = field_int(L, "job_id");
-  w->opts.job_id = field_int(L, "note_id");
-  w->opts.location_id = field_int(L, "location_id");
+  struct work *w = lsd_pending(L, PENDING, sizeof(*w), pending_gc);
+  w->job_id = lsd_field_int(L, 2, "job_id", 0);
+  w->opts.job_id = lsd_field_int(L, 2, "note_id", 0);
+  w->opts.location_id = lsd_field_int(L, 2, "location_id", 0);
   lua_getfield(L, 2, "want_content");
   w->opts.want_content = lua_toboolean(L, -1);
   lua_getfield(L, 2, "sync");
@@ -265,7 +292,11 @@ int lsd_library_commit(lua_State *L) {
   take_batches(L, w);
   take_queues(L, w);
   struct commit *c = calloc(1, sizeof(*c));
-  if (!c) return luaL_error(L, "out of memory");
+  if (!c) lsd_no_memory(L);
+  if (w->job_id && !(c->of = join(lib, w->job_id))) {
+    free(c);
+    lsd_no_memory(L);
+  }
   c->w = *w;
   memset(w, 0, sizeof(*w));
   c->op.push = push_commit;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bind/op.h"
+#include "bind/table.h"
 #include "loop/control.h"
 
 struct server {
@@ -311,15 +312,6 @@ static void push_limits(lua_State *L) {
   }
 }
 
-static void new_class(lua_State *L, const char *name, const luaL_Reg *meta, const luaL_Reg *list) {
-  luaL_newmetatable(L, name);
-  luaL_setfuncs(L, meta, 0);
-  lua_newtable(L);
-  luaL_setfuncs(L, list, 0);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
-}
-
 static const luaL_Reg functions[] = {
     {"listen", lsd_control_listen}, {"connect", lsd_control_connect}, {NULL, NULL}};
 
@@ -343,8 +335,8 @@ static const luaL_Reg connection_metamethods[] = {
     {"__gc", lsd_connection_close}, {"__close", lsd_connection_close}, {NULL, NULL}};
 
 int luaopen_sd_control(lua_State *L) {
-  new_class(L, LSD_SERVER, server_metamethods, server_methods);
-  new_class(L, LSD_CONNECTION, connection_metamethods, connection_methods);
+  lsd_class(L, LSD_SERVER, server_metamethods, server_methods);
+  lsd_class(L, LSD_CONNECTION, connection_metamethods, connection_methods);
   luaL_newlib(L, functions);
   lua_pushstring(L, SD_CONTROL_NAME);
   lua_setfield(L, -2, "name");

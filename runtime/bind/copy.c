@@ -4,6 +4,7 @@
 
 #include "bind/op.h"
 #include "bind/reader.h"
+#include "bind/table.h"
 #include "engine/copy.h"
 
 static struct sd_copy **check_any(lua_State *L, int i) {
@@ -74,11 +75,7 @@ static const luaL_Reg metamethods[] = {
     {"__gc", lsd_copy_close}, {"__close", lsd_copy_close}, {NULL, NULL}};
 
 int luaopen_sd_copy(lua_State *L) {
-  luaL_newmetatable(L, LSD_COPY);
-  luaL_setfuncs(L, metamethods, 0);
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  lsd_class(L, LSD_COPY, metamethods, methods);
   luaL_newlib(L, functions);
   return 1;
 }

@@ -10,6 +10,7 @@
 #include "bind/chunk.h"
 #include "bind/library.h"
 #include "bind/op.h"
+#include "bind/table.h"
 #include "engine/dir.h"
 #include "engine/hash.h"
 #include "engine/mime.h"
@@ -61,6 +62,8 @@ struct handle {
   struct sd_content_want want;
   enum sd_hash_kind kind;
   enum mime_mode mime;
+  struct sd_file_id own[LSD_OWN_FILES]; /* the library's files when it was opened */
+  size_t own_len;
   int root_fd; /* -1: closed */
   bool ended;  /* nothing is left to select */
   bool closed; /* to be released when no task runs */
@@ -79,7 +82,8 @@ static int open_worker(struct handle *h, struct worker *w, struct sd_err *err) {
 static int open_parent(struct handle *h, struct worker *w, const struct sd_content *i) {
   if (w->dir_id == i->parent_id) return w->dir_code;
   if (w->dir_fd >= 0) close(w->dir_fd);
-  w->dir_fd = sd_open_below(h->root_fd, i->dir, i->dir_len, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  w->dir_fd = sd_open_below(h->root_fd, i->dir, i->dir_len,
+                            O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   w->dir_code = w->dir_fd < 0 ? -errno : 0;
   /* No directory any more: what was in it is gone, as the walk may have noted already. */
   if (w->dir_code == -ENOTDIR || w->dir_code == -ELOOP) w->dir_code = -ENOENT;
@@ -105,6 +109,8 @@ static void hash_item(struct handle *h, struct worker *w, struct chunk *c, struc
                               .check_identity = true,
                               .dev = i->st.dev,
                               .ino = i->st.ino,
+                              .own = h->own,
+                              .own_len = h->own_len,
                               .cancel = &h->lib->interrupt};
   if (i->twin) return;
   i->code = atomic_load(&h->lib->interrupt) ? SD_ECANCELED : open_worker(h, w, &err);
@@ -236,7 +242,7 @@ static void select_more(lua_State *L, struct handle *h) {
   if (h->ended || h->chunks >= CHUNKS_AHEAD || (h->tail && !h->tail->selected)) return;
   if (atomic_load(&h->lib->interrupt)) return;
   struct chunk *c = new_chunk(h);
-  if (!c) luaL_error(L, "out of memory");
+  if (!c) lsd_no_memory(L);
   if (h->tail) h->tail->next = c;
   else h->head = c;
   h->tail = c;
@@ -289,13 +295,6 @@ static int lsd_hasher_close(lua_State *L) {
   return 0;
 }
 
-static int64_t field_int(lua_State *L, int i, const char *name, int64_t def) {
-  lua_getfield(L, i, name);
-  int64_t v = luaL_optinteger(L, -1, def);
-  lua_pop(L, 1);
-  return v;
-}
-
 static int field_option(lua_State *L, int i, const char *name, const char *const *list) {
   lua_getfield(L, i, name);
   int v = luaL_checkoption(L, -1, list[0], list);
@@ -327,9 +326,9 @@ static int lsd_hasher_open(lua_State *L) {
   lua_settop(L, 2);
   lua_getfield(L, 2, "root");
   const char *root = luaL_checkstring(L, 3);
-  struct sd_content_want want = {.location_id = field_int(L, 2, "location_id", 0),
-                                 .after = field_int(L, 2, "after", 0),
-                                 .limit = (int)field_int(L, 2, "chunk", 100)};
+  struct sd_content_want want = {.location_id = lsd_field_int(L, 2, "location_id", 0),
+                                 .after = lsd_field_int(L, 2, "after", 0),
+                                 .limit = (int)lsd_field_int(L, 2, "chunk", 100)};
   luaL_argcheck(L, want.limit >= 1 && want.limit <= 65536, 2, "chunk: from 1 to 65536");
   want.full = field_option(L, 2, "kind", kinds) == 1;
   lua_getfield(L, 2, "rest");
@@ -344,6 +343,8 @@ static int lsd_hasher_open(lua_State *L) {
   h->want = want;
   h->kind = want.full ? SD_HASH_FULL : SD_HASH_SAMPLED;
   h->mime = (enum mime_mode)mime;
+  memcpy(h->own, lib->own, sizeof(h->own));
+  h->own_len = lib->own_len;
   luaL_setmetatable(L, LSD_HASHER);
   lua_pushvalue(L, 1);
   lua_setiuservalue(L, -2, 1);
@@ -363,11 +364,7 @@ static const luaL_Reg metamethods[] = {
     {"__gc", lsd_hasher_close}, {"__close", lsd_hasher_close}, {NULL, NULL}};
 
 int luaopen_sd_hasher(lua_State *L) {
-  luaL_newmetatable(L, LSD_HASHER);
-  luaL_setfuncs(L, metamethods, 0);
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  lsd_class(L, LSD_HASHER, metamethods, methods);
   luaL_newlib(L, functions);
   return 1;
 }

@@ -15,6 +15,7 @@
 #include "bind/commit.h"
 #include "bind/op.h"
 #include "bind/query.h"
+#include "bind/table.h"
 #include "engine/sql.h"
 
 /* ---- the handle ---- */
@@ -39,13 +40,12 @@ void lsd_library_wake(const struct lsd_library *lib, struct lsd_wait *w) {
 }
 
 static size_t reader_count(const struct lsd_library *lib) {
-  return 2 * (size_t)lib->threads + 1;
+  return (size_t)lib->threads + 1;
 }
 
 int lsd_library_reader(struct lsd_library *lib, enum lsd_reader lane, unsigned worker,
                        struct sd_store **out, struct sd_err *err) {
-  size_t i =
-      lane == LSD_READER_READ ? 2 * (size_t)lib->threads : (size_t)lane * lib->threads + worker;
+  size_t i = lane == LSD_READER_READ ? lib->threads : worker;
   int rc = lib->readers[i] ? 0 : sd_store_open(lib->dir, SD_STORE_READ, &lib->readers[i], err);
   *out = lib->readers[i];
   return rc;
@@ -173,6 +173,9 @@ static int start_lanes(struct lsd_library *lib, struct sd_loop *loop, struct sd_
 static int open_library(struct lsd_library *lib, const char *dir, bool create, struct sd_loop *loop,
                         struct sd_err *err) {
   char db[PATH_MAX];
+  /* Before anything is made: the longest name in it, and a NUL. */
+  if (strlen(dir) + sizeof("/library.db-journal") > sizeof(db))
+    return sd_err_set(err, -ENAMETOOLONG, "library path too long");
   if (!(lib->dir = strdup(dir))) return sd_err_nomem(err);
   uv_mutex_init(&lib->wal_lock);
   snprintf(db, sizeof(db), "%s/library.db", dir);
@@ -264,9 +267,9 @@ static int lsd_library_leave_out(lua_State *L) {
 static int lsd_library_metrics(lua_State *L) {
   struct lsd_library *lib = lsd_check_library(L, 1);
   lua_createtable(L, 0, 3);
-  lua_pushinteger(L, lib->checkpoint_ns);
+  lua_pushinteger(L, (lua_Integer)atomic_load(&lib->checkpoint_ns));
   lua_setfield(L, -2, "checkpoint_ns");
-  lua_pushinteger(L, lib->wal_ns);
+  lua_pushinteger(L, (lua_Integer)atomic_load(&lib->wal_ns));
   lua_setfield(L, -2, "wal_ns");
   lua_pushinteger(L, lib->threads);
   lua_setfield(L, -2, "threads");
@@ -303,11 +306,7 @@ static const luaL_Reg metamethods[] = {
 };
 
 int luaopen_sd_library(lua_State *L) {
-  luaL_newmetatable(L, LSD_LIBRARY);
-  luaL_setfuncs(L, metamethods, 0);
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  lsd_class(L, LSD_LIBRARY, metamethods, methods);
   luaL_newlib(L, functions);
   return 1;
 }

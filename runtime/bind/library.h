@@ -16,6 +16,8 @@
 #define LSD_LIBRARY "sd.library"
 enum { LSD_OWN_FILES = 8, LSD_NOTE_MAX = 4400 };
 
+struct lsd_committing;
+
 struct lsd_library {
   char *dir;
   bool closing; /* or closed: nothing is started any more, nobody resumed on the spot */
@@ -24,16 +26,17 @@ struct lsd_library {
   unsigned threads;
   struct sd_store *writer; /* the write lane only, once that runs */
   struct sd_store *
-      *readers; /* one a thread of the walk and hash lanes, then one of the read lane */
+      *readers; /* one a thread of the walk lane, then one of the read lane */
   struct sd_lane *walk, *hash, *write, *read;
+  struct lsd_committing *committing; /* jobs with commits under way; see commit.c */
   atomic_llong next_id;  /* any thread */
   atomic_bool interrupt; /* set: long tasks end soon; any thread */
   uv_mutex_t wal_lock;   /* guards wal_moving against sqlite3_interrupt() */
   bool wal_moving;       /* the write lane moves the log into the database; wal_lock */
   struct sd_file_id own[LSD_OWN_FILES];
   size_t own_len;
-  int64_t checkpoint_ns; /* spent on job state and queues; the write lane writes */
-  int64_t wal_ns;        /* spent on moving the log into the database; the write lane writes */
+  atomic_llong checkpoint_ns; /* spent on job state and queues; any thread */
+  atomic_llong wal_ns;        /* spent on moving the log into the database; any thread */
 };
 
 /* The open library at `i`; raises where it is closed. */
@@ -46,7 +49,7 @@ void lsd_check_open(lua_State *L, const struct lsd_library *lib);
 void lsd_library_wake(const struct lsd_library *lib, struct lsd_wait *w);
 
 /* The reader of a worker, opened on first use by the thread that owns it. */
-enum lsd_reader { LSD_READER_WALK, LSD_READER_HASH, LSD_READER_READ };
+enum lsd_reader { LSD_READER_WALK, LSD_READER_READ };
 int lsd_library_reader(struct lsd_library *lib, enum lsd_reader lane, unsigned worker,
                        struct sd_store **out, struct sd_err *err);
 

@@ -11,6 +11,12 @@ static void end(struct lsd_op *op) {
   free(op);
 }
 
+_Noreturn void lsd_no_memory(lua_State *L) {
+  lua_pushliteral(L, "not enough memory");
+  lua_error(L);
+  abort(); /* not reached */
+}
+
 int lsd_push_error(lua_State *L, const struct sd_err *err) {
   luaL_pushfail(L);
   lua_pushstring(L, err->msg);
@@ -18,16 +24,25 @@ int lsd_push_error(lua_State *L, const struct sd_err *err) {
   return 3;
 }
 
+static int push_results(lua_State *L) {
+  struct lsd_op *op = lua_touserdata(L, 1);
+  lua_settop(L, 0);
+  if (op->rc) return lsd_push_error(L, &op->err);
+  if (op->push) return op->push(L, op);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* Protected: where memory runs out the operation has to end all the same. */
 static int finish(lua_State *L, int status, lua_KContext ctx) {
   struct lsd_op *op = (struct lsd_op *)ctx;
-  int n = 1;
   (void)status;
   lua_settop(L, 0);
-  if (op->rc) n = lsd_push_error(L, &op->err);
-  else if (op->push) n = op->push(L, op);
-  else lua_pushboolean(L, 1);
+  lua_pushcfunction(L, push_results);
+  lua_pushlightuserdata(L, op);
+  int failed = lua_pcall(L, 1, LUA_MULTRET, 0);
   end(op);
-  return n;
+  return failed ? lua_error(L) : lua_gettop(L);
 }
 
 static void wake(struct lsd_op *op) {

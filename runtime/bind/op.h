@@ -36,6 +36,9 @@ void lsd_op_init(lua_State *L, struct lsd_op *op, struct lsd_library *lib,
 /* Submits it and waits: `return lsd_op_start(L, op, lane)`. */
 int lsd_op_start(lua_State *L, struct lsd_op *op, struct sd_lane *lane);
 
+/* Raises what Lua itself raises when memory is out. */
+_Noreturn void lsd_no_memory(lua_State *L);
+
 /* nil, message, code name. */
 int lsd_push_error(lua_State *L, const struct sd_err *err);
 

@@ -5,6 +5,7 @@
 
 #include "bind/library.h"
 #include "bind/op.h"
+#include "bind/table.h"
 
 /* sd.blob(bytes) marks bytes that are to be stored as BLOB; plain strings are TEXT where they are
  * valid UTF-8, BLOB where not. */
@@ -47,7 +48,7 @@ void lsd_values_read(lua_State *L, int params, struct sd_sql *q) {
     int top = lua_gettop(L);
     lua_geti(L, params, i);
     lsd_value_read(L, top + 1, &v);
-    if (sd_sql_param(q, &v)) luaL_error(L, "out of memory");
+    if (sd_sql_param(q, &v)) lsd_no_memory(L);
     lua_settop(L, top);
   }
 }
@@ -55,7 +56,7 @@ void lsd_values_read(lua_State *L, int params, struct sd_sql *q) {
 void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q) {
   size_t len;
   const char *s = luaL_checklstring(L, text, &len);
-  if (sd_sql_text(q, s, len)) luaL_error(L, "out of memory");
+  if (sd_sql_text(q, s, len)) lsd_no_memory(L);
   lsd_values_read(L, params, q);
 }
 
@@ -101,13 +102,8 @@ static int pending_gc(lua_State *L) {
 }
 
 static struct sd_sql *new_pending(lua_State *L) {
-  struct sd_sql *q = lua_newuserdatauv(L, sizeof(*q), 0);
+  struct sd_sql *q = lsd_pending(L, PENDING, sizeof(*q), pending_gc);
   sd_sql_init(q);
-  if (luaL_newmetatable(L, PENDING)) {
-    lua_pushcfunction(L, pending_gc);
-    lua_setfield(L, -2, "__gc");
-  }
-  lua_setmetatable(L, -2);
   return q;
 }
 
@@ -144,7 +140,7 @@ int lsd_library_query(lua_State *L) {
   pending->own = own;
   lsd_sql_read(L, 2, 3, pending);
   struct query *q = calloc(1, sizeof(*q));
-  if (!q) return luaL_error(L, "out of memory");
+  if (!q) lsd_no_memory(L);
   q->sql = *pending;
   sd_sql_init(pending);
   q->fresh = fresh;
@@ -190,7 +186,7 @@ int lsd_library_sweep(lua_State *L) {
   lsd_check_await(L);
   lua_Integer job_id = luaL_checkinteger(L, 2), limit = luaL_checkinteger(L, 3);
   struct sweep *w = calloc(1, sizeof(*w));
-  if (!w) return luaL_error(L, "out of memory");
+  if (!w) lsd_no_memory(L);
   w->job_id = job_id;
   w->limit = limit;
   w->op.push = push_sweep;
@@ -217,7 +213,7 @@ int lsd_library_settle(lua_State *L) {
   lsd_check_await(L);
   lua_Integer bytes = luaL_checkinteger(L, 2);
   struct settle *s = calloc(1, sizeof(*s));
-  if (!s) return luaL_error(L, "out of memory");
+  if (!s) lsd_no_memory(L);
   s->bytes = bytes;
   lua_pushvalue(L, 1);
   lsd_op_init(L, &s->op, lib, run_settle);

@@ -23,7 +23,7 @@ static int item_encode(const void *obj, struct sd_buf *out) {
   int rc = sd_buf_put(out, &kind, 1);
   if (rc) return rc;
   if (i->kind == LSD_ITEM_DIR) return sd_walk_encode(i->dir, out);
-  if (i->kind == LSD_ITEM_BATCH) return sd_batch_encode(i->found->batch, out);
+  if (i->kind == LSD_ITEM_BATCH) return i->found ? sd_batch_encode(i->found->batch, out) : -EINVAL;
   return sd_buf_put(out, i->value.data, i->value.len);
 }
 
@@ -102,7 +102,8 @@ static int lsd_queue_new(lua_State *L) {
   memcpy(q->name, name, len + 1);
   luaL_setmetatable(L, LSD_QUEUE);
   q->q = sd_queue_new(&ops);
-  return q->q ? 1 : luaL_error(L, "out of memory");
+  if (!q->q) lsd_no_memory(L);
+  return 1;
 }
 
 static int lsd_queue_close(lua_State *L) {
@@ -118,7 +119,7 @@ static int push_item(lua_State *L, struct lsd_queue *q, struct sd_queue_item *it
   struct sd_err err;
   if (i->kind == LSD_ITEM_BATCH) {
     struct lsd_found *f = i->found;
-    lsd_batch_push(L, f, 1, item);
+    lsd_batch_push(L, f, 1, item->seq);
     i->found = NULL;
   } else if (i->kind == LSD_ITEM_DIR) {
     return luaL_error(L, "queue %s holds directories: give it to a walker", q->name);
@@ -135,8 +136,10 @@ static struct lsd_item *read_item(lua_State *L, int idx) {
   if (luaL_testudata(L, idx, LSD_BATCH)) {
     struct lsd_queue *from;
     struct sd_queue_item *lease;
-    if (!(i = item_new(LSD_ITEM_BATCH))) luaL_error(L, "out of memory");
-    i->found = lsd_batch_take(L, idx, &from, &lease); /* may raise: the batch of a test only */
+    struct lsd_found *f = lsd_batch_take(L, idx, &from, &lease);
+    if ((i = item_new(LSD_ITEM_BATCH))) i->found = f;
+    else lsd_found_free(f);
+    if (!i) lsd_no_memory(L);
     return i;
   }
   struct sd_err err;
@@ -147,7 +150,7 @@ static struct lsd_item *read_item(lua_State *L, int idx) {
   }
   if (!(i = item_new(LSD_ITEM_VALUE))) {
     sd_buf_fini(&buf);
-    luaL_error(L, "out of memory");
+    lsd_no_memory(L);
   }
   i->value = buf;
   return i;
@@ -160,7 +163,7 @@ static int lsd_queue_push(lua_State *L) {
   struct lsd_item *i = read_item(L, 2);
   if (!sd_queue_push_back(q->q, i, i->kind == LSD_ITEM_VALUE)) {
     item_free(i);
-    return luaL_error(L, "out of memory");
+    lsd_no_memory(L);
   }
   return 0;
 }
@@ -209,7 +212,7 @@ static int lsd_queue_restore_front(lua_State *L) {
   struct sd_queue_item *item = sd_queue_restore_leased(q->q, seq, i);
   if (!item) {
     item_free(i);
-    return luaL_error(L, "out of memory");
+    lsd_no_memory(L);
   }
   return push_item(L, q, item);
 }
@@ -225,7 +228,7 @@ static int lsd_queue_restore_back(lua_State *L) {
   if (!i) return lsd_push_error(L, &err);
   if (sd_queue_restore(q->q, seq, i)) {
     item_free(i);
-    return luaL_error(L, "out of memory");
+    lsd_no_memory(L);
   }
   lua_pushboolean(L, 1);
   return 1;
@@ -252,10 +255,16 @@ static void settle_item(struct sd_queue *q, struct sd_queue_item *item) {
   sd_queue_ready(q, item);
 }
 
-/* settle(): batches that wait become part of the next commit as they are */
+/* Not before: a batch that is settled and popped, but not stored, would be in no checkpoint. */
+void lsd_queue_settle_waiting(struct lsd_queue *q) {
+  if (!q->settling) return;
+  q->settling = false;
+  for (struct sd_queue_item *i = sd_queue_first(q->q); i; i = i->next) settle_item(q->q, i);
+}
+
+/* settle(): batches that wait then become part of the next commit as they are */
 static int lsd_queue_settle(lua_State *L) {
-  struct sd_queue *q = lsd_check_queue(L, 1)->q;
-  for (struct sd_queue_item *i = sd_queue_first(q); i; i = i->next) settle_item(q, i);
+  lsd_check_queue(L, 1)->settling = true;
   return 0;
 }
 
@@ -300,7 +309,7 @@ static int lsd_queue_give(lua_State *L) {
   if (p) memcpy(p, bytes.data, bytes.len);
   size_t n = bytes.len;
   sd_buf_fini(&bytes);
-  if (!p) return luaL_error(L, "out of memory");
+  if (!p) lsd_no_memory(L);
   luaL_pushresultsize(&out, n);
   sd_queue_drop(q, item);
   return 1;

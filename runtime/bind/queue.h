@@ -17,6 +17,7 @@ struct lsd_queue {
   struct sd_walk *walk;  /* what directories from a checkpoint belong to; set by the walker */
   uint64_t next_order;   /* for the next batch of the walk */
   uint64_t next_settled; /* the batch that is to be settled next */
+  bool settling;         /* batches that wait are part of the next commit */
 };
 
 /* Frozen: the first byte of a stored item. */
@@ -39,6 +40,9 @@ struct lsd_queue *lsd_test_queue(lua_State *L, int i);
 /* A new item for `d` (the reference is taken over); -ENOMEM leaves it with the caller. */
 int lsd_queue_push_dir(struct lsd_queue *q, struct sd_dir *d, bool ready,
                        struct sd_queue_item **out);
+
+/* For the commit that is put together: settles what waits, where that was asked for. */
+void lsd_queue_settle_waiting(struct lsd_queue *q);
 
 int luaopen_sd_queue(lua_State *L);
 

@@ -9,6 +9,7 @@
 
 #include "bind/op.h"
 #include "bind/query.h"
+#include "bind/table.h"
 #include "engine/reader.h"
 #include "engine/rowtext.h"
 
@@ -80,7 +81,8 @@ static int lsd_json(lua_State *L) {
   int rc = sd_json_value(&b, &v);
   if (!rc) lua_pushlstring(L, (const char *)b.data, b.len);
   sd_buf_fini(&b);
-  return rc ? luaL_error(L, "out of memory") : 1;
+  if (rc) lsd_no_memory(L);
+  return 1;
 }
 
 /* ---- the handles ---- */
@@ -351,19 +353,9 @@ static const luaL_Reg cursor_methods[] = {{"next", lsd_cursor_next},   {"chunk",
 static const luaL_Reg cursor_metamethods[] = {
     {"__gc", lsd_cursor_close}, {"__close", lsd_cursor_close}, {NULL, NULL}};
 
-static void new_class(lua_State *L, const char *name, const luaL_Reg *methods,
-                      const luaL_Reg *metamethods) {
-  luaL_newmetatable(L, name);
-  luaL_setfuncs(L, metamethods, 0);
-  lua_newtable(L);
-  luaL_setfuncs(L, methods, 0);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
-}
-
 int luaopen_sd_reader(lua_State *L) {
-  new_class(L, LSD_READER, reader_methods, reader_metamethods);
-  new_class(L, LSD_CURSOR, cursor_methods, cursor_metamethods);
+  lsd_class(L, LSD_READER, reader_metamethods, reader_methods);
+  lsd_class(L, LSD_CURSOR, cursor_metamethods, cursor_methods);
   luaL_newlib(L, functions);
   return 1;
 }

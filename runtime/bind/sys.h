@@ -1,6 +1,6 @@
 /* sys.h - small things of the system that neither Lua nor luv has: clocks, ids, terminals.
- * Thread: the loop's thread. Errors: misuse raises; the world's failures return nil, message, code.
- * */
+ * Thread: the loop's thread.
+ * Errors: misuse raises; the world's failures return nil, message, code. */
 #ifndef SD_BIND_SYS_H
 #define SD_BIND_SYS_H
 

@@ -6,6 +6,7 @@
 #include "bind/library.h"
 #include "bind/op.h"
 #include "bind/queue.h"
+#include "bind/table.h"
 
 enum { DIRS_A_STEP = 64 }; /* directories given to one step; what it leaves comes back */
 
@@ -179,13 +180,6 @@ static void fill_step(struct step *s) {
 
 /* ---- for Lua ---- */
 
-static int64_t field_int(lua_State *L, int i, const char *name, int64_t def) {
-  lua_getfield(L, i, name);
-  int64_t v = luaL_optinteger(L, -1, def);
-  lua_pop(L, 1);
-  return v;
-}
-
 /* open(library, {root = string, root_id = integer, queue = queue, batch = integer?}) -> walker */
 static int lsd_walker_open(lua_State *L) {
   struct sd_err err;
@@ -196,8 +190,8 @@ static int lsd_walker_open(lua_State *L) {
   struct lsd_queue *q = lsd_check_queue(L, 3);
   lua_getfield(L, 2, "root");
   struct sd_walk_opts opts = {.root = luaL_checkstring(L, 4),
-                              .root_id = field_int(L, 2, "root_id", 0),
-                              .batch = (size_t)field_int(L, 2, "batch", 1000),
+                              .root_id = lsd_field_int(L, 2, "root_id", 0),
+                              .batch = (size_t)lsd_field_int(L, 2, "batch", 1000),
                               .cancel = &lib->interrupt,
                               .next_id = &lib->next_id,
                               .own = lib->own,
@@ -216,7 +210,7 @@ static int lsd_walker_open(lua_State *L) {
   h->dirs = q;
   if (sd_walk_open(&opts, &h->walk, &err)) return lsd_push_error(L, &err);
   h->workers = calloc(lib->threads, sizeof(*h->workers));
-  if (!h->workers) return luaL_error(L, "out of memory");
+  if (!h->workers) lsd_no_memory(L);
   q->walk = h->walk;
   return 1;
 }
@@ -232,7 +226,7 @@ static int submit_steps(lua_State *L, struct handle *h) {
   /* One step waits for each thread, so that none is idle until Lua has looked at what came. */
   while (h->running < 2 * h->lib->threads && sd_queue_back(h->dirs->q)) {
     struct step *s = new_step(h);
-    if (!s) return luaL_error(L, "out of memory");
+    if (!s) lsd_no_memory(L);
     fill_step(s);
     if (h->self == LUA_NOREF) {
       lua_pushvalue(L, 1);
@@ -261,7 +255,7 @@ static int take_ready(lua_State *L, int status, lua_KContext ctx) {
   s->found = NULL;
   s->batch = NULL;
   free_step(s);
-  lsd_batch_push(L, f, 0, NULL);
+  lsd_batch_push(L, f, 0, 0);
   return 1;
 }
 
@@ -286,7 +280,7 @@ static int lsd_walker_push_root(lua_State *L) {
   struct sd_dir *root = sd_dir_get(sd_walk_root(h->walk));
   if (lsd_queue_push_dir(h->dirs, root, true, &item)) {
     sd_dir_put(root);
-    return luaL_error(L, "out of memory");
+    lsd_no_memory(L);
   }
   return 0;
 }
@@ -301,7 +295,7 @@ static int lsd_walker_push(lua_State *L) {
   luaL_argcheck(L, d != NULL, 2, "not a directory of a queue");
   if (lsd_queue_push_dir(h->dirs, d, true, &item)) {
     sd_dir_put(d);
-    return luaL_error(L, "out of memory");
+    lsd_no_memory(L);
   }
   return 0;
 }
@@ -357,11 +351,7 @@ static const luaL_Reg metamethods[] = {
     {"__gc", lsd_walker_close}, {"__close", lsd_walker_close}, {NULL, NULL}};
 
 int luaopen_sd_walker(lua_State *L) {
-  luaL_newmetatable(L, LSD_WALKER);
-  luaL_setfuncs(L, metamethods, 0);
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  lsd_class(L, LSD_WALKER, metamethods, methods);
   luaL_newlib(L, functions);
   return 1;
 }

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "bind/await.h"
 #include "bind/op.h"
+#include "bind/table.h"
 
 #define WATCHDOG "sd.watchdog"
 enum { TEXT_MAX = 4000, HEAD_MAX = 64 };
@@ -310,11 +311,7 @@ static const luaL_Reg metamethods[] = {
 };
 
 int luaopen_sd_watchdog(lua_State *L) {
-  luaL_newmetatable(L, WATCHDOG);
-  luaL_setfuncs(L, metamethods, 0);
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  lsd_class(L, WATCHDOG, metamethods, methods);
   luaL_newlib(L, functions);
   return 1;
 }

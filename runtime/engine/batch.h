@@ -69,8 +69,7 @@ struct sd_batch {
   size_t done_len, done_cap;
   struct sd_totals seen; /* everything listed, changed or not */
   uint64_t listed;       /* directories read */
-  int64_t last_dir;      /* the directory read last, for progress; see last_path */
-  const char *last_path;
+  const char *last_path; /* the directory read last, for progress; its end where it is very long */
   uint32_t last_path_len;
 };
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -12,11 +13,21 @@
 struct sd_dir_cursor *sd_dir_cursor_new(int fd, atomic_int *fds_left) {
   struct sd_dir_cursor *c = calloc(1, sizeof(*c));
   if (!c) return NULL;
+  struct stat st;
   c->fds_left = fds_left;
   c->fd = -1;
+  if (fstat(fd, &st) == 0) {
+    c->dev = st.st_dev;
+    c->ino = st.st_ino;
+  }
   if (atomic_fetch_sub(fds_left, 1) > 0) c->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   if (c->fd < 0) atomic_fetch_add(fds_left, 1);
   return c;
+}
+
+bool sd_dir_cursor_is(const struct sd_dir_cursor *c, int fd) {
+  struct stat st;
+  return fstat(fd, &st) == 0 && st.st_dev == c->dev && st.st_ino == c->ino;
 }
 
 int sd_dir_cursor_take_fd(struct sd_dir_cursor *c) {

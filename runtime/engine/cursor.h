@@ -19,6 +19,7 @@ struct sd_group;
 struct sd_dir_cursor {
   int fd;
   atomic_int *fds_left; /* where fd is counted */
+  uint64_t dev, ino;    /* the directory that is read */
   int64_t pos;
   size_t count, cap; /* cap is a power of two, or 0 */
   uint64_t *seen;    /* 0: free place */
@@ -29,6 +30,9 @@ struct sd_dir_cursor {
 /* A duplicate of `fd` is kept if *fds_left allows it. */
 struct sd_dir_cursor *sd_dir_cursor_new(int fd, atomic_int *fds_left);
 void sd_dir_cursor_free(struct sd_dir_cursor *c); /* accepts NULL; closes fd */
+
+/* Whether `fd` is the directory whose listing this is. */
+bool sd_dir_cursor_is(const struct sd_dir_cursor *c, int fd);
 
 /* Moves the errors from `errors` on and the skips from `skips` on out of the batch, and all of them
  * into it. When there are very many, some stay: a directory that is read again tells them twice. */

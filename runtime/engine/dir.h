@@ -1,8 +1,9 @@
-/* dir.h - a directory that is to be walked: its place in the tree, and the descriptor to reach it
- * by. Owner:  reference counted; a child holds its parent. Whoever made or took a reference puts it
- * back. Thread: the counter is atomic. Everything else is written by the one thread that has the
- * directory
- *         in hand, before other threads can see its children.
+/* dir.h - a directory that is to be walked: its place in the tree, and a descriptor to reach it by.
+ *
+ * Owner:  reference counted; a child holds its parent. Whoever made or took a reference puts it
+ *         back.
+ * Thread: the counter is atomic. Everything else is written by the one thread that has the
+ *         directory in hand, before other threads can see its children.
  * Errors: 0 or a negative errno with *err filled. */
 #ifndef SD_ENGINE_DIR_H
 #define SD_ENGINE_DIR_H

@@ -23,7 +23,7 @@ static uint8_t kind_of(unsigned mode) {
 void sd_stat_from_statx(struct sd_stat *st, const struct statx *stx) {
   bool clamped = false;
   st->size = stx->stx_size > INT64_MAX ? INT64_MAX : (int64_t)stx->stx_size;
-  st->allocated = (int64_t)(stx->stx_blocks * 512);
+  st->allocated = stx->stx_blocks > INT64_MAX / 512 ? INT64_MAX : (int64_t)stx->stx_blocks * 512;
   st->mtime = sd_time_ns(stx->stx_mtime.tv_sec, stx->stx_mtime.tv_nsec, &clamped);
   st->ctime = sd_time_ns(stx->stx_ctime.tv_sec, stx->stx_ctime.tv_nsec, &clamped);
   st->btime = 0;
@@ -67,8 +67,8 @@ const char *sd_kind_name(uint8_t kind) {
   return kind < sizeof(names) / sizeof(names[0]) ? names[kind] : "unknown";
 }
 
-/* Sums wrap, and not only in theory: two sparse files may claim 2^63 bytes each. What is added and
- * taken away again leaves what was there before. */
+/* Sums wrap, and not only in theory: two sparse files may claim 2^63 bytes each, and a FUSE server
+ * as many blocks as it likes. What is added and taken away again leaves what was there before. */
 static int64_t sum(int64_t a, int64_t b) {
   return (int64_t)((uint64_t)a + (uint64_t)b);
 }
@@ -83,7 +83,7 @@ void sd_totals_add(struct sd_totals *t, const struct sd_stat *st, int sign) {
     t->file_bytes = sum(t->file_bytes, sign * st->size);
   }
   t->bytes = sum(t->bytes, sign * st->size);
-  t->allocated += sign * st->allocated;
+  t->allocated = sum(t->allocated, sign * st->allocated);
 }
 
 void sd_totals_merge(struct sd_totals *t, const struct sd_totals *more) {
@@ -92,7 +92,7 @@ void sd_totals_merge(struct sd_totals *t, const struct sd_totals *more) {
   t->symlinks += more->symlinks;
   t->file_bytes = sum(t->file_bytes, more->file_bytes);
   t->bytes = sum(t->bytes, more->bytes);
-  t->allocated += more->allocated;
+  t->allocated = sum(t->allocated, more->allocated);
 }
 
 int sd_name_compare(const char *a, uint16_t a_len, bool a_text, const char *b, uint16_t b_len,

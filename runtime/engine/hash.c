@@ -95,6 +95,12 @@ static int open_quietly(int dirfd, const char *name) {
   return fd;
 }
 
+static bool is_own(const struct job *j) {
+  for (size_t i = 0; i < j->want->own_len; i++)
+    if (j->st.ino == j->want->own[i].ino && j->st.dev == j->want->own[i].dev) return true;
+  return false;
+}
+
 /* Opens the file and makes sure, before anything is read, that it is the one that is wanted. */
 static int open_file(struct job *j, int dirfd) {
   j->fd = open_quietly(dirfd, j->name);
@@ -103,6 +109,10 @@ static int open_file(struct job *j, int dirfd) {
   int rc = stat_file(j, &j->st);
   if (rc) return rc;
   if (j->st.kind != SD_KIND_FILE) return changed(j);
+  if (is_own(j)) {
+    j->fd = -1; /* stays open: closing it would drop the process's locks on the file */
+    return changed(j);
+  }
   if (!j->want->check_identity) return 0;
   return j->st.dev == j->want->dev && j->st.ino == j->want->ino ? 0 : changed(j);
 }

@@ -2,9 +2,8 @@
  *
  * Owner:  the caller owns the hasher and its one buffer; results are plain values.
  * Thread: a hasher is used by one thread at a time.
- * Errors: 0 or a negative code with *err filled: an errno, SD_ECHANGED where the file is not the
- * one
- *         that was listed or changed while it was read, SD_ECANCELED. */
+ * Errors: 0 or a negative code with *err filled: an errno, SD_ECANCELED, or SD_ECHANGED where the
+ *         file is not the one that was listed, or changed while it was read. */
 #ifndef SD_ENGINE_HASH_H
 #define SD_ENGINE_HASH_H
 
@@ -32,6 +31,8 @@ struct sd_hash_want {
   enum sd_hash_kind kind;    /* FULL or SAMPLED */
   bool check_identity;       /* the file must be the regular file (dev, ino) */
   uint64_t dev, ino;         /* with check_identity */
+  const struct sd_file_id *own; /* what is open elsewhere in the process, under POSIX locks */
+  size_t own_len;
   const atomic_bool *cancel; /* looked at before each chunk; may be NULL */
 };
 

@@ -13,7 +13,7 @@ struct sd_queue {
   struct sd_queue_item *dirty; /* head of the list for the next commit */
   size_t len;                  /* waiting in memory */
   size_t leased;
-  struct sd_queue_item *leases;
+  struct sd_queue_item *leases, *last_lease; /* in the order in which they were taken */
   size_t away; /* waiting on the disk only: from away_from to below away_below */
   int64_t away_from, away_below;
   int64_t next_front, next_back; /* the next seq at either end */
@@ -140,10 +140,11 @@ struct sd_queue_item *sd_queue_push_front(struct sd_queue *q, void *obj, bool re
 
 static void lease(struct sd_queue *q, struct sd_queue_item *i) {
   i->leased = true;
-  i->prev = NULL;
-  i->next = q->leases;
-  if (q->leases) q->leases->prev = i;
-  q->leases = i;
+  i->prev = q->last_lease;
+  i->next = NULL;
+  if (q->last_lease) q->last_lease->next = i;
+  else q->leases = i;
+  q->last_lease = i;
   q->leased++;
 }
 
@@ -153,6 +154,7 @@ static void end_lease(struct sd_queue *q, struct sd_queue_item *i) {
   if (i->prev) i->prev->next = i->next;
   else q->leases = i->next;
   if (i->next) i->next->prev = i->prev;
+  else q->last_lease = i->prev;
   i->prev = i->next = NULL;
   q->leased--;
 }
@@ -185,6 +187,7 @@ struct sd_queue_item *sd_queue_first(const struct sd_queue *q) {
   return q->front;
 }
 
+/* The oldest first: leases mostly end in the order in which they were taken. */
 struct sd_queue_item *sd_queue_find_lease(const struct sd_queue *q, int64_t seq) {
   struct sd_queue_item *i = q->leases;
   while (i && i->seq != seq) i = i->next;

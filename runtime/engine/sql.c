@@ -96,8 +96,12 @@ static bool has_statement(struct sd_store *s, const char *text) {
 
 static int prepare(struct sd_store *s, struct sd_sql *q, sqlite3_stmt **st, struct sd_err *err) {
   const char *tail = NULL;
-  if (sqlite3_prepare_v2(sd_store_db(s), q->text, -1, st, &tail) != SQLITE_OK)
-    return refused(s, q, err);
+  sd_store_restrict(s, !q->own);
+  int rc = sqlite3_prepare_v2(sd_store_db(s), q->text, -1, st, &tail);
+  sd_store_restrict(s, false);
+  if ((rc & 0xff) == SQLITE_AUTH)
+    return sd_err_set(err, SD_ESQL, "SQL: transactions and other databases are not for scripts");
+  if (rc != SQLITE_OK) return refused(s, q, err);
   if (!*st) return sd_err_set(err, SD_ESQL, "SQL: there is no statement");
   if (has_statement(s, tail)) return sd_err_set(err, SD_ESQL, "SQL: one statement at a time");
   if ((size_t)sqlite3_bind_parameter_count(*st) != q->params_len)

@@ -62,11 +62,11 @@ static const char *const sql[ST_COUNT] = {
         "file_bytes,bytes,allocated) VALUES(?1,?10,?11,?12,iif(?2,?3,NULL),?4,?5,?6,?7,?8,?9)"
         " ON CONFLICT DO UPDATE SET scanned_at=coalesce(excluded.scanned_at,scanned_at),"
         "files=files+?4,dirs=dirs+?5,symlinks=symlinks+?6,file_bytes=" SUM("file_bytes", "?7") ","
-        "bytes=" SUM("bytes", "?8") ",allocated=allocated+?9",
+        "bytes=" SUM("bytes", "?8") ",allocated=" SUM("allocated", "?9") "",
     [ST_DIR_UPDATE] =
         "UPDATE directory SET scanned_at=iif(?2,?3,scanned_at),files=files+?4,dirs=dirs+?5,"
         "symlinks=symlinks+?6,file_bytes=" SUM("file_bytes", "?7") ","
-        "bytes=" SUM("bytes", "?8") ",allocated=allocated+?9"
+        "bytes=" SUM("bytes", "?8") ",allocated=" SUM("allocated", "?9") ""
         " WHERE entry_id=?1",
     [ST_DIR_DELETE] = "DELETE FROM directory WHERE entry_id=?1",
     /* One content may have several names and so several types: the smallest is kept, so that the
@@ -188,6 +188,24 @@ static int run_stmt(struct sd_store *s, enum sd_stmt which, struct sd_err *err, 
   return st ? sd_store_run(s, st, err, what) : err->code;
 }
 
+/* Set once for all: each sqlite3_set_authorizer() has all statements prepared again. */
+static int authorize(void *ud, int action, const char *a, const char *b, const char *db,
+                     const char *trigger) {
+  const struct sd_store *s = ud;
+  (void)a, (void)b, (void)db, (void)trigger;
+  switch (action) {
+    case SQLITE_TRANSACTION:
+    case SQLITE_SAVEPOINT:
+    case SQLITE_ATTACH:
+    case SQLITE_DETACH: return s->restricted ? SQLITE_DENY : SQLITE_OK;
+    default: return SQLITE_OK;
+  }
+}
+
+void sd_store_restrict(struct sd_store *s, bool on) {
+  s->restricted = on;
+}
+
 static int exec(struct sd_store *s, const char *text, struct sd_err *err, const char *what) {
   return sqlite3_exec(s->db, text, NULL, NULL, NULL) == SQLITE_OK ? 0
                                                                   : sd_store_error(s, err, what);
@@ -262,6 +280,7 @@ static int configure(struct sd_store *s, const char *path, struct sd_err *err) {
   char what[PATH_MAX + 8];
   snprintf(what, sizeof(what), "open %s", path);
   sqlite3_busy_timeout(s->db, BUSY_MS);
+  sqlite3_set_authorizer(s->db, authorize, s);
   sqlite3_extended_result_codes(s->db, 1);
   sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
   sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
@@ -431,18 +450,6 @@ int sd_store_settle(struct sd_store *s, int64_t bytes, struct sd_err *err) {
   s->wal_pages = 0;
   bool later = rc == SQLITE_BUSY || rc == SQLITE_LOCKED;
   return rc == SQLITE_OK || later ? 0 : sd_store_error(s, err, "checkpoint the log");
-}
-
-int sd_store_check(struct sd_store *s, struct sd_err *err) {
-  sqlite3_stmt *st = NULL;
-  int rc = 0;
-  if (sqlite3_prepare_v2(s->db, "PRAGMA quick_check(1)", -1, &st, NULL) != SQLITE_OK ||
-      sqlite3_step(st) != SQLITE_ROW)
-    rc = sd_store_error(s, err, "check");
-  else if (strcmp((const char *)sqlite3_column_text(st, 0), "ok") != 0)
-    rc = sd_err_set(err, SD_EDAMAGED, "damaged: %s", (const char *)sqlite3_column_text(st, 0));
-  sqlite3_finalize(st);
-  return rc;
 }
 
 int sd_store_keep_ids(struct sd_store *s, int64_t next_id, struct sd_err *err) {

@@ -46,11 +46,12 @@ int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err);
  * library next would have to read it. Does not wait for readers. Writer only. */
 int sd_store_settle(struct sd_store *s, int64_t bytes, struct sd_err *err);
 
-/* PRAGMA quick_check; SD_EDAMAGED with what it found. */
-int sd_store_check(struct sd_store *s, struct sd_err *err);
-
 /* The connection, for the other files of this engine and for the SQL of scripts. */
 struct sqlite3 *sd_store_db(struct sd_store *s);
+
+/* While it is on, what begins or ends a transaction and what attaches a database is not prepared:
+ * SQLITE_AUTH. */
+void sd_store_restrict(struct sd_store *s, bool on);
 
 /* Maps the connection's last error to a code; `what` says what was tried. A statement of ours that
  * SQLite refuses means a damaged library; one of a script's is SD_ESQL. */

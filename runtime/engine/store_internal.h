@@ -50,6 +50,7 @@ struct sd_store {
   int64_t now;                 /* wall clock of the open transaction */
   int wal_pages;               /* pages in the WAL after the last commit */
   bool writer;
+  bool restricted; /* see sd_store_restrict() */
 };
 
 /* The prepared statement, reset and with no parameters bound. NULL with *err filled. */

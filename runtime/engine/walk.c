@@ -45,6 +45,7 @@ struct sd_walker {
   struct sd_buf path; /* scratch */
   struct sd_dir **stack;
   size_t stack_len, stack_cap;
+  struct sd_dir *last; /* that the step has finished; NULL: none */
 };
 
 /* ---- the walk ---- */
@@ -129,6 +130,7 @@ void sd_walker_close(struct sd_walker *wk) {
   if (!wk) return;
   for (size_t i = 0; i < wk->stack_len; i++) sd_dir_put(wk->stack[i]);
   free(wk->stack);
+  sd_dir_put(wk->last);
   sd_names_fini(&wk->names);
   sd_buf_fini(&wk->path);
   free(wk);
@@ -184,6 +186,12 @@ static int read_target(struct sd_walker *wk, struct sd_batch *b, int fd, const s
   return e->target ? 0 : -ENOMEM;
 }
 
+/* The name is not in the directory: what the library has under it vanishes at the end of a listing in
+ * parts. */
+static void forget_name(const struct sd_dir *d, const struct sd_name *n) {
+  if (d->cursor) sd_dir_cursor_remove(d->cursor, sd_name_hash(n->name, n->len));
+}
+
 /* Adds the entry `n` of the directory to the batch, unless it vanished or is none of ours. */
 static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const struct sd_dir *d,
                      const struct sd_name *n) {
@@ -200,13 +208,19 @@ static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const str
   e->change = SD_CHANGE_INSERT;
   memset(e->uuid, 0, sizeof(e->uuid));
   if (statx(fd, n->name, STATX_HOW, SD_STATX_MASK, &stx) != 0) {
-    if (errno == ENOENT) return 0; /* vanished since it was listed */
+    if (errno == ENOENT) { /* vanished since it was listed */
+      forget_name(d, n);
+      return 0;
+    }
     memset(&e->st, 0, sizeof(e->st));
     int rc = note_error(wk, b, SD_OP_CREATE_ENTRY, -errno, d, n->name);
     if (rc) return rc;
   } else {
     sd_stat_from_statx(&e->st, &stx);
-    if (is_own(wk->walk, &e->st)) return note(wk, b, 0, 0, d, n->name, "library");
+    if (is_own(wk->walk, &e->st)) {
+      forget_name(d, n);
+      return note(wk, b, 0, 0, d, n->name, "library");
+    }
   }
   e->name = n->name; /* copied when the entry stays in the batch */
   if (e->st.kind == SD_KIND_SYMLINK) {
@@ -362,9 +376,12 @@ static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_b
   return !end;
 }
 
-static int note_last_path(struct sd_walker *wk, struct sd_batch *b, const struct sd_dir *d) {
+static int note_last_path(struct sd_walker *wk, struct sd_batch *b) {
   wk->path.len = 0;
-  if (sd_dir_path(d, SD_DIR_SEGMENT_MAX, &wk->path)) return -ENOMEM;
+  if (!wk->last) return 0;
+  if (sd_dir_path(wk->last, SD_DIR_SEGMENT_MAX, &wk->path)) return -ENOMEM;
+  sd_dir_put(wk->last);
+  wk->last = NULL;
   b->last_path = sd_arena_copy(&b->arena, wk->path.data ? (char *)wk->path.data : "", wk->path.len);
   b->last_path_len = (uint32_t)wk->path.len;
   return b->last_path ? 0 : -ENOMEM;
@@ -400,6 +417,12 @@ static int list_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b,
   else {
     int rc = open_dir(wk, d, b, &fd, err);
     if (rc) return rc < 0 ? rc : 0;
+    if (d->cursor && !sd_dir_cursor_is(d->cursor, fd)) {
+      close(fd);
+      return note(wk, b, SD_OP_READ_DIR, SD_ECHANGED, d, NULL, "replaced while it was read")
+                 ? sd_err_nomem(err)
+                 : 0;
+    }
     if (d->cursor) lseek(fd, d->cursor->pos, SEEK_SET);
   }
   int rc = list_part(wk, d, fd, b, err);
@@ -460,7 +483,9 @@ static int finish_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b
   d->cursor = NULL;
   b->listed++;
   sd_dir_listed(d);
-  return note_last_path(wk, b, d) ? -ENOMEM : end_lease(b, d);
+  sd_dir_put(wk->last);
+  wk->last = sd_dir_get(d);
+  return end_lease(b, d);
 }
 
 static int give_back(struct sd_walker *wk, struct sd_batch *b) {
@@ -520,7 +545,7 @@ int sd_walker_step(struct sd_walker *wk, struct sd_dir **dirs, size_t n, struct 
                    struct sd_err *err) {
   int rc = take_stack(wk, dirs, n) ? sd_err_nomem(err) : 0;
   while (!rc && wk->stack_len && !canceled(wk) && !is_full(wk, b)) rc = step_one(wk, b, err);
-  if (!rc && give_back(wk, b)) rc = sd_err_nomem(err);
+  if (!rc && (give_back(wk, b) || note_last_path(wk, b))) rc = sd_err_nomem(err);
   while (wk->stack_len) sd_dir_put(wk->stack[--wk->stack_len]);
   return rc;
 }

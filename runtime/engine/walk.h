@@ -5,11 +5,9 @@
  * asked with statx(2). A directory that does not fit one batch goes on in the next.
  *
  * Owner:  the caller owns the walk and its walkers; a walker ends before its walk. A batch belongs
- * to
- *         whoever took it.
- * Thread: a walk may be shared by threads once it is open; a walker is used by one thread at a
- * time. Errors: 0 or a negative code with *err filled. An unreadable entry is data, not a failure.
- * */
+ *         to whoever took it.
+ * Thread: threads may share a walk once it is open; a walker is used by one thread at a time.
+ * Errors: 0 or a negative code with *err filled. An unreadable entry is data, not a failure. */
 #ifndef SD_ENGINE_WALK_H
 #define SD_ENGINE_WALK_H
 
@@ -24,10 +22,6 @@
 
 struct sd_walk;
 struct sd_walker;
-
-struct sd_file_id {
-  uint64_t dev, ino;
-};
 
 struct sd_walk_opts {
   const char *root;             /* absolute; symlinks in it were resolved by the caller */

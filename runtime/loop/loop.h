@@ -3,9 +3,8 @@
  * A task runs on a thread of its lane and is delivered on the loop's thread, where alone Lua lives.
  * The loop knows nothing of what a task does.
  *
- * Owner:  the caller owns loop and lanes; a lane is closed before its loop. A task belongs to who
- * made
- *         it; the lane borrows it from submit to deliver.
+ * Owner:  the caller owns loop and lanes; a lane is closed before its loop. A task belongs to
+ *         whoever made it; the lane borrows it from submit to deliver.
  * Thread: everything here is called on the loop's thread; only sd_task.run runs elsewhere.
  * Errors: 0 or a negative errno with *err filled. */
 #ifndef SD_LOOP_LOOP_H

@@ -12,7 +12,7 @@ local Batch = {}
 ---@field bytes integer Of the files.
 
 ---@class sd.BatchStats: sd.Stats Everything that was listed, changed or not.
----@field listed integer Entries.
+---@field listed integer Directories that were read to their end.
 ---@field changed integer Entries that differ from the library …
 ---@field inserted integer … those of them that it does not have.
 ---@field vanished integer Entries that the library has and the directory has not.
