@@ -74,7 +74,7 @@ local function new_state(ctx)
     stats = { files = 0, dirs = 0, bytes = 0, symlinks = 0 },
     changes = { inserted = 0, updated = 0, vanished = 0 },
     batches = 0,                    -- written
-    content = { after = 0, done = 0, done_bytes = 0, linked = 0 },
+    content = { after = 0, done = 0, done_bytes = 0, linked = 0 }, -- and `asked`: files at first
     items_per_second = ring.new(60),
     work_per_second = ring.new(60), -- bytes hashed, with BYTES_A_FILE for each file
   }
@@ -225,6 +225,17 @@ end
 
 -- ---- phase 2: write what a checkpoint left in the queue ----
 
+local function count_entries(self, ctx)
+  local totals = ctx.library.locations:totals(self.location)
+  return totals and totals.files + totals.dirs + totals.symlinks or 0
+end
+
+-- The checkpoint that follows knows how many entries there were before the first is removed.
+local function begin_finalizing(self, ctx, state)
+  state.entries = count_entries(self, ctx)
+  state.phase = "finalizing"
+end
+
 function phases.processing(self, ctx, state)
   process(self, ctx, state)
   add_parts(state, ctx:wait_for_children())
@@ -232,7 +243,8 @@ function phases.processing(self, ctx, state)
     state.phase = "complete"
     return
   end
-  state.phase = RANK[self.args.mode] > RANK.shallow and "content_identification" or "finalizing"
+  if RANK[self.args.mode] > RANK.shallow then state.phase = "content_identification"
+  else begin_finalizing(self, ctx, state) end
 end
 
 -- ---- phase 3: identify content ----
@@ -254,7 +266,7 @@ end
 
 local function link_chunks(self, ctx, state, chunks)
   local content = state.content
-  local counts = ctx:commit(function(tx)
+  ctx:commit(function(tx)
     for _, chunk in ipairs(chunks) do
       local seen = chunk:stats()
       content.after = seen.cursor
@@ -265,7 +277,6 @@ local function link_chunks(self, ctx, state, chunks)
       tx:link(chunk, self.location)
     end
   end)
-  content.linked = content.linked + counts.linked
   report(self, ctx, state, { name = "content_identification", current = content.done,
     total = self.waiting.files }, self.current_path)
 end
@@ -275,6 +286,7 @@ function phases.content_identification(self, ctx, state)
   local content = state.content
   local files, bytes = ctx.library.locations:waiting(self.location, content.after)
   self.waiting = { files = content.done + files, bytes = content.done_bytes + bytes }
+  content.asked = content.asked or files
   local deep = self.args.mode == "deep"
   local hasher <close> = ctx:hash {
     root = self.args.root, location_id = self.location.id, after = content.after,
@@ -291,18 +303,16 @@ function phases.content_identification(self, ctx, state)
     end
   end
   if #chunks > 0 then link_chunks(self, ctx, state, chunks) end
-  state.phase = "finalizing"
+  content.linked = content.asked - ctx.library.locations:waiting(self.location)
+  begin_finalizing(self, ctx, state)
 end
 
 -- ---- phase 4: remove what has vanished, sum up ----
 
 function phases.finalizing(self, ctx, state)
   report(self, ctx, state, { name = "finalizing" })
-  repeat
-    ctx:check_interrupt()
-    local left, removed = ctx:sweep(SWEEP)
-    state.changes.vanished = state.changes.vanished + removed
-  until not left
+  repeat ctx:check_interrupt() until not ctx:sweep(SWEEP)
+  state.changes.vanished = state.entries - count_entries(self, ctx)
   local locations = ctx.library.locations
   state.stats = locations:totals(self.location) or state.stats
   ctx:commit(function(tx)
