@@ -158,7 +158,7 @@ static void a_new_library_has_its_marks_and_its_views(void **state) {
   assert_sqlite(dir,
                 "SELECT group_concat(name) FROM (SELECT name FROM sqlite_schema WHERE type='view' "
                 "ORDER BY 1)",
-                "contents,directories,entries,errors,jobs,locations\n");
+                "contents,directories,entries,errors,jobs,locations,skips\n");
   static const char *const views[] = {"contents", "directories", "entries",
                                       "errors",   "jobs",        "locations"};
   for (int i = 0; i < 6; i++)

@@ -119,6 +119,31 @@ describe("a wrong command", function()
     end
   end)
 
+  it("with a value out of its range is exit code 2, and makes nothing", function()
+    for _, words in ipairs { { "--library", "" }, { "--threads", "0" }, { "--threads", "65" },
+      { "--threads", "1.5" }, { "--threads", "x" }, { "--batch", "0" }, { "--batch", "65537" },
+      { "--batch", "-1" }, { "--chunk", "0" }, { "--chunk", "65537" }, { "--mode", "deeper" },
+      { "--mime", "all" } } do
+      local result = index(words[1], words[2], tree)
+      assert.equal(2, result.status, table.concat(words, " ") .. ": " .. result.err)
+      assert_find(words[1], result.err)
+      assert.is_false(exists(library))
+    end
+  end)
+
+  it("on a root that is no directory, or not there, is exit code 1, and makes nothing", function()
+    fixture.write(dir .. "/file", "x")
+    assert_find("file: not a directory", index(dir .. "/file").err)
+    assert.equal(1, index(dir .. "/file").status)
+    assert.equal(1, index(dir .. "/none").status)
+    assert.is_false(exists(library))
+  end)
+
+  it("has a tip in a line of its own", function()
+    assert_find("sdlua: unknown option '-x'\nDid you mean '-h'?\nUsage: ",
+      fixture.run_sdlua("index", "-x").err)
+  end)
+
   it("leaves a message of readable lines", function()
     for _, words in ipairs { { "index", "--nonsense\27[31m" }, { "index", "--mode\n", "x" },
       { "run", "no\27such" }, { "index", "/none\27[2J\n" }, { "index", "--mode", "\27", "/" } } do
@@ -229,9 +254,20 @@ describe("--progress", function()
     local result = run("plain")
     assert.equal(0, result.status, result.err)
     assert.is_truthy(result.err:find("some phase  %d+%%  %d+ files  2 dirs  4%.88 KiB  12/s"
-      .. "  ETA 3%.00 s\n"), result.err)
+      .. "  ETA 3 s\n"), result.err)
     assert.is_nil(result.err:find("[^%g \n]"), result.err)
     assert.equal("slow: complete\n", result.out)
+  end)
+
+  it("plain has a line for each phase, however short", function()
+    make_tree(20)
+    local result = index("--progress", "plain", tree)
+    local phases = {}
+    for line in result.err:gmatch("[^\n]+") do
+      local phase = line:match("^(%a+ ?%a*)  ")
+      if phase ~= "processing" then phases[#phases + 1] = phase end -- often nothing is left for it
+    end
+    assert.same({ "discovery", "content identification", "finalizing" }, phases, result.err)
   end)
 
   it("auto is plain where stderr is no terminal", function()
@@ -325,6 +361,27 @@ describe("--progress", function()
     end)
   end
 
+  it("shows rate, remaining time and path in 80 columns with the numbers of a large run", function()
+    if not fixture.has("script") then return pending("script is not installed") end
+    local script = write_slow_job([[{ phase = { name = "content_identification",
+      current = 400000 + i, total = 1234567 }, current_path = ("holidays/"):rep(30) .. "img.jpg",
+      total_found = { files = 1234567, dirs = 98765, bytes = 1 << 42 }, processing_rate = 12345,
+      estimated_remaining = 185 }]], 1)
+    local seen = 0
+    for _, line in ipairs(drawn(in_terminal(80, ("%s run %s --library %s"):format(quote(sdlua),
+      quote(script), quote(library))))) do
+      if line:find("content", 1, true) then
+        seen = seen + 1
+        assert_find("32%", line)
+        assert_find("12,345/s", line)
+        assert_find("ETA 3:05 min", line)
+        assert_find("holidays/img.jpg", line)
+        assert.is_true(columns_of(line) < 80, line)
+      end
+    end
+    assert.is_true(seen >= 3)
+  end)
+
   it("draws a bar for a real run, which is gone at the end", function()
     if not fixture.has("script") then return pending("script is not installed") end
     fixture.sh(([[cd %s && for d in $(seq 60); do mkdir "d$(printf '\033[31m')$d"; (cd d*m$d &&
@@ -365,7 +422,34 @@ describe("the closing line", function()
     library = tree .. "/library"
     local result = index("--progress", "none", tree)
     assert.equal(0, result.status, result.err)
-    assert.is_truthy(result.out:find("%d skipped %(%d library%)"), result.out)
+    local skipped = tonumber(result.out:match("(%d) skipped %(%d library%)"))
+    assert.equal(0, index("--progress", "none", tree).status)
+    local rows = fixture.sql(library, "SELECT DISTINCT rule, job_id, location_id FROM skips")
+    assert.same({ { "library", "2", "1" } }, rows) -- those of the last run alone
+    local names = fixture.sql(library, "SELECT path FROM skips ORDER BY path")
+    assert.is_true(#names >= skipped)
+    assert.equal("library/library.db", names[1][1])
+  end)
+
+  it("says once which root cannot be read", function()
+    local user = fixture.as_user()
+    if not user then return pending("needs an ordinary user") end
+    fixture.sh(("chmod 755 %s; chmod 0 %s"):format(dir, tree))
+    local words = { sdlua, "index", "--library", library, tree }
+    local result = fixture.run(table.move(words, 1, #words, #user + 1, { table.unpack(user) }))
+    assert.equal(1, result.status)
+    assert.is_truthy(result.err:find("^sdlua: open %S+/tree: permission denied\n$"), result.err)
+  end)
+
+  it("says a dot where the root itself could not be listed", function()
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    local result = fixture.run({ sdlua, "index", "--library", library, "--progress", "plain",
+      tree }, ("strace -f -qq -o /dev/null -P %s -e inject=getdents64:error=EIO"):format(
+      fixture.sh("realpath " .. tree):match("[^\n]+")))
+    assert.equal(3, result.status, result.err)
+    assert_find("error: ReadDir .: ", result.err)
+    assert_find("1 error (1 EIO)", result.out)
   end)
 
   it("is `complete with errors`, by errno, with the first errors on stderr, escaped", function()

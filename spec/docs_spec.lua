@@ -181,7 +181,7 @@ describe("the documentation", function()
     local text = fixture.read(HOME .. "/docs/schema.md")
     local library = dir .. "/.local/share/sdlua/default"
     local views = fixture.sql(library, "SELECT name FROM sqlite_schema WHERE type = 'view'")
-    assert.equal(6, #views)
+    assert.equal(7, #views)
     for _, view in ipairs(views) do
       local section = text:match("\n## " .. view[1] .. "\n(.-)\n## ")
       local described, columns = {}, {}
@@ -226,6 +226,7 @@ function Names:run(ctx)
   local task = sd.spawn(function() end)
   local objects = { sd = sd, library = ctx.library, db = ctx.library.db, ring = sd.ring,
     locations = ctx.library.locations, jobs = ctx.library.jobs, task = task, ctx = ctx,
+    eta = sd.eta,
     handle = ctx.library.jobs:get(ctx.id), query = assert(sd.query.open(ctx.library.path)),
     queue = queue, walker = walker, hasher = hasher,
     batch = walker:next(), chunk = debug.getregistry()["sd.chunk"].__index }

@@ -248,7 +248,61 @@ describe("a disk that fails while the tree is read", function()
   end)
 end)
 
+describe("a power cut", function()
+  it("cannot take a run that is complete", function()
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    local strace = ("strace -f -qq -o %s/calls -P %s/library.db-wal"
+      .. " -e trace=pwrite64,fdatasync,fsync"):format(dir, library)
+    assert.equal(0, index(tree).status)
+    fixture.sh(("cd %s && seq 3000 | xargs touch"):format(tree))
+    local result = index_in_shell(strace, "", tree)
+    assert.equal(0, result.status, result.err)
+    local syncs, unsynced = 0, 0
+    for line in io.lines(dir .. "/calls") do
+      if line:find("sync(", 1, true) then syncs, unsynced = syncs + 1, 0
+      elseif line:find("pwrite64(", 1, true) then unsynced = unsynced + 1 end
+    end
+    assert.equal(0, unsynced)
+    assert.is_true(syncs >= 3 and syncs < 10, tostring(syncs)) -- phases, not commits
+  end)
+end)
+
+describe("nice", function()
+  it("holds for all threads, and some are nicer than that", function()
+    fixture.sh(("truncate -s 30G %s/sparse"):format(tree))
+    local process = fixture.start { "nice", "-n", "5", sdlua, "index", "--library", library,
+      "--mode", "deep", "--progress", "none", tree }
+    process:sleep(500)
+    local values = {}
+    for line in fixture.sh(("cat /proc/%d/task/*/stat"):format(process.pid)):gmatch("[^\n]+") do
+      local fields = line:match("%) (.*)") -- from the third on
+      local i = 0
+      for field in fields:gmatch("%S+") do
+        i = i + 1
+        if i == 17 then values[#values + 1] = tonumber(field) end
+      end
+    end
+    process:kill("sigint")
+    process:wait(5000)
+    assert.is_true(#values > 4)
+    table.sort(values)
+    local base = tonumber(fixture.sh("nice")) + 5
+    assert.same({ math.min(base, 19), math.min(base + 3, 19) }, { values[1], values[#values] })
+  end)
+end)
+
 describe("too little of what a process needs", function()
+  it("is no error in a script where there are few descriptors", function()
+    for n = 12, 40 do
+      local result = index_in_shell(("ulimit -n %d;"):format(n), "", "--mode", "deep", tree)
+      assert.is_nil(result.err:find("traceback", 1, true), ("%d: %s"):format(n, result.err))
+      assert.is_true(result.status ~= 15, ("%d: %s"):format(n, result.err))
+      if n >= 32 then assert.equal(0, result.status, result.err) end
+      fixture.sh("rm -rf " .. library)
+    end
+  end)
+
   it("is named where no thread can be started", function()
     if not fixture.has("strace") then return pending("strace is not installed") end
     if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end

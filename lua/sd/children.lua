@@ -8,6 +8,7 @@ local rows = require "sd.job_rows"
 
 local M = {}
 
+local REPORT_SECONDS = 0.25
 local POLICIES = { fail = true, collect = true, ignore = true }
 
 ---@class sd.ChildOptions
@@ -77,11 +78,20 @@ local function first_failed(results)
   end
 end
 
+-- Until more children have ended than `seen`.
+local function wait_for_one(ctx, seen, meanwhile)
+  while ctx.children_ended == seen do
+    if meanwhile then meanwhile() end
+    ctx:wait_in(ctx.child_waiters, meanwhile and REPORT_SECONDS)
+  end
+end
+
 --- Waits until no child is open. A child whose failure is the parent's raises it, at once.
 ---@async
 ---@param ctx sd.Context
+---@param meanwhile? fun()
 ---@return sd.ChildResult[]
-function M.wait(ctx)
+function M.wait(ctx, meanwhile)
   local jobs = ctx.library.jobs
   jobs.scheduler:set_waiting(ctx.id, true)
   local guard <close> = setmetatable({}, { __close = function()
@@ -99,7 +109,7 @@ function M.wait(ctx)
     end
     if open == 0 then return results, guard and nil end
     jobs.scheduler:kick()
-    if ctx.children_ended == seen then ctx:wait_in(ctx.child_waiters) end
+    wait_for_one(ctx, seen, meanwhile)
   end
 end
 

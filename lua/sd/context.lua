@@ -4,8 +4,13 @@ local children = require "sd.children"
 local commits = require "sd.commit"
 local core = require "sd.core"
 local failure = require "sd.failure"
+local hasher = require "sd.hasher"
+local json = require "sd.json"
 local metrics = require "sd.metrics"
+local progresses = require "sd.progress"
+local rows = require "sd.job_rows"
 local task = require "sd.task"
+local walker = require "sd.walker"
 require "sd.queue"
 
 local M = {}
@@ -37,8 +42,8 @@ function M.new(library, handle, row, script)
     priority = row.priority, attempt = row.attempt, library = library, handle = handle,
     definition = script.definition, script = script, queues = {}, warnings = {}, notes = {},
     lines = {}, spawned = {}, commits = 0, child_waiters = {}, child_progress = {},
-    children_ended = 0, active_ns = row.active_ns or 0, started_ns = core.sys.mono_ns(),
-    stored = row.state, phase = row.phase,
+    children_ended = 0, furthest = {}, active_ns = row.active_ns or 0,
+    started_ns = core.sys.mono_ns(), stored = row.state, phase = row.phase,
     location_id = row.location_id, metrics = {}, probe = library.probe,
   }, Context)
   self.branches = branches.new(function() self:pause_now() end)
@@ -105,12 +110,14 @@ function Context:add_non_critical_error(err)
   self.notes[#self.notes + 1] = err
 end
 
---- Says how far the job is. Cheap: what is not looked at is replaced by the next call.
+--- Says how far the job is. Cheap: what is not looked at is replaced by the next call. Where
+--- `phase` is a table, its field `fraction` (0 to 1) is set; it never goes back within a phase.
 ---@param progress table Of the type that the job declares.
 function Context:progress(progress)
   if type(progress) ~= "table" then error("progress: a table expected", 2) end
   local kind = self.definition.progress
   progress = kind and kind(progress) or progress
+  progresses.advance(self.furthest, progress)
   local parent = self.library.jobs.running[self.parent_id]
   if parent then parent.ctx.child_progress[self.id] = progress end
   self.handle:report(progress)
@@ -160,7 +167,7 @@ end
 ---@param options sd.WalkerOptions
 ---@return sd.Walker walker Close it.
 function Context:walker(options)
-  return require "sd.walker".open(self, options)
+  return walker.open(self, options)
 end
 
 ---@class sd.HashOptions
@@ -175,7 +182,7 @@ end
 ---@param options sd.HashOptions
 ---@return sd.Hasher hasher Close it.
 function Context:hash(options)
-  return require "sd.hasher".open(self, options)
+  return hasher.open(self, options)
 end
 
 -- ---- state and checkpoints ----
@@ -299,6 +306,17 @@ function Context:skips()
   return counts
 end
 
+--- What the last completed job of this name put into field `name` of its output: one of the same
+--- location where there is one, else of any.
+---@async
+---@param name string
+---@param location? sd.Location
+---@return any value Nil where there is none.
+function Context:last_output(name, location)
+  local text = rows.last_output(self.library, self.definition.name, name, location and location.id)
+  return text and json.decode(text)
+end
+
 -- ---- children ----
 
 --- Gives work to a job of its own. It is made in the same commit as what this job changes next: so
@@ -312,10 +330,11 @@ end
 --- Waits until all children have ended; what they came to, in the order in which they were made. A
 --- failed child fails this job, where its `on_failure` does not say otherwise.
 ---@async
+---@param meanwhile? fun() Called now and then while it waits, to report progress; must not wait.
 ---@return sd.ChildResult[]
-function Context:wait_for_children()
+function Context:wait_for_children(meanwhile)
   if #self.spawned > 0 then self:commit() end
-  return children.wait(self)
+  return children.wait(self, meanwhile)
 end
 
 --- What the children reported last, also those that have ended: to be summed up with one's own.

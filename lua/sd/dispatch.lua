@@ -10,12 +10,15 @@ local M = {}
 ---@field priority? "low"|"normal"|"high"|"critical" Default normal.
 ---@field run_at? number Seconds since 1970: not before.
 ---@field depends_on? (integer|sd.Handle)[] Jobs that must have completed.
+---@field uuid? string Its uuid, 16 bytes (default: a new one).
+
+local KNOWN = { priority = true, run_at = true, depends_on = true, uuid = true }
 
 --- Raises what is wrong with options, where dispatch() was called.
 ---@param options sd.DispatchOptions
 function M.check_options(options)
   for key in pairs(options) do
-    if key ~= "priority" and key ~= "run_at" and key ~= "depends_on" then
+    if not KNOWN[key] then
       error(("dispatch: no option '%s'"):format(tostring(key)), 3)
     end
   end
@@ -76,7 +79,7 @@ function M.put(library, job, script, options)
   local encoded = assert(core.codec.encode(job.args))
   local key = definition.unique and key_of(definition, encoded) or nil
   local new = {
-    uuid = core.sys.uuid7(), name = definition.name, version = definition.version,
+    uuid = options.uuid or core.sys.uuid7(), name = definition.name, version = definition.version,
     script = script.path, script_hash = script.hash, args = encoded, priority = options.priority,
     unique_key = key, device = device_of(job),
     run_at = options.run_at and math.tointeger(options.run_at * 1e9 // 1),

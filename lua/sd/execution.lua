@@ -45,7 +45,7 @@ local function end_row(run, status, ending)
   end
   local sql = leftovers(run)
   for _, statement in ipairs(rows.ending(ctx.id, status, ending)) do sql[#sql + 1] = statement end
-  return failure.check(ctx.library.core:commit { state = sql })
+  return failure.check(ctx.library.core:commit { state = sql, sync = ctx.parent_id == 0 })
 end
 
 -- The last commit of a job that ended well: what it noted, and its place in the history.

@@ -97,6 +97,18 @@ function M.is_open(library, id)
   return library:fresh_rows("SELECT 1 FROM job WHERE id = ?", { id })[1] ~= nil
 end
 
+--- The job with that id or uuid, open or ended: id, status, output (JSON), error.
+---@async
+---@param id? integer
+---@param uuid? string 16 bytes.
+---@return table?
+function M.find(library, id, uuid)
+  local where = " WHERE id = ? OR uuid = ?"
+  return library:fresh_rows("SELECT id, status, NULL AS output, error FROM job" .. where
+    .. " UNION ALL SELECT id, status, output, error FROM job_history" .. where,
+    { id, blob(uuid), id, blob(uuid), n = 4 })[1]
+end
+
 --- The status of a job, open or ended; nil where there is none.
 ---@async
 ---@return string?
@@ -227,6 +239,20 @@ function M.dependents(library, id)
   for i, row in ipairs(library:fresh_rows("SELECT job_id FROM job_dependency WHERE on_id = ?",
     { id })) do ids[i] = row.job_id end
   return ids
+end
+
+--- What the last completed job of that name has in a field of its output, as JSON: of a location,
+--- where there is one, else of any.
+---@async
+---@param name string Of the job.
+---@param field string
+---@param location_id? integer
+---@return string?
+function M.last_output(library, name, field, location_id)
+  local row = library:fresh_rows("SELECT output -> ?2 AS value FROM job_history WHERE id ="
+    .. " (SELECT id FROM job_history WHERE name = ?1 AND status = 'completed' AND parent_id IS NULL"
+    .. " ORDER BY location_id IS ?3 DESC, id DESC LIMIT 1)", { name, field, location_id, n = 3 })[1]
+  return row and row.value
 end
 
 -- ---- children ----

@@ -4,8 +4,10 @@ local dispatch = require "sd.dispatch"
 local execution = require "sd.execution"
 local failure = require "sd.failure"
 local handles = require "sd.handle"
+local json = require "sd.json"
 local rows = require "sd.job_rows"
 local scheduler = require "sd.scheduler"
+local schedules = require "sd.schedules"
 local scripts = require "sd.script"
 local steering = require "sd.steering"
 local stored = require "sd.stored_job"
@@ -121,6 +123,18 @@ function Jobs:handle_for(id, status)
     handle.jobs = self
     self.handles[id] = handle
   end
+  return handle
+end
+
+--- The handle of a job that has ended.
+---@package
+---@param row table id, status, output, error
+---@return sd.Handle
+function Jobs:ended_handle(row)
+  local handle = handles.new(row.id, row.status)
+  handle.jobs = self
+  handle.result = row.output and json.decode(row.output)
+  handle.error = row.status ~= "completed" and failure.new(row.error or row.status) or nil
   return handle
 end
 
@@ -257,7 +271,7 @@ end
 ---@async
 ---@return sd.Schedules
 function Jobs:schedules()
-  self.repeating = self.repeating or require "sd.schedules".of(self)
+  self.repeating = self.repeating or schedules.of(self)
   return self.repeating
 end
 

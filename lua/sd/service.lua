@@ -2,6 +2,7 @@
 --- same methods where it is the runner itself.
 local core = require "sd.core"
 local failure = require "sd.failure"
+local handles = require "sd.handle"
 local json = require "sd.json"
 local rows = require "sd.job_rows"
 local scripts = require "sd.script"
@@ -73,10 +74,13 @@ end
 function Service:start(params, session)
   local job, script = job_of(params)
   local handle, messages = unfinished.start(self.jobs, job, script,
-    { fresh = params.fresh, match = params.match })
-  if session then follow(self, handle, session) end
+    { fresh = params.fresh, match = params.match, uuid = params.uuid, id = params.id })
+  local ended = handles.is_final(handle.status)
+  if session and not ended then follow(self, handle, session) end
   self.jobs.scheduler:admit(handle.id)
-  return { id = handle.id, status = handle.status, messages = messages }
+  return { id = handle.id, status = handle.status, messages = messages,
+    output = ended and handle.result or nil, error = ended and handle.error
+      and tostring(handle.error) or nil }
 end
 
 --- Queues a job. `id`.
@@ -98,7 +102,7 @@ function Service:watch(params, session)
       output = row.output and json.decode(row.output) }
   end
   follow(self, handle, session)
-  return { status = handle.status, progress = handle.last_progress }
+  return { status = handle.status, progress = handle:progress() }
 end
 
 ---@package
@@ -148,7 +152,7 @@ function Service:list(params)
   for _, row in ipairs(list) do
     local run = self.jobs.running[row.id]
     if row.status == "running" and not run then row.status = "queued" end -- its process has died
-    if run then row.live = run.handle.last_progress end
+    if run then row.live = run.handle:progress() end
   end
   return list
 end

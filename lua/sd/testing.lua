@@ -28,8 +28,9 @@ local M = {}
 ---@field most? integer So many points a way, spread evenly (default: all of them).
 ---@field prepare? async fun(library: sd.Library) Makes the library that each run begins with.
 ---@field reset? fun() Called before each run: puts back what the job changes elsewhere.
----@field output? fun(output: any, way: sd.testing.Way): any What of the output must be the same when
---- it was interrupted in that way (default: all of it, as JSON tells it). May change what it gets.
+---@field output? fun(output: any, way: sd.testing.Way): any What of the output must be the same
+--- when it was interrupted in that way (default: all of it, as JSON tells it). May change what it
+--- gets.
 ---@field ignore? table<string, string[]> By view or table: columns that may differ.
 ---@field check? async fun(library: sd.Library, output: any, way: sd.testing.Way|"none") Called when
 --- a run has come to its end: asserts of one's own.

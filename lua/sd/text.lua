@@ -143,4 +143,19 @@ function M.duration(seconds)
   return ("%d:%02d:%02d h"):format(s // 3600, s % 3600 // 60, s % 60)
 end
 
+local function in_seconds(seconds)
+  return seconds < 9.995 and ("%.0f s"):format(seconds) or M.duration(seconds)
+end
+
+--- A time that is left, in whole seconds, and how far it may be off where that is a tenth of it or
+--- more: "40 s ±10 s".
+---@param seconds number
+---@param give_or_take? number Seconds.
+---@return string
+function M.remaining(seconds, give_or_take)
+  local s = in_seconds(seconds)
+  if not give_or_take or give_or_take < 1 or give_or_take < seconds / 10 then return s end
+  return s .. " ±" .. in_seconds(give_or_take)
+end
+
 return M

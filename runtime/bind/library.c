@@ -78,6 +78,7 @@ static void close_library(struct lsd_library *lib) {
 static int make_dirs(const char *dir, struct sd_err *err) {
   char path[PATH_MAX];
   size_t n = strlen(dir);
+  if (n == 0) return sd_err_set(err, -EINVAL, "the library's path is empty");
   if (n >= sizeof(path)) return sd_err_set(err, -ENAMETOOLONG, "library path too long");
   memcpy(path, dir, n + 1);
   for (char *p = path + 1;; p++) {

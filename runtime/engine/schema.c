@@ -220,7 +220,9 @@ static const char views[] =
     " created_at, started_at, finished_at, error FROM job_history;"
 
     "CREATE VIEW errors AS"
-    " SELECT job_id, location_id, path, operation, error, message, at FROM job_error;";
+    " SELECT job_id, location_id, path, operation, error, message, at FROM job_error;"
+
+    "CREATE VIEW skips AS SELECT job_id, location_id, path, rule FROM job_skip;";
 
 const char *sd_schema_step(int from) {
   static char first[sizeof(tables) + sizeof(triggers) + sizeof(views)];

@@ -390,6 +390,10 @@ int sd_store_commit(struct sd_store *s, struct sd_err *err) {
   return rc ? rc : run_stmt(s, ST_COMMIT, err, "commit");
 }
 
+int sd_store_sync(struct sd_store *s, bool on, struct sd_err *err) {
+  return exec(s, on ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", err, "sync");
+}
+
 void sd_store_rollback(struct sd_store *s) {
   struct sd_err ignored;
   sd_totals_map_clear(&s->totals);

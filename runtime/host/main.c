@@ -177,9 +177,10 @@ static int report_command(lua_State *L, int status) {
 static void check_output(lua_State *L, struct host *h) {
   int en = fflush(stdout) != 0 ? errno : 0;
   if (!en && !ferror(stdout)) return;
+  if (h->status != EXIT_SUCCESS && h->status != EXIT_ERRORS) return; /* said already */
   lua_pushfstring(L, "cannot write to standard output: %s", en ? strerror(en) : "write error");
   sd_lua_message("sdlua", lua_tostring(L, -1));
-  if (h->status == EXIT_SUCCESS || h->status == EXIT_ERRORS) h->status = EXIT_FAILURE;
+  h->status = EXIT_FAILURE;
 }
 
 /* SIGINT stays as it is: a command handles it on the loop. */

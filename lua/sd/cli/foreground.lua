@@ -169,7 +169,7 @@ end
 
 -- Whether the runner went away, at whatever moment; then the library is asked for another one.
 local function is_lost(self, err)
-  return is_remote(self) and (self.runner.lost or failure.is(err) and err.code == "EPIPE")
+  return is_remote(self) and failure.is(err) and err.code == "EPIPE"
 end
 
 local function start_somewhere(self, request)
@@ -185,10 +185,10 @@ local function run_attached(self, request)
   while true do
     local handle = start_somewhere(self, request)
     local logs <close> = show_logs(self, handle)
+    request.id, request.fresh = handle.id, nil
     wait_for(self, handle)
-    if not is_lost(self) then return handle, logs and nil end
+    if not is_lost(self, handle.error) then return handle, logs and nil end
     take_over(self)
-    request.fresh = nil
   end
 end
 
@@ -212,7 +212,7 @@ end
 ---@return integer status
 function Foreground:run(job, script, match)
   local request = { job = job, loaded = script, script = script.path, args = job.args,
-    fresh = self.fresh, match = match }
+    fresh = self.fresh, match = match, uuid = core.sys.uuid7() }
   if self.spec then
     local made = self.runner:call("schedule", { script = script.path, args = job.args,
       spec = self.spec })

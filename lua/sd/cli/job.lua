@@ -169,13 +169,15 @@ local function act(runner, parsed)
   RUN[parsed.action](runner, parsed)
 end
 
--- Where the runner goes away in the middle of it, the library is asked for the rest: all but `retry`
--- may be said twice.
+-- Where the runner goes away in the middle of it, the library is asked for the rest: all but
+-- `retry` may be said twice.
 local function run_action(parsed, path)
   local runner <close> = runners.open(path, {})
   local ok, err = pcall(act, runner, parsed)
   if ok then return runner and nil end
-  if not (failure.is(err) and err.code == "EPIPE") or parsed.action == "retry" then error(err, 0) end
+  if not (failure.is(err) and err.code == "EPIPE") or parsed.action == "retry" then
+    error(err, 0)
+  end
   runner:close()
   return run_action(parsed, path)
 end

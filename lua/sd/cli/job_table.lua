@@ -21,6 +21,23 @@ local function found(progress)
   return ("%s files, %s"):format(text.count(total.files), text.bytes(total.bytes or 0))
 end
 
+-- A phase is followed by its share that is done.
+local function phase_of(row)
+  local progress = progress_of(row)
+  local phase = progress and progress.phase
+  local fraction = type(phase) == "table" and phase.name == row.phase and phase.fraction
+  if type(fraction) ~= "number" or row.finished_at then return row.phase or "" end
+  return ("%s %d%%"):format(row.phase, fraction * 100 // 1)
+end
+
+local function left(row)
+  local progress = row.status == "running" and progress_of(row)
+  local seconds = progress and progress.estimated_remaining
+  if type(seconds) ~= "number" or seconds ~= seconds then return "" end
+  local give_or_take = progress.remaining_uncertainty
+  return text.remaining(seconds, type(give_or_take) == "number" and give_or_take or nil)
+end
+
 local function took(row)
   if row.duration_ns then return text.duration(row.duration_ns / 1e9) end
   return row.finished_at and "" or age(row.started_at or row.created_at)
@@ -31,8 +48,9 @@ local COLUMNS = {
   { "JOB", function(row) return (row.parent_id and "└ " or "") .. row.name end },
   { "STATUS", function(row) return row.status end },
   { "PRIORITY", function(row) return row.priority end },
-  { "PHASE", function(row) return row.phase or "" end },
+  { "PHASE", phase_of },
   { "TIME", took, true },
+  { "LEFT", left, true },
   { "FOUND", function(row) return found(progress_of(row)) end },
   { "ERROR", function(row) return (row.error or ""):match("^[^\n]*") end },
 }
@@ -90,13 +108,14 @@ function M.details(row)
   add("name", ("%s, version %d"):format(row.name, row.version))
   add("script", text.escape(row.script or ""))
   add("arguments", sorted(row.args))
-  add("status", row.status .. (row.phase and ", phase " .. row.phase or ""))
+  add("status", row.status .. (row.phase and ", phase " .. phase_of(row) or ""))
   add("priority", row.priority)
   add("attempt", tostring(row.attempt))
   add("created", date(row.created_at))
   add("started", date(row.started_at))
   add("finished", date(row.finished_at))
   add("worked", row.duration_ns and text.duration(row.duration_ns / 1e9))
+  add("left", left(row))
   add("found", found(progress_of(row)))
   add("parent", row.parent_id and tostring(row.parent_id))
   for _, child in ipairs(row.children) do

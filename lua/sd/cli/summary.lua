@@ -100,7 +100,8 @@ local function print_errors(output, show)
       show:log("info", ("… and more: SELECT * FROM errors WHERE job_id = %d"):format(output.job))
       return
     end
-    show:log("error", ("%s %s: %s"):format(err.operation, err.path, err.message))
+    show:log("error", ("%s %s: %s"):format(err.operation, err.path == "" and "." or err.path,
+      err.message))
   end
 end
 
