@@ -269,9 +269,8 @@ end
 
 -- Files that have no identity yet, with those that got one in this run.
 local function count_waiting(self, ctx, state)
-  local content = state.content
-  local files, bytes = ctx.library.locations:waiting(self.location, content.after)
-  self.waiting = { files = content.files + files, bytes = content.bytes + bytes }
+  local files, bytes = ctx.library.locations:waiting(self.location, state.content.after)
+  self.waiting = { files = state.content.files + files, bytes = state.content.bytes + bytes }
 end
 
 local function report_linked(self, ctx, state)
@@ -300,16 +299,12 @@ local function link_chunks(self, ctx, state, chunks)
   report_linked(self, ctx, state)
 end
 
-function phases.content_identification(self, ctx, state)
-  upgrade(self, ctx, state)
-  local content = state.content
-  count_waiting(self, ctx, state)
-  report_linked(self, ctx, state)
-  local deep = self.args.mode == "deep"
+local function identify(self, ctx, state)
+  local content, deep = state.content, self.args.mode == "deep"
   local hasher <close> = ctx:hash {
     root = self.args.root, location_id = self.location.id, after = content.after,
     chunk = self.args.chunk, kind = deep and "full" or "sampled",
-    mime = deep and self.args.mime or "none",
+    mime = deep and self.args.mime or "none", rest = content.rest,
   }
   local chunks, since = {}, ctx:elapsed()
   for chunk in hasher:chunks() do
@@ -321,6 +316,17 @@ function phases.content_identification(self, ctx, state)
     end
   end
   if #chunks > 0 then link_chunks(self, ctx, state, chunks) end
+end
+
+function phases.content_identification(self, ctx, state)
+  upgrade(self, ctx, state)
+  count_waiting(self, ctx, state)
+  report_linked(self, ctx, state)
+  if not state.content.rest then
+    identify(self, ctx, state)
+    state.content.rest, state.content.after = true, 0
+  end
+  identify(self, ctx, state) -- other names of files that could not be read by the first one
   eta.finish(state.eta, self.args.mode, ctx:elapsed())
   state.phase = "finalizing"
 end

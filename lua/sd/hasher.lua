@@ -4,6 +4,10 @@ local failure = require "sd.failure"
 
 local M = {}
 
+---@class sd.HashOptions
+---@field rest? boolean Of files with several names, those that were not given since another one
+--- was (default false): when everything is linked, for files that could not be read by that.
+
 ---@class sd.Hasher
 ---@field package core? userdata Nil between a pause and what follows.
 ---@field package options sd.HashOptions

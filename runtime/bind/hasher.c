@@ -311,11 +311,13 @@ static int open_files(struct handle *h, const char *root, struct sd_err *err) {
   if (h->root_fd < 0) return sd_err_os(err, "open", root);
   if (h->mime == MIME_NONE) return 0;
   int rc = sd_mime_names_open(NULL, &h->names, err);
-  return rc == -ENOENT ? 0 : rc; /* no table: magic alone decides */
+  if (rc && rc != -ENOENT) return rc; /* no table: magic alone decides */
+  /* The first one here, so that what is wrong with libmagic is said once, and not of each file. */
+  return h->mime == MIME_MAGIC ? sd_mime_magic_open(&h->workers[0].magic, err) : 0;
 }
 
 /* open(library, {root, location_id, after = 0, chunk = 100, kind = "sampled" | "full",
- * mime = "none" | "name" | "magic"}) -> hasher */
+ * mime = "none" | "name" | "magic", rest = false}) -> hasher */
 static int lsd_hasher_open(lua_State *L) {
   static const char *const kinds[] = {"sampled", "full", NULL};
   static const char *const mimes[] = {"none", "name", "magic", NULL};
@@ -330,6 +332,8 @@ static int lsd_hasher_open(lua_State *L) {
                                  .limit = (int)field_int(L, 2, "chunk", 100)};
   luaL_argcheck(L, want.limit >= 1 && want.limit <= 65536, 2, "chunk: from 1 to 65536");
   want.full = field_option(L, 2, "kind", kinds) == 1;
+  lua_getfield(L, 2, "rest");
+  want.rest = lua_toboolean(L, -1);
   int mime = field_option(L, 2, "mime", mimes);
   struct handle *h = lua_newuserdatauv(L, sizeof(*h), 1);
   memset(h, 0, sizeof(*h));
