@@ -292,6 +292,20 @@ describe("nice", function()
   end)
 end)
 
+describe("libmagic without its database", function()
+  it("costs types and no hashes, and is said once", function()
+    fixture.sh(("cd %s && seq 50 > a/text.txt && seq 300 | xargs touch"):format(tree))
+    local result = fixture.run({ sdlua, "index", "--library", library, "--progress", "plain",
+      "--mode", "deep", "--chunk", "1", tree }, "MAGIC=/nonexistent")
+    assert.equal(0, result.status, result.err)
+    assert.equal(1, select(2, result.err:gsub("warning: MIME types come from names alone: ", "")))
+    assert.same({ { "0" } }, fixture.sql(library, "SELECT count(*) FROM entries"
+      .. " WHERE kind = 'file' AND size > 0 AND hash IS NULL"))
+    assert.same({ { "text/plain" } },
+      fixture.sql(library, "SELECT mime FROM entries WHERE name = 'text.txt'"))
+  end)
+end)
+
 describe("too little of what a process needs", function()
   it("is no error in a script where there are few descriptors", function()
     for n = 12, 40 do

@@ -31,6 +31,13 @@ function M.open(ctx, options)
   return self
 end
 
+local function warn(self)
+  local message = not self.warned and self.core:warning()
+  if not message then return end
+  self.warned = true
+  self.ctx:add_warning("MIME types come from names alone: %s", message)
+end
+
 -- A chunk that a pause cut short is given up, with those behind it: its files are hashed again.
 local function accept(self, chunk)
   local stats = chunk:stats()
@@ -50,6 +57,7 @@ function Hasher:next()
     open(self)
     local chunk, what, code = self.core:next()
     if chunk then
+      warn(self)
       if accept(self, chunk) then return chunk end
     elseif type(what) == "string" then
       failure.check(nil, what, code)
