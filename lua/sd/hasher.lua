@@ -74,6 +74,21 @@ function Hasher:chunks()
   return function() return self:next() end
 end
 
+--- Chunks in groups, as many as come within so many seconds:
+--- `for chunks in hasher:groups(0.25) do`.
+---@param seconds number
+---@return fun(): sd.Chunk[]?
+function Hasher:groups(seconds)
+  return function()
+    local group, since = {}, self.ctx:elapsed()
+    repeat
+      local chunk = self:next()
+      group[#group + 1] = chunk
+    until not chunk or self.ctx:elapsed() - since >= seconds
+    return #group > 0 and group or nil
+  end
+end
+
 function Hasher:close()
   if self.core then self.core:close() end
   self.core = nil
