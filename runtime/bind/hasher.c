@@ -319,9 +319,7 @@ static int open_files(struct handle *h, const char *root, struct sd_err *err) {
   if (h->root_fd < 0) return sd_err_os(err, "open", root);
   if (h->mime == MIME_NONE) return 0;
   int rc = sd_mime_names_open(NULL, &h->names, err);
-  if (rc && rc != -ENOENT) return rc; /* no table: magic alone decides */
-  /* The first one here, so that what is wrong with libmagic is said once, and not of each file. */
-  return h->mime == MIME_MAGIC ? sd_mime_magic_open(&h->workers[0].magic, err) : 0;
+  return rc == -ENOENT ? 0 : rc; /* no table: magic alone decides */
 }
 
 /* open(library, {root, location_id, after = 0, chunk = 100, kind = "sampled" | "full",
