@@ -308,7 +308,7 @@ end)
 
 describe("too little of what a process needs", function()
   it("is no error in a script where there are few descriptors", function()
-    for n = 12, 40 do
+    for n = 16, 40 do
       local result = index_in_shell(("ulimit -n %d;"):format(n), "", "--mode", "deep", tree)
       assert.is_nil(result.err:find("traceback", 1, true), ("%d: %s"):format(n, result.err))
       assert.is_true(result.status ~= 15, ("%d: %s"):format(n, result.err))
