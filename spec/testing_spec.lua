@@ -37,7 +37,8 @@ end
 describe("sd.testing", function()
   it("passes a job that stands every interruption", function()
     -- (What a cancelled job has written stays: run again, it would write it twice.)
-    local report = testing.interrupt_everywhere { job = job(), ways = { "pause", "reopen", "death" } }
+    local ways = { "pause", "reopen", "death" }
+    local report = testing.interrupt_everywhere { job = job(), ways = ways }
     assert.same({ done = 4 }, report.output)
     assert.is_true(#report.points > 8, tostring(#report.points))
     assert.is_true(report.runs > 2 * #report.points, tostring(report.runs))
