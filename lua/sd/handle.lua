@@ -18,6 +18,7 @@ local M = {}
 ---@field jobs sd.Jobs
 ---@field package last_progress? table
 ---@field package listeners table[]
+---@field package asked? sd.Task That carries a pause to what is queued.
 ---@field package pausing? boolean A pause was asked for and has not taken effect.
 local Handle = {}
 Handle.__index = Handle
@@ -144,7 +145,7 @@ end
 function Handle:pause()
   if FINAL[self.status] or self.status == "paused" then return end
   for _, run in ipairs(self.jobs:runs_of(self.id)) do run.handle:request_pause() end
-  task.spawn(self.jobs.pause, self.jobs, self.id) -- and what is queued
+  self.asked = task.spawn(self.jobs.pause, self.jobs, self.id) -- and what is queued
 end
 
 ---@package
@@ -157,6 +158,7 @@ end
 --- Goes on after a pause; one that was asked for takes effect first.
 ---@async
 function Handle:resume()
+  if self.asked then self.asked:join() end
   while self.pausing and not FINAL[self.status] do
     self.waiters[#self.waiters + 1] = coroutine.running()
     core.park()
