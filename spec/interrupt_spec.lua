@@ -234,7 +234,7 @@ describe("SIGINT ends the run within 200 ms", function()
       assert.equal(0, fixture.run(words("--mode", "shallow")).status)
       make_empty_files(5)
       local list = { "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" .. call, "-e",
-        ("inject=%s:delay_enter=2000000:when=%d+"):format(call, from) }
+        ("inject=%s:delay_enter=%d:when=%d+"):format(call, slow and 8000000 or 2000000, from) }
       local run = words("--mode", "shallow", "--batch", "10")
       local process = fixture.start(table.move(run, 1, #run, #list + 1, list))
       process:sleep(slow and 6000 or 1500)
