@@ -44,6 +44,11 @@ struct sd_stat {
   uint8_t flags; /* SD_ENTRY_* */
 };
 
+/* What tells one file from all others at one time. */
+struct sd_file_id {
+  uint64_t dev, ino;
+};
+
 /* Counts of names below a directory, the directory itself not among them. As a difference, each may
  * be negative. */
 struct sd_totals {
