@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,13 +19,15 @@ struct lib {
   char dir[256], root[256];
   struct sd_store *writer, *reader;
   atomic_llong next_id;
+  int64_t known; /* ids below this were there before the scan; 0: it is the first one */
   size_t batch;
 };
 
 /* What a scan did. */
 struct scan {
   struct sd_write_count n;
-  uint64_t removed, content;
+  struct sd_sweep_count swept;
+  uint64_t content;
 };
 
 static void exec(struct sd_store *s, const char *sql) {
@@ -62,7 +65,8 @@ static void close_lib(struct lib *l) {
 
 static void write_batch(struct lib *l, const struct sd_batch *b, struct scan *sc) {
   struct sd_err err;
-  struct sd_write_opts o = {.location_id = 1, .job_id = JOB, .want_content = true};
+  struct sd_write_opts o = {
+      .location_id = 1, .job_id = JOB, .want_content = true, .rescan = l->known > 0};
   for (size_t i = 0; i < b->entries_len; i++)
     sc->content += b->entries[i].change == SD_CHANGE_CONTENT;
   assert_ok(sd_store_begin(l->writer, &err), &err);
@@ -70,15 +74,25 @@ static void write_batch(struct lib *l, const struct sd_batch *b, struct scan *sc
   assert_ok(sd_store_commit(l->writer, &err), &err);
 }
 
-static void sweep(struct lib *l, struct scan *sc) {
+static void add_swept(struct scan *sc, const struct sd_sweep_count *n) {
+  sc->swept.moved += n->moved;
+  sc->swept.replaced += n->replaced;
+  sc->swept.removed += n->removed;
+}
+
+static void match_and_sweep(struct lib *l, struct scan *sc) {
   struct sd_err err;
-  for (bool left = true; left;) {
-    uint64_t removed;
-    assert_ok(sd_store_begin(l->writer, &err), &err);
-    assert_ok(sd_store_sweep(l->writer, JOB, 1000, &removed, &left, &err), &err);
-    assert_ok(sd_store_commit(l->writer, &err), &err);
-    sc->removed += removed;
-  }
+  struct sd_write_opts o = {.location_id = 1, .job_id = JOB};
+  int64_t after = 0;
+  for (int pass = 0; pass < 2; pass++)
+    for (bool left = true; left;) {
+      struct sd_sweep_count n;
+      assert_ok(sd_store_begin(l->writer, &err), &err);
+      if (pass == 0) assert_ok(sd_store_match(l->writer, &o, 10, &after, &n, &left, &err), &err);
+      else assert_ok(sd_store_sweep(l->writer, &o, 10, &n, &left, &err), &err);
+      assert_ok(sd_store_commit(l->writer, &err), &err);
+      add_swept(sc, &n);
+    }
 }
 
 /* Walks with a stack of all directories that are left, a batch and a transaction at a time. */
@@ -109,16 +123,21 @@ static struct scan scan(struct lib *l) {
   struct sd_walk *w;
   struct sd_walker *wk;
   struct sd_reconcile *r;
-  struct sd_walk_opts o = {
-      .root = l->root, .root_id = ROOT, .batch = l->batch, .next_id = &l->next_id};
+  struct sd_walk_opts o = {.root = l->root,
+                           .root_id = ROOT,
+                           .batch = l->batch,
+                           .next_id = &l->next_id,
+                           .moves = l->known > 0};
+  struct sd_reconcile_opts known = {.location_id = 1, .moves_below = l->known};
   assert_ok(sd_walk_open(&o, &w, &err), &err);
-  assert_ok(sd_reconcile_open(l->reader, &r, &err), &err);
+  assert_ok(sd_reconcile_open(l->reader, &known, &r, &err), &err);
   assert_ok(sd_walker_open(w, sd_reconcile_diff, r, &wk, &err), &err);
   walk(l, w, wk, r, &sc);
   sd_walker_close(wk);
   sd_reconcile_close(r);
   sd_walk_close(w);
-  sweep(l, &sc);
+  match_and_sweep(l, &sc);
+  l->known = atomic_load(&l->next_id);
   return sc;
 }
 
@@ -177,7 +196,7 @@ static void assert_settled(struct lib *l) {
   assert_totals(l);
   int changes = sqlite3_total_changes(sd_store_db(l->writer));
   struct scan again = scan(l);
-  assert_int_equal(again.n.inserted + again.n.updated + again.n.vanished + again.removed, 0);
+  assert_int_equal(again.n.inserted + again.n.updated + again.n.vanished + again.n.moved, 0);
   assert_int_equal(sqlite3_total_changes(sd_store_db(l->writer)), changes);
 }
 
@@ -213,7 +232,7 @@ static void each_kind_of_change_is_found(void **state) {
   assert_settled(&l);
   sh(&l, "rm a/b/2");
   sc = scan(&l);
-  assert_int_equal(sc.removed, 1);
+  assert_int_equal(sc.swept.removed, 1);
   assert_settled(&l);
   sh(&l, "mkdir new; echo n > new/n");
   assert_int_equal(scan(&l).n.inserted, 2);
@@ -229,7 +248,7 @@ static void a_tree_that_vanished_is_swept(void **state) {
   sh(&l, small_tree);
   scan(&l);
   sh(&l, "rm -r a");
-  assert_int_equal(scan(&l).removed, 7);
+  assert_int_equal(scan(&l).swept.removed, 7);
   assert_settled(&l);
   close_lib(&l);
 }
@@ -239,7 +258,7 @@ static void a_directory_that_became_a_file_loses_its_children(void **state) {
   sh(&l, small_tree);
   scan(&l);
   sh(&l, "rm -r a/b; echo file > a/b");
-  assert_int_equal(scan(&l).removed, 3);
+  assert_int_equal(scan(&l).swept.removed, 4);
   assert_settled(&l);
   close_lib(&l);
 }
@@ -254,13 +273,190 @@ static void a_file_that_became_a_directory_is_one_in_full(void **state) {
   close_lib(&l);
 }
 
-static void a_renamed_directory_is_there_once(void **state) {
+/* ---- moves ---- */
+
+/* Keeps a copy of the library, to compare identities with. */
+static void remember(const struct lib *l) {
+  struct sd_buf none = run("rm -f '%s/before.db' && sqlite3 '%s/library.db' '.backup %s/before.db'",
+                           l->dir, l->dir, l->dir);
+  sd_buf_fini(&none);
+}
+
+/* What has its inode still has its id and its uuid; of a file with several names, one of those that
+ * it had. */
+static void assert_identities(const struct lib *l) {
+  struct sd_buf lost =
+      run("sqlite3 '%s/library.db' \"ATTACH '%s/before.db' AS old; SELECT n.path,o.path FROM"
+          " old.entries o JOIN main.entries n ON n.dev=o.dev AND n.ino=o.ino AND n.kind=o.kind"
+          " AND n.btime_ns=o.btime_ns WHERE (n.id,n.uuid) IS NOT (o.id,o.uuid) AND (n.kind<>'file'"
+          " OR n.nlink=1 AND o.nlink=1)\"",
+          l->dir, l->dir);
+  assert_string_equal((char *)lost.data, "");
+  sd_buf_fini(&lost);
+}
+
+/* A change of the tree that moves things about, and the scan that follows it. */
+static struct scan moved(struct lib *l, const char *cmd) {
+  remember(l);
+  sh(l, cmd);
+  struct scan sc = scan(l);
+  assert_identities(l);
+  assert_settled(l);
+  return sc;
+}
+
+static void a_renamed_directory_keeps_its_rows(void **state) {
   struct lib l = open_lib(state);
   sh(&l, small_tree);
   scan(&l);
-  sh(&l, "mv a z");
+  struct scan sc = moved(&l, "mv a z");
+  assert_true(sc.n.moved == 1 && sc.n.inserted == 0 && sc.n.updated == 0);
+  assert_int_equal(sc.swept.removed + sc.swept.replaced + sc.swept.moved, 0);
+  sc = moved(&l, "mkdir -p new/deep; mv z new/deep/a; echo more > new/deep/a/more");
+  assert_true(sc.n.moved == 1 && sc.n.inserted == 3);
+  close_lib(&l);
+}
+
+static void a_renamed_file_keeps_its_row(void **state) {
+  struct lib l = open_lib(state);
+  sh(&l, small_tree);
   scan(&l);
+  struct scan sc = moved(&l, "mv a/1 a/b/one; mv a/link link; mv p a/b/c/p");
+  assert_true(sc.swept.moved == 3 && sc.swept.removed == 0);
+  sc = moved(&l, "mv a/b/one 1; echo more >> 1");
+  assert_true(sc.swept.moved == 1 && sc.swept.removed == 0);
+  close_lib(&l);
+}
+
+static void names_change_places(void **state) {
+  struct lib l = open_lib(state);
+  sh(&l, "mkdir a b; echo 1 > a/x; echo 2 > b/x; echo f > f; echo g > g");
+  scan(&l);
+  struct scan sc = moved(&l, "mv a t; mv b a; mv t b; mv f t; mv g f; mv t g");
+  assert_true(sc.n.moved == 2 && sc.swept.moved == 2 && sc.swept.removed == 0);
+  sc = moved(&l, "mv a t; mv f a; mv t f"); /* a file and a directory */
+  assert_true(sc.n.moved == 1 && sc.swept.moved == 1 && sc.swept.removed == 0);
+  close_lib(&l);
+}
+
+static void names_move_up_in_a_chain(void **state) {
+  struct lib l = open_lib(state);
+  sh(&l, "for i in 1 2 3 4; do mkdir d$i; echo $i > d$i/$i; echo $i > f$i; done");
+  scan(&l);
+  struct scan sc = moved(&l,
+                         "mv f4 t; mv f3 f4; mv f2 f3; mv f1 f2; rm t;"
+                         " mv d4 t; mv d3 d4; mv d2 d3; mv d1 d2; rm -r t");
+  assert_true(sc.n.moved == 3 && sc.swept.moved == 3 && sc.swept.removed == 3);
+  close_lib(&l);
+}
+
+static void a_directory_takes_the_place_of_the_one_it_was_in(void **state) {
+  struct lib l = open_lib(state);
+  sh(&l, "mkdir -p x/y/z; echo 1 > x/1; echo 2 > x/y/2; echo 3 > x/y/z/3");
+  scan(&l);
+  struct scan sc = moved(&l, "mv x/y t; mv x t/x; mv t x");
+  assert_true(sc.n.moved == 2 && sc.n.inserted == 0);
+  sc = moved(&l, "mv x/z t; mv x t/z; mv t x"); /* the one in the middle */
+  assert_true(sc.n.moved == 2 && sc.n.inserted == 0);
+  sc = moved(&l, "mv x/z/x/1 .; mv x/z/x x; rm -r x/z");
+  close_lib(&l);
+}
+
+static void what_is_moved_out_of_a_removed_tree_stays(void **state) {
+  struct lib l = open_lib(state);
+  sh(&l, "mkdir -p x/y/z; echo 1 > x/1; echo 2 > x/y/2; echo 3 > x/y/z/3");
+  scan(&l);
+  struct scan sc = moved(&l, "mkdir n; mv x/y/z n/a; mv x/1 n/b; rm -r x");
+  assert_true(sc.n.moved == 1 && sc.swept.moved == 1 && sc.swept.removed == 3);
+  close_lib(&l);
+}
+
+static void what_is_written_anew_keeps_the_identity_of_the_name(void **state) {
+  struct lib l = open_lib(state);
+  sh(&l, "echo 1 > f; mkdir -p d/e; echo 2 > d/g; echo 3 > d/e/h; echo 4 > d/i");
+  scan(&l);
+  remember(&l);
+  sh(&l, "echo new > t; mv t f; cp -r d t; rm -r d; mv t d; rm d/i; echo 5 > d/j");
+  struct scan sc = scan(&l);
+  assert_int_equal(sc.swept.replaced, 5);
+  assert_int_equal(sc.swept.removed, 1);
   assert_settled(&l);
+  assert_int_equal(run_number("sqlite3 '%s/library.db' \"ATTACH '%s/before.db' AS old;"
+                              " SELECT count(*) FROM old.entries o JOIN main.entries n"
+                              " ON (n.path,n.uuid)=(o.path,o.uuid) WHERE o.parent_id>0\"",
+                              l.dir, l.dir),
+                   5);
+  close_lib(&l);
+}
+
+/* The old name stays with its file: the new one that has its name is no heir. */
+static void a_file_that_is_put_aside_keeps_its_identity(void **state) {
+  struct lib l = open_lib(state);
+  sh(&l, "echo 1 > f; mkdir d; echo 2 > d/g");
+  scan(&l);
+  struct scan sc = moved(&l, "mv f f.bak; echo new > f; mv d d.bak; mkdir d; echo new > d/g");
+  assert_true(sc.swept.moved == 1 && sc.n.moved == 1 && sc.swept.replaced + sc.swept.removed == 0);
+  close_lib(&l);
+}
+
+static void an_inode_that_is_used_again_is_not_the_old_file(void **state) {
+  struct lib l = open_lib(state);
+  sh(&l, "mkdir d; echo 1 > d/f; echo 2 > g");
+  scan(&l);
+  remember(&l);
+  sh(&l, "rm -r d g; mkdir e; echo 1 > e/f; echo 2 > h"); /* ext4 gives the same numbers */
+  struct scan sc = scan(&l);
+  assert_true(sc.n.moved == 0 && sc.swept.moved == 0);
+  assert_int_equal(sc.swept.removed, 3);
+  assert_identities(&l);
+  assert_settled(&l);
+  close_lib(&l);
+}
+
+static void names_of_one_file_are_told_apart(void **state) {
+  struct lib l = open_lib(state);
+  sh(&l, "mkdir d; echo 1 > a; ln a b; ln a d/c");
+  scan(&l);
+  struct scan sc = moved(&l, "ln a e"); /* no move: the old names are there */
+  assert_true(sc.swept.moved == 0 && sc.n.inserted == 1);
+  sc = moved(&l, "mv b f; rm d/c; ln a g");
+  assert_int_equal(sc.swept.moved, 2);
+  assert_int_equal(run_number("sqlite3 '%s/library.db' \"ATTACH '%s/before.db' AS old; SELECT"
+                              " count(*) FROM old.entries o JOIN main.entries n USING(id,uuid)"
+                              " WHERE n.kind='file'\"",
+                              l.dir, l.dir),
+                   4);
+  close_lib(&l);
+}
+
+/* The same directory at two places: it has not moved. */
+static void a_bind_mount_is_no_move(void **state) {
+  struct lib l = open_lib(state);
+  sh(&l, "mkdir -p a/b m; echo 1 > a/b/1");
+  scan(&l);
+  if (mount(at(l.root, "a"), at(l.root, "m"), NULL, MS_BIND, NULL) != 0) {
+    close_lib(&l);
+    skip_because("mount is not permitted");
+  }
+  struct scan sc = scan(&l);
+  umount2(at(l.root, "m"), MNT_DETACH);
+  assert_int_equal(sc.n.moved, 0);
+  assert_int_equal(sc.n.inserted, 3);
+  struct sd_buf paths = run("sqlite3 '%s/library.db' 'SELECT path FROM entries ORDER BY 1'", l.dir);
+  assert_string_equal((char *)paths.data, "\na\na/b\na/b/1\nm\nm/b\nm/b/1\n");
+  sd_buf_fini(&paths);
+  close_lib(&l);
+}
+
+/* In a directory that is read in parts, neither old nor new name are all in one. */
+static void names_in_a_large_directory_change_places(void **state) {
+  struct lib l = open_lib(state);
+  sh(&l, "mkdir big; cd big; seq 9000 | xargs touch; mkdir d1 d2 d3; touch d1/1 d2/2 d3/3");
+  scan(&l);
+  struct scan sc = moved(&l,
+                         "cd big; mv d1 t; mv d2 d1; mv t d2; mv d3 d4; mv 5 t; mv 8000 5;"
+                         " mv t 8000; mv 17 new");
+  assert_true(sc.n.moved == 3 && sc.swept.moved == 3 && sc.swept.removed == 0);
   close_lib(&l);
 }
 
@@ -273,7 +469,7 @@ static void a_large_directory_is_compared_in_parts(void **state) {
   sh(&l,
      "cd big; rm 5 6000 9000; echo x > 17; chmod 600 8000; mkdir sub2; touch sub2/f; rm -r sub");
   struct scan sc = scan(&l);
-  assert_int_equal(sc.removed, 5);
+  assert_int_equal(sc.swept.removed, 5);
   assert_int_equal(sc.n.inserted, 2);
   assert_int_equal(sc.n.updated, 3); /* 17, 8000, big */
   assert_settled(&l);
@@ -289,7 +485,7 @@ static void an_unreadable_directory_keeps_its_rows(void **state) {
   assert_int_equal(seteuid(NOBODY), 0);
   struct scan sc = scan(&l);
   assert_int_equal(seteuid(0), 0);
-  assert_int_equal(sc.removed, 0);
+  assert_int_equal(sc.swept.removed, 0);
   assert_int_equal(sc.n.errors, 1);
   assert_as_find(&l);
   close_lib(&l);
@@ -314,7 +510,18 @@ int main(void) {
       temp_test(a_tree_that_vanished_is_swept),
       temp_test(a_directory_that_became_a_file_loses_its_children),
       temp_test(a_file_that_became_a_directory_is_one_in_full),
-      temp_test(a_renamed_directory_is_there_once),
+      temp_test(a_renamed_directory_keeps_its_rows),
+      temp_test(a_renamed_file_keeps_its_row),
+      temp_test(names_change_places),
+      temp_test(names_move_up_in_a_chain),
+      temp_test(a_directory_takes_the_place_of_the_one_it_was_in),
+      temp_test(what_is_moved_out_of_a_removed_tree_stays),
+      temp_test(what_is_written_anew_keeps_the_identity_of_the_name),
+      temp_test(a_file_that_is_put_aside_keeps_its_identity),
+      temp_test(an_inode_that_is_used_again_is_not_the_old_file),
+      temp_test(names_of_one_file_are_told_apart),
+      temp_test(a_bind_mount_is_no_move),
+      temp_test(names_in_a_large_directory_change_places),
       temp_test(a_large_directory_is_compared_in_parts),
       temp_test(an_unreadable_directory_keeps_its_rows),
       temp_test(the_next_entries_go_on_where_deep_paths_end),

@@ -1,7 +1,7 @@
 -- The indexer: makes the library's picture of a directory tree true.
 --
 --   discovery                directories are walked; what differs from the library becomes batches
---   processing               batches that are still waiting are written
+--   processing               batches that are still waiting are written, what moved is recognised
 --   content_identification   files without an identity are hashed, in chunks
 --   finalizing               what has vanished is removed, totals and errors are summed up
 --   complete
@@ -48,7 +48,7 @@ local TAKE = {
   most = 512, least = COMMIT_ROWS, seconds = COMMIT_SECONDS,
   weight = function(batch) return batch:stats().changed end,
 }
-local SWEEP, UPGRADE = 20000, 50000
+local UPGRADE = 50000
 -- In time, a file costs about as much as so many of its bytes.
 local BYTES_A_FILE = 64 * 1024
 local ERRORS_SHOWN = 1000
@@ -57,14 +57,15 @@ local RANK = { shallow = 1, content = 2, deep = 3 }
 
 -- ---- state: plain data, stored at each checkpoint ----
 
-local function new_state(ctx)
+local function new_state(ctx, location)
   return {
     phase = "discovery",
+    first_new_id = ctx.library.locations:first_new_id(location),
     dirs_to_walk = ctx:queue("dirs_to_walk"),
     entry_batches = ctx:queue("entry_batches"),
     root_pushed = false,
     stats = { files = 0, dirs = 0, bytes = 0, symlinks = 0 },
-    changes = { inserted = 0, updated = 0, vanished = 0 },
+    changes = { new = 0, modified = 0, moved = 0 }, -- as the walk sees them
     batches = 0,                    -- written
     content = { after = 0, done = 0, done_bytes = 0, linked = 0 },
     items_per_second = ring.new(60),
@@ -123,8 +124,8 @@ end
 
 local function discover(self, ctx, state)
   local walker <close> = ctx:walker {
-    root = self.args.root, root_id = self.location.entry_id, queue = state.dirs_to_walk,
-    batch = self.args.batch,
+    root = self.args.root, root_id = self.location.entry_id, location_id = self.location.id,
+    moves_below = state.first_new_id, queue = state.dirs_to_walk, batch = self.args.batch,
   }
   if not state.root_pushed then
     state.root_pushed = true
@@ -146,17 +147,18 @@ local function add_stats(ctx, state, batch)
   for _, name in ipairs { "files", "dirs", "bytes", "symlinks" } do
     stats[name] = stats[name] + seen[name]
   end
-  -- What has vanished is counted when it is removed.
-  changes.inserted = changes.inserted + seen.inserted
-  changes.updated = changes.updated + seen.changed - seen.inserted
+  changes.new = changes.new + seen.inserted
+  changes.moved = changes.moved + seen.moved
+  changes.modified = changes.modified + seen.changed - seen.inserted - seen.moved
   ring.add(state.items_per_second, ctx:elapsed(), seen.files + seen.dirs + seen.symlinks)
 end
 
 local function write_batches(self, ctx, state, batches)
+  local options = { want_content = self.wants_content, rescan = state.first_new_id > 0 }
   ctx:commit(function(tx)
     for _, batch in ipairs(batches) do
       add_stats(ctx, state, batch)
-      tx:write(batch, self.location, self.wants_content)
+      tx:write(batch, self.location, options)
     end
     state.batches = state.batches + #batches
   end)
@@ -190,10 +192,11 @@ function phases.discovery(self, ctx, state)
   state.phase = "processing"
 end
 
--- ---- phase 2: write what a checkpoint left in the queue ----
+-- ---- phase 2: write what a checkpoint left in the queue, recognise what moved ----
 
 function phases.processing(self, ctx, state)
   process(self, ctx, state)
+  ctx:match(self.location)
   state.phase = RANK[self.args.mode] > RANK.shallow and "content_identification" or "finalizing"
 end
 
@@ -260,11 +263,7 @@ end
 
 function phases.finalizing(self, ctx, state)
   report(self, ctx, state, { name = "finalizing" })
-  repeat
-    ctx:check_interrupt()
-    local left, removed = ctx:sweep(SWEEP)
-    state.changes.vanished = state.changes.vanished + removed
-  until not left
+  ctx:sweep(self.location)
   local locations = ctx.library.locations
   state.stats = locations:totals(self.location) or state.stats
   ctx:commit(function(tx)
@@ -279,6 +278,20 @@ end
 
 -- ---- the job ----
 
+-- What the walk took for new may be something that moved, or that replaced another.
+local function count_changes(ctx, state)
+  local seen, ended, stats = state.changes, ctx:sweep_counts(), state.stats
+  local changes = {
+    new = seen.new - ended.moved - ended.replaced,
+    modified = seen.modified + ended.replaced,
+    moved = seen.moved + ended.moved,
+    deleted = ended.removed,
+  }
+  local total = stats.files + stats.dirs + stats.symlinks
+  changes.unchanged = total - changes.new - changes.modified - changes.moved
+  return changes
+end
+
 local function IndexerOutput(self, ctx, state)
   local errors = ctx:errors(ERRORS_SHOWN)
   return {
@@ -286,7 +299,7 @@ local function IndexerOutput(self, ctx, state)
     root = self.args.root,
     mode = self.args.mode,
     stats = state.stats,
-    changes = state.changes,
+    changes = count_changes(ctx, state),
     hashed = state.content.linked,
     duration = ctx:elapsed(),
     errors = errors.list,
@@ -302,7 +315,7 @@ function Indexer:run(ctx)
   -- Files of a location that once had content identified keep waiting for it in a shallow run.
   self.wants_content = self.args.mode ~= "shallow" or self.location.content_mode ~= nil
   locations:name_root(self.location)
-  local state = ctx:state(new_state)
+  local state = ctx:state(function() return new_state(ctx, self.location) end)
   while state.phase ~= "complete" do
     ctx:check_interrupt()
     phases[state.phase](self, ctx, state)

@@ -21,6 +21,8 @@ Context.__name = "sd.Context"
 
 -- Where the queue has more than this on the disk, the rest is not kept in memory.
 local QUEUE_IN_MEMORY = 4096
+-- Rows that are moved or removed in a transaction, about.
+local SWEEP = 20000
 
 ---@param library sd.Library
 ---@param handle sd.Handle
@@ -137,6 +139,8 @@ end
 ---@class sd.WalkerOptions
 ---@field root string Absolute path.
 ---@field root_id integer Entry id of the root.
+---@field location_id integer
+---@field moves_below? integer Directories with a smaller id may have moved (default 0: none).
 ---@field queue sd.Queue Directories that are to be walked.
 ---@field batch? integer Entries a batch (default 1000).
 
@@ -207,13 +211,20 @@ end
 local Commit = {}
 Commit.__index = Commit
 
+---@class sd.WriteOptions
+---@field want_content? boolean New and changed files are to get a content identity (default false).
+---@field rescan? boolean The location was indexed before: what is new may have moved (default
+--- false). See `ctx:match()`.
+
 --- Adds the rows of a batch of the walk.
 ---@param batch sd.Batch
 ---@param location sd.Location
----@param want_content? boolean New and changed files are to get a content identity.
-function Commit:write(batch, location, want_content)
+---@param options? sd.WriteOptions The same for all batches of a commit.
+function Commit:write(batch, location, options)
   local args = self.args
-  args.location_id, args.want_content = location.id, want_content or false
+  args.location_id = location.id
+  args.want_content = options and options.want_content or false
+  args.rescan = options and options.rescan or false
   args.batches[#args.batches + 1] = batch
 end
 
@@ -270,7 +281,7 @@ end
 ---@async
 ---@param fn? fun(tx: sd.Commit)
 ---@param status? string Of the job (default "running").
----@return table counts inserted, updated, vanished, linked, errors
+---@return table counts inserted, updated, moved, vanished, linked, errors
 function Context:commit(fn, status)
   local args = { job_id = self.id, batches = {}, contents = {}, sql = {}, queues = {} }
   if fn then fn(setmetatable({ args = args }, Commit)) end
@@ -306,14 +317,45 @@ function Context:checkpoint_with_state(state)
   self:checkpoint()
 end
 
---- Removes up to `limit` rows of what the walk found to be gone; whether more calls are needed.
+--- Finds what the walk missed among what is new: it has moved, and keeps its id, its uuid and its
+--- content. Before files are hashed, so that this one is not.
 ---@async
----@param limit integer
----@return boolean left
----@return integer removed
-function Context:sweep(limit)
-  local result = failure.check(self.library.core:sweep(self.id, limit))
-  return result.left, result.removed
+---@param location sd.Location
+function Context:match(location)
+  local result
+  repeat
+    self:check_interrupt()
+    result = failure.check(self.library.core:match(self.id, location.id, SWEEP,
+      result and result.after or 0))
+  until not result.left
+end
+
+--- Removes what the walk missed, and `match()` did not find.
+---@async
+---@param location sd.Location
+function Context:sweep(location)
+  local result
+  repeat
+    self:check_interrupt()
+    result = failure.check(self.library.core:sweep(self.id, location.id, SWEEP))
+  until not result.left
+end
+
+---@class sd.SweepCounts
+---@field moved integer Entries that were found at another place, directories not among them.
+---@field replaced integer New entries that have the name and the identity of one that is gone.
+---@field removed integer
+
+--- What `match()` and `sweep()` have done in this job.
+---@async
+---@return sd.SweepCounts
+function Context:sweep_counts()
+  local counts = { moved = 0, replaced = 0, removed = 0 }
+  for _, row in ipairs(self.library:fresh_rows("SELECT name, n FROM job_count WHERE job_id = ?",
+    { self.id })) do
+    counts[row.name] = row.n
+  end
+  return counts
 end
 
 --- The job's errors so far: the first `limit` of them, and how many there are by code.

@@ -44,7 +44,8 @@ local TO_HISTORY = "INSERT INTO job_history(id, uuid, parent_id, name, version, 
 local REMOVE = {
   "DELETE FROM job WHERE id = ?",
   "DELETE FROM job_queue_item WHERE job_id = ?",
-  -- What lies below a directory that became a file is found by no later listing.
+  "DELETE FROM job_count WHERE job_id = ?",
+  -- What has made room for another is found by no later listing.
   "UPDATE vanished SET job_id = 0 WHERE job_id = ? AND keep",
   "DELETE FROM vanished WHERE job_id = ?",
 }

@@ -106,6 +106,13 @@ function Locations:name_root(location)
   location.entry_id = location.entry_id or self.library.core:new_id()
 end
 
+--- Entries with smaller ids were there before the run that begins now; 0 where the location is new.
+---@param location sd.Location
+---@return integer
+function Locations:first_new_id(location)
+  return location.is_new and 0 or self.library.core:new_id()
+end
+
 --- Adds to a transaction what the root's own row needs.
 ---@param tx sd.Commit
 ---@param location sd.Location

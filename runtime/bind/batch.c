@@ -80,11 +80,11 @@ static void set_int(lua_State *L, const char *name, int64_t v) {
   lua_setfield(L, -2, name);
 }
 
-/* stats() -> {files, dirs, symlinks, bytes, listed, changed, inserted, vanished, errors, skips}:
- * everything that was listed, changed or not */
+/* stats() -> {files, dirs, symlinks, bytes, listed, changed, inserted, moved, vanished, errors,
+ * skips}: everything that was listed, changed or not */
 static int lsd_batch_stats(lua_State *L) {
   const struct sd_batch *b = check_handle(L, 1)->found->batch;
-  lua_createtable(L, 0, 10);
+  lua_createtable(L, 0, 11);
   set_int(L, "files", b->seen.files);
   set_int(L, "dirs", b->seen.dirs);
   set_int(L, "symlinks", b->seen.symlinks);
@@ -92,6 +92,7 @@ static int lsd_batch_stats(lua_State *L) {
   set_int(L, "listed", (int64_t)b->listed);
   set_int(L, "changed", (int64_t)b->entries_len);
   set_int(L, "inserted", (int64_t)b->inserted);
+  set_int(L, "moved", (int64_t)b->moved);
   set_int(L, "vanished", (int64_t)b->vanished_len);
   set_int(L, "errors", (int64_t)b->errors_len);
   set_int(L, "skips", (int64_t)b->skips_len);
@@ -106,7 +107,7 @@ static int lsd_batch_last_path(lua_State *L) {
 }
 
 static void push_entry(lua_State *L, const struct sd_entry *e) {
-  static const char *const changes[] = {"none", "insert", "update", "content"};
+  static const char *const changes[] = {"none", "insert", "update", "content", "move"};
   lua_createtable(L, 0, 14);
   set_int(L, "id", e->id);
   set_int(L, "parent_id", e->parent_id);
@@ -114,7 +115,7 @@ static void push_entry(lua_State *L, const struct sd_entry *e) {
   lua_setfield(L, -2, "name");
   lua_pushstring(L, sd_kind_name(e->st.kind));
   lua_setfield(L, -2, "kind");
-  lua_pushstring(L, changes[e->change & 3]);
+  lua_pushstring(L, changes[e->change]);
   lua_setfield(L, -2, "change");
   set_int(L, "size", e->st.size);
   set_int(L, "allocated", e->st.allocated);

@@ -122,6 +122,7 @@ static int push_commit(lua_State *L, struct lsd_op *op) {
   struct commit *c = (struct commit *)op;
   lua_createtable(L, 0, 6);
   set_int(L, "inserted", c->count.inserted);
+  set_int(L, "moved", c->count.moved);
   set_int(L, "updated", c->count.updated);
   set_int(L, "vanished", c->count.vanished + c->links.vanished);
   set_int(L, "errors", c->count.errors + c->links.errors);
@@ -247,6 +248,8 @@ int lsd_library_commit(lua_State *L) {
   w->opts.location_id = field_int(L, "location_id");
   lua_getfield(L, 2, "want_content");
   w->opts.want_content = lua_toboolean(L, -1);
+  lua_getfield(L, 2, "rescan");
+  w->opts.rescan = lua_toboolean(L, -1);
   take_sql(L, w, "sql");
   w->sql_before = w->sql_len;
   take_sql(L, w, "state");

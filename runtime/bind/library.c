@@ -15,6 +15,7 @@
 #include "bind/commit.h"
 #include "bind/op.h"
 #include "bind/query.h"
+#include "bind/sweep.h"
 #include "engine/sql.h"
 
 /* ---- the handle ---- */
@@ -229,10 +230,15 @@ static int lsd_library_tostring(lua_State *L) {
 static const luaL_Reg functions[] = {{"open", lsd_open}, {NULL, NULL}};
 
 static const luaL_Reg methods[] = {
-    {"close", lsd_library_close},   {"interrupt", lsd_library_interrupt},
-    {"new_id", lsd_library_new_id}, {"metrics", lsd_library_metrics},
-    {"query", lsd_library_query},   {"commit", lsd_library_commit},
-    {"sweep", lsd_library_sweep},   {NULL, NULL},
+    {"close", lsd_library_close},
+    {"interrupt", lsd_library_interrupt},
+    {"new_id", lsd_library_new_id},
+    {"metrics", lsd_library_metrics},
+    {"query", lsd_library_query},
+    {"commit", lsd_library_commit},
+    {"match", lsd_library_match},
+    {"sweep", lsd_library_sweep},
+    {NULL, NULL},
 };
 
 static const luaL_Reg metamethods[] = {

@@ -14,6 +14,5 @@ void lsd_sql_read(lua_State *L, int text, int params, struct sd_sql *q);
 void lsd_sql_push(lua_State *L, const struct sd_sql *q);
 
 int lsd_library_query(lua_State *L); /* library:query(sql, params?, {fresh = true}?) -> rows */
-int lsd_library_sweep(lua_State *L); /* library:sweep(job_id, limit) -> {removed, left} */
 
 #endif

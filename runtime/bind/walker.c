@@ -19,6 +19,7 @@ struct handle {
   struct lsd_library *lib; /* held by user value 1 */
   struct lsd_queue *dirs;  /* held by user value 2 */
   struct sd_walk *walk;
+  struct sd_reconcile_opts known;       /* what the library has of the tree */
   struct worker *workers;               /* one a thread of the walk lane, made by it */
   struct step *ready_head, *ready_tail; /* delivered, not yet taken by next() */
   unsigned running;                     /* steps on the lane */
@@ -52,7 +53,7 @@ static int open_worker(struct handle *h, unsigned i, struct sd_err *err) {
   struct worker *w = &h->workers[i];
   if (w->walker) return 0;
   int rc = lsd_library_reader(h->lib, LSD_READER_WALK, i, &reader, err);
-  if (!rc && !w->reconcile) rc = sd_reconcile_open(reader, &w->reconcile, err);
+  if (!rc && !w->reconcile) rc = sd_reconcile_open(reader, &h->known, &w->reconcile, err);
   if (!rc) rc = sd_walker_open(h->walk, sd_reconcile_diff, w->reconcile, &w->walker, err);
   return rc;
 }
@@ -186,7 +187,8 @@ static int64_t field_int(lua_State *L, int i, const char *name, int64_t def) {
   return v;
 }
 
-/* open(library, {root = string, root_id = integer, queue = queue, batch = integer?}) -> walker */
+/* open(library, {root = string, root_id = integer, location_id = integer, queue = queue,
+ * batch = integer?, moves_below = integer?}) -> walker */
 static int lsd_walker_open(lua_State *L) {
   struct sd_err err;
   struct lsd_library *lib = lsd_check_library(L, 1);
@@ -198,6 +200,7 @@ static int lsd_walker_open(lua_State *L) {
   struct sd_walk_opts opts = {.root = luaL_checkstring(L, 4),
                               .root_id = field_int(L, 2, "root_id", 0),
                               .batch = (size_t)field_int(L, 2, "batch", 1000),
+                              .moves = field_int(L, 2, "moves_below", 0) > 0,
                               .cancel = &lib->interrupt,
                               .next_id = &lib->next_id,
                               .own = lib->own,
@@ -214,6 +217,8 @@ static int lsd_walker_open(lua_State *L) {
   lua_pushvalue(L, 3);
   lua_setiuservalue(L, -2, 2);
   h->dirs = q;
+  h->known = (struct sd_reconcile_opts){.location_id = field_int(L, 2, "location_id", 0),
+                                        .moves_below = field_int(L, 2, "moves_below", 0)};
   if (sd_walk_open(&opts, &h->walk, &err)) return lsd_push_error(L, &err);
   h->workers = calloc(lib->threads, sizeof(*h->workers));
   if (!h->workers) return luaL_error(L, "out of memory");

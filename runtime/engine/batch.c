@@ -36,6 +36,15 @@ void sd_batch_free(struct sd_batch *b) {
   free(b);
 }
 
+int sd_batch_gone(struct sd_batch *b, const struct sd_gone *gone) {
+  if (!SD_ARRAY_ROOM(b, vanished)) return -ENOMEM;
+  struct sd_gone *g = &b->vanished[b->vanished_len];
+  *g = *gone;
+  if (!(g->name = sd_arena_copy(&b->arena, gone->name, gone->name_len))) return -ENOMEM;
+  b->vanished_len++;
+  return 0;
+}
+
 int sd_batch_note(struct sd_batch *b, uint8_t op, int code, const char *path, size_t path_len,
                   const char *reason) {
   if (!(op ? SD_ARRAY_ROOM(b, errors) : SD_ARRAY_ROOM(b, skips))) return -ENOMEM;

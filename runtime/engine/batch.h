@@ -41,9 +41,18 @@ struct sd_new_dir {
   uint32_t segment_len;
 };
 
+/* An entry that is not, or no longer, where the library has it: its place in the library. */
+struct sd_gone {
+  int64_t id, parent_id;
+  const char *name;
+  uint16_t name_len;
+  bool name_text;
+  bool replaced; /* something else is there: it makes room before the batch is written */
+};
+
 /* How the names directly in one directory changed. */
 struct sd_dir_delta {
-  int64_t id, parent_id; /* parent_id 0: not known here */
+  int64_t id, parent_id; /* parent_id 0: ask the library */
   struct sd_totals delta;
   bool listed; /* read to its end for the first time */
 };
@@ -52,7 +61,7 @@ struct sd_batch {
   struct sd_arena arena;
   struct sd_entry *entries; /* only what differs from the library */
   size_t entries_len, entries_cap;
-  size_t inserted; /* of them, how many are new */
+  size_t inserted, moved; /* of them, how many are new, and how many were elsewhere */
   struct sd_new_dir *dirs;
   size_t dirs_len, dirs_cap;
   struct sd_dir_delta *deltas;
@@ -61,7 +70,7 @@ struct sd_batch {
   size_t errors_len, errors_cap;
   struct sd_note *skips;
   size_t skips_len, skips_cap;
-  int64_t *vanished; /* entries that are not on the disk; negative: only what is below them */
+  struct sd_gone *vanished;
   size_t vanished_len, vanished_cap;
   struct sd_dir **born; /* directories still to be walked; each a reference */
   size_t born_len, born_cap;
@@ -80,6 +89,9 @@ void sd_batch_free(struct sd_batch *b); /* accepts NULL */
 /* Notes that `path` (copied) could not be read, or was left out (op 0). */
 int sd_batch_note(struct sd_batch *b, uint8_t op, int code, const char *path, size_t path_len,
                   const char *reason);
+
+/* Notes that entry `id` is not at its place; the name is copied. */
+int sd_batch_gone(struct sd_batch *b, const struct sd_gone *gone);
 
 /* The rows of a batch as bytes, for a queue that outlives the process: version, fixed-width
  * little-endian fields, XXH3 checksum. What belongs to this process (born, done) is not part of it.

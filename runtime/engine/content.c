@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "base/utf8.h"
 #include "base/uuid.h"
 #include "engine/mime.h"
 #include "engine/store_internal.h"
@@ -275,13 +276,13 @@ static int note_failed(struct sd_store *s, const struct sd_content *i,
 static int note_vanished(struct sd_store *s, const struct sd_content *i,
                          const struct sd_write_opts *o, struct sd_link_count *n,
                          struct sd_err *err) {
-  sqlite3_stmt *st = sd_store_stmt(s, ST_VANISHED_PUT, err);
-  if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, o->job_id);
-  sqlite3_bind_int64(st, 2, i->entry_id);
-  sqlite3_bind_int(st, 3, 0);
+  struct sd_gone g = {.id = i->entry_id,
+                      .parent_id = i->parent_id,
+                      .name = i->name,
+                      .name_len = i->name_len,
+                      .name_text = sd_utf8_valid(i->name, i->name_len)};
   n->vanished++;
-  return sd_store_run(s, st, err, "note what vanished");
+  return sd_store_note_gone(s, o, &g, err);
 }
 
 int sd_contents_link(struct sd_store *s, const struct sd_contents *c, const struct sd_write_opts *o,

@@ -32,6 +32,7 @@ enum sd_change {
   SD_CHANGE_INSERT = 1,
   SD_CHANGE_UPDATE = 2,  /* attributes differ, the bytes need no second look */
   SD_CHANGE_CONTENT = 3, /* the bytes may differ: what was known of them is dropped */
+  SD_CHANGE_MOVE = 4,    /* a directory that the library has at another place */
 };
 
 struct sd_stat {
@@ -58,10 +59,12 @@ struct sd_totals {
 struct sd_entry {
   int64_t id, parent_id;
   struct sd_stat st;
-  const struct sd_stat *old; /* what the library has, in the arena; only with SD_CHANGE_UPDATE and
-                                _CONTENT in the process that found it out */
+  const struct sd_stat *old; /* what the library has, in the arena; only with SD_CHANGE_UPDATE,
+                                _CONTENT and _MOVE in the process that found it out */
   const char *name, *target;
+  const char *from;    /* where it was, below the root; as `old`, with SD_CHANGE_MOVE only */
   uint32_t target_len; /* target is NULL where there is none */
+  uint32_t from_len;
   uint16_t name_len;
   bool name_text; /* well-formed UTF-8: stored as TEXT, else as BLOB */
   bool target_text;
@@ -73,6 +76,11 @@ struct sd_entry {
 #define SD_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME)
 
 void sd_stat_from_statx(struct sd_stat *st, const struct statx *stx);
+
+/* Whether two looks at a device and an inode number have seen the same file, and not one that was
+ * given the number of another. Times of birth decide where there are any; else what a rename leaves
+ * as it is, size and mtime. */
+bool sd_stat_same_file(const struct sd_stat *a, const struct sd_stat *b);
 
 /* A fingerprint of all that is stored of `st` (XXH3, 64 bits): a rescan compares it instead of
  * thirteen columns. Stored, so frozen. Never 0. */
@@ -90,6 +98,7 @@ const char *sd_kind_name(uint8_t kind);
 /* Adds one entry to `t`, `sign` times (1 or -1). */
 void sd_totals_add(struct sd_totals *t, const struct sd_stat *st, int sign);
 void sd_totals_merge(struct sd_totals *t, const struct sd_totals *more);
+void sd_totals_take(struct sd_totals *t, const struct sd_totals *less);
 
 /* Names in the order of SQLite's index: text before blobs, then bytes. */
 int sd_name_compare(const char *a, uint16_t a_len, bool a_text, const char *b, uint16_t b_len,

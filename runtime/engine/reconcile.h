@@ -1,8 +1,10 @@
-/* reconcile.h - a directory's listing against the library's rows: insert, update, vanish or
+/* reconcile.h - a directory's listing against the library's rows: insert, update, move, vanish or
  * nothing.
  *
- * Names are matched in the order of the index, so that a directory costs one range scan. Moves are
- * not looked for here: what vanished and what is new meet in a later step.
+ * Names are matched in the order of the index, so that a directory costs one range scan. An entry
+ * is its inode: where another inode has taken a name, the row of that name has to make room. A
+ * directory that is new under its name is looked for by its inode, so that what is below it keeps
+ * its rows. Files that moved are found later, among what is missing: see sd_store_match().
  *
  * Owner:  the caller owns the reconciler; it owns its statements and borrows the store.
  * Thread: as the store (a reader of its own per thread).
@@ -15,7 +17,13 @@
 
 struct sd_reconcile;
 
-int sd_reconcile_open(struct sd_store *reader, struct sd_reconcile **out, struct sd_err *err);
+struct sd_reconcile_opts {
+  int64_t location_id;
+  int64_t moves_below; /* directories with a smaller id may have moved; 0: the library has none */
+};
+
+int sd_reconcile_open(struct sd_store *reader, const struct sd_reconcile_opts *opts,
+                      struct sd_reconcile **out, struct sd_err *err);
 void sd_reconcile_close(struct sd_reconcile *r); /* accepts NULL */
 
 /* One read transaction around a step of the walk. */

@@ -8,8 +8,11 @@
  * entry.sig: sd_stat_sig() of the other columns, NULL where these must be compared. Only the key is
  * checked for NULL: a check costs as much as a column, and one function writes them all.
  * entry.content_id: NULL where none is wanted, 0 where it is still to be found. A root's entry has
- * -location.id as its parent. directory.path is relative to `anchor` (NULL: the
- * root of the location), so that no stored piece is longer than PATH_MAX. */
+ * -location.id as its parent. An entry whose place was taken by another, and that was not found
+ * elsewhere so far, has sd_store_limbo() as its parent and its id as its name; directories from
+ * there on have -location.id for their location, so that no view shows what is in them.
+ * directory.path is relative to `anchor` (NULL: the root of the location), so that no stored piece
+ * is longer than PATH_MAX. */
 static const char tables[] =
     "CREATE TABLE location("
     " id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, root ANY NOT NULL UNIQUE, entry_id INTEGER,"
@@ -23,6 +26,7 @@ static const char tables[] =
     "CREATE UNIQUE INDEX entry_name ON entry(parent_id, name);"
     "CREATE INDEX entry_todo ON entry(id) WHERE content_id = 0;"
     "CREATE INDEX entry_inode ON entry(dev, ino) WHERE nlink > 1 AND kind = 1;"
+    "CREATE INDEX entry_dir ON entry(dev, ino) WHERE kind = 2;"
 
     /* Ids below next_id may be in use, also in the stored queues of a job. */
     "CREATE TABLE counter("
@@ -73,10 +77,24 @@ static const char tables[] =
     " job_id INTEGER NOT NULL, location_id INTEGER, path ANY NOT NULL, rule TEXT NOT NULL) STRICT;"
     "CREATE INDEX job_skip_job ON job_skip(job_id);"
 
+    /* What an unfinished run has counted that no state has: see sd_store_match() and _sweep(). */
+    "CREATE TABLE job_count("
+    " job_id INTEGER NOT NULL, name TEXT NOT NULL, n INTEGER NOT NULL,"
+    " PRIMARY KEY(job_id, name)) STRICT, WITHOUT ROWID;"
+
+    /* Entries that are not at their place, as long as the run is not over. */
     "CREATE TABLE vanished("
-    " id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL, entry_id INTEGER NOT NULL,"
+    " id INTEGER PRIMARY KEY, location_id INTEGER NOT NULL, job_id INTEGER NOT NULL,"
+    " entry_id INTEGER NOT NULL, parent_id INTEGER NOT NULL, name ANY NOT NULL, heir_dir INTEGER,"
     " keep INTEGER NOT NULL) STRICT;"
-    "CREATE INDEX vanished_job ON vanished(job_id);";
+    "CREATE INDEX vanished_job ON vanished(location_id, job_id);"
+    "CREATE INDEX vanished_entry ON vanished(entry_id);"
+
+    /* Entries that are new in a location which was indexed before, as long as the run is not over. */
+    "CREATE TABLE found("
+    " location_id INTEGER NOT NULL, dev INTEGER NOT NULL, ino INTEGER NOT NULL,"
+    " entry_id INTEGER NOT NULL, PRIMARY KEY(location_id, dev, ino, entry_id))"
+    " STRICT, WITHOUT ROWID;";
 
 #define UUID_TEXT(col)                                                                  \
   "lower(substr(hex(" col "),1,8)||'-'||substr(hex(" col "),9,4)||'-'||substr(hex(" col \
@@ -129,7 +147,7 @@ static const char views[] =
     " e.uid AS uid, e.gid AS gid, e.nlink AS nlink, e.dev AS dev, e.ino AS ino, e.target AS target,"
     " CASE WHEN c.hash IS NOT NULL THEN lower(hex(c.hash)) END AS hash,"
     " CASE c.hash_kind WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END AS hash_kind, c.mime AS mime"
-    " FROM entry e JOIN directory d ON d.entry_id = e.parent_id"
+    " FROM entry e JOIN directory d ON d.entry_id = e.parent_id AND d.location_id > 0"
     " LEFT JOIN content c ON c.id = e.content_id"
     " UNION ALL"
     " SELECT e.id, " UUID_TEXT("e.uuid") ", l.id, NULL, '', e.name, " KIND_TEXT("e.kind") ","
@@ -142,7 +160,7 @@ static const char views[] =
     " CASE WHEN d.anchor IS NOT NULL AND " ANY_BLOB_ABOVE " THEN CAST(" LONG_PATH
     " AS BLOB) ELSE " DIR_PATH " END AS path,"
     " d.files AS files, d.dirs AS dirs, d.bytes AS bytes, d.allocated AS allocated"
-    " FROM directory d;"
+    " FROM directory d WHERE d.location_id > 0;"
 
     "CREATE VIEW contents AS SELECT id, " UUID_TEXT("uuid")
     " AS uuid, lower(hex(hash)) AS hash,"

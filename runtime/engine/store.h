@@ -52,10 +52,11 @@ int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what);
 struct sd_write_opts {
   int64_t location_id, job_id;
   bool want_content; /* new and changed files get a content identity later */
+  bool rescan;       /* the location was indexed before: new entries may be old ones that moved */
 };
 
 struct sd_write_count {
-  uint64_t inserted, updated, vanished, errors;
+  uint64_t inserted, updated, moved, vanished, errors;
 };
 
 /* Writes a batch, which must stay until the transaction has ended. Rows that the library refuses
@@ -64,11 +65,25 @@ int sd_store_write_batch(struct sd_store *s, const struct sd_batch *b,
                          const struct sd_write_opts *o, struct sd_write_count *n,
                          struct sd_err *err);
 
-/* Removes up to `limit` rows of what is noted as vanished, by this job or by nobody (job 0: noted
- * by one that was given up), children before parents. *left says
- * whether more calls are needed; *removed counts. */
-int sd_store_sweep(struct sd_store *s, int64_t job_id, int64_t limit, uint64_t *removed, bool *left,
-                   struct sd_err *err);
+/* What matching and sweeping did; also added to the job's counts (table job_count), in the same
+ * transaction. */
+struct sd_sweep_count {
+  uint64_t moved;    /* entries that were found at another place */
+  uint64_t replaced; /* others that took the name, and the identity, of one that has vanished */
+  uint64_t removed;
+};
+
+/* Finds what is noted as vanished among what is new: by its inode. Such an entry keeps its id, its
+ * uuid and its content, and takes the place of the new one. Begins with *after = 0, goes on from
+ * where it got to; some `limit` notes at a time. *left: more calls are needed. */
+int sd_store_match(struct sd_store *s, const struct sd_write_opts *o, int64_t limit, int64_t *after,
+                   struct sd_sweep_count *n, bool *left, struct sd_err *err);
+
+/* Removes up to `limit` rows of what is noted as vanished in the location, by this job, or by one
+ * that was given up (job 0); children before parents. What took the place of a removed one is its
+ * heir: it gets its uuid. *left: more calls are needed. */
+int sd_store_sweep(struct sd_store *s, const struct sd_write_opts *o, int64_t limit,
+                   struct sd_sweep_count *n, bool *left, struct sd_err *err);
 
 /* Adds one error or skip to the job's list. */
 int sd_store_note(struct sd_store *s, const struct sd_write_opts *o, const struct sd_note *note,

@@ -111,15 +111,17 @@ const struct sd_stat *sd_walk_root_stat(const struct sd_walk *w) {
 int sd_walk_encode(const struct sd_dir *d, struct sd_buf *out) {
   int rc = sd_buf_put_u64(out, (uint64_t)d->id);
   if (!rc) rc = sd_buf_put_u64(out, (uint64_t)d->anchor);
+  if (!rc) rc = sd_buf_put_u64(out, (uint64_t)d->parent_id);
+  if (!rc) rc = sd_buf_put_u64(out, d->ino);
   if (!rc) rc = sd_buf_put_u32(out, d->segment_len);
   return rc ? rc : sd_dir_path(d, SIZE_MAX, out);
 }
 
 struct sd_dir *sd_walk_restore(struct sd_walk *w, const void *data, size_t len) {
   const uint8_t *p = data;
-  enum { HEAD = 20 };
+  enum { HEAD = 36 };
   if (len < HEAD || len - HEAD > UINT32_MAX) return NULL;
-  uint32_t segment_len = sd_get_u32(p + 16);
+  uint32_t segment_len = sd_get_u32(p + 32);
   if (segment_len > len - HEAD || segment_len > SD_DIR_SEGMENT_MAX) return NULL;
   if (memchr(p + HEAD, 0, len - HEAD)) return NULL;
   if (len == HEAD) return sd_dir_get(w->root);
@@ -128,9 +130,11 @@ struct sd_dir *sd_walk_restore(struct sd_walk *w, const void *data, size_t len) 
   if (!d) return NULL;
   d->anchor = (int64_t)sd_get_u64(p + 8);
   d->segment_len = segment_len;
-  d->parent_id = 0;
+  d->parent_id = (int64_t)sd_get_u64(p + 16);
+  d->ino = sd_get_u64(p + 24);
   d->known = true;
   d->mount = true; /* nobody remembers: look when it is opened */
+  d->checked = false;
   return d;
 }
 
@@ -219,6 +223,8 @@ static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const str
   e->target = NULL;
   e->target_len = 0;
   e->old = NULL;
+  e->from = NULL;
+  e->from_len = 0;
   e->change = SD_CHANGE_INSERT;
   memset(e->uuid, 0, sizeof(e->uuid));
   if (statx(fd, n->name, STATX_HOW, SD_STATX_MASK, &stx) != 0) {
@@ -247,6 +253,7 @@ static int push_child(struct sd_walker *wk, struct sd_dir *d, const struct sd_en
   struct sd_dir *child = sd_dir_new(d, e->name, e->name_len, e->id);
   if (!child) return -ENOMEM;
   child->dev = e->st.dev;
+  child->ino = e->st.ino;
   child->known = e->change != SD_CHANGE_INSERT;
   child->mount = (e->st.flags & SD_ENTRY_MOUNT) || e->st.dev != d->dev;
   wk->stack[wk->stack_len++] = child;
@@ -267,18 +274,16 @@ static int add_new_dir(struct sd_walker *wk, struct sd_batch *b, const struct sd
   return 0;
 }
 
-/* A directory in the library whose entry was something else before needs its directory row too. */
-static bool is_new_dir(const struct sd_entry *e) {
-  return e->change == SD_CHANGE_INSERT ||
-         (e->change != SD_CHANGE_NONE && e->old->kind != SD_KIND_DIRECTORY);
-}
-
+/* What a moved one has below it is carried by the store: see store_place.c. */
 static int settle_entry(struct sd_walker *wk, struct sd_listing *l, struct sd_entry *e) {
   struct sd_batch *b = l->batch;
   if (e->change == SD_CHANGE_INSERT) {
     e->id = new_id(wk);
     b->inserted++;
     sd_uuid_v7(&wk->uuids, wk->now_ms, e->uuid);
+    sd_totals_add(&l->delta->delta, &e->st, 1);
+  } else if (e->change == SD_CHANGE_MOVE) {
+    b->moved++;
     sd_totals_add(&l->delta->delta, &e->st, 1);
   } else if (e->change != SD_CHANGE_NONE) {
     sd_totals_add(&l->delta->delta, &e->st, 1);
@@ -287,13 +292,14 @@ static int settle_entry(struct sd_walker *wk, struct sd_listing *l, struct sd_en
   sd_totals_add(&b->seen, &e->st, 1);
   if (e->st.kind != SD_KIND_DIRECTORY) return 0;
   int rc = push_child(wk, l->dir, e);
-  return rc || !is_new_dir(e) ? rc : add_new_dir(wk, b, wk->stack[wk->stack_len - 1]);
+  if (rc || e->change != SD_CHANGE_INSERT) return rc;
+  return add_new_dir(wk, b, wk->stack[wk->stack_len - 1]);
 }
 
 static int settle(struct sd_walker *wk, struct sd_listing *l, struct sd_err *err) {
   struct sd_batch *b = l->batch;
   size_t first = (size_t)(l->entries - b->entries), kept = first;
-  if (l->dir->known && wk->diff) {
+  if (wk->diff && (l->dir->known || wk->walk->opts.moves)) {
     int rc = wk->diff(wk->ud, l, err);
     if (rc) return rc;
   }
@@ -331,7 +337,8 @@ static int read_names(struct sd_walker *wk, struct sd_dir *d, int fd) {
 static struct sd_dir_delta *add_delta(struct sd_batch *b, const struct sd_dir *d) {
   if (!SD_ARRAY_ROOM(b, deltas)) return NULL;
   struct sd_dir_delta *delta = &b->deltas[b->deltas_len++];
-  *delta = (struct sd_dir_delta){.id = d->id, .parent_id = d->parent_id};
+  /* A known one may be moved by a batch that comes before this one. */
+  *delta = (struct sd_dir_delta){.id = d->id, .parent_id = d->known ? 0 : d->parent_id};
   return delta;
 }
 
@@ -367,7 +374,7 @@ static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_b
     lseek(fd, start, SEEK_SET);
     return 2;
   }
-  struct sd_listing l = {.dir = d, .batch = b, .whole = whole && end, .last = end};
+  struct sd_listing l = {.dir = d, .fd = fd, .batch = b, .whole = whole && end, .last = end};
   l.count = b->entries_len - first;
   l.entries = b->entries ? b->entries + first : NULL;
   l.delta = rc ? NULL : add_delta(b, d);
@@ -386,18 +393,38 @@ static int note_last_path(struct sd_walker *wk, struct sd_batch *b, const struct
   return b->last_path ? 0 : -ENOMEM;
 }
 
+/* The directory is not there: it has vanished, or something above it. */
+static int note_gone(struct sd_walker *wk, const struct sd_dir *d, struct sd_batch *b) {
+  const struct sd_dir *top = d;
+  size_t len;
+  while (top->parent && !sd_dir_is_gone(top)) top = top->parent;
+  if (!top->parent) return note_error(wk, b, SD_OP_READ_DIR, -ENOENT, d, NULL);
+  struct sd_gone gone = {.id = top->id, .parent_id = top->parent_id};
+  gone.name = sd_dir_name(top, &len);
+  gone.name_len = (uint16_t)len;
+  gone.name_text = sd_utf8_valid(gone.name, len);
+  return sd_batch_gone(b, &gone);
+}
+
+/* Whether what is open is not what was listed before the checkpoint. */
+static bool is_another(const struct sd_dir *d, int fd) {
+  struct stat st;
+  return !d->checked && fstat(fd, &st) == 0 && st.st_ino != d->ino;
+}
+
 /* Opens the directory. 0: *fd is open; 1: it cannot or shall not be read, and that is noted. */
 static int open_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b, int *fd,
                     struct sd_err *err) {
   struct sd_err why;
   const struct sd_stat *root = &wk->walk->root_stat;
   int rc = sd_dir_open(d, fd, &why);
-  if (rc == -ENOENT && d->parent) { /* vanished: the sweep takes its row */
-    if (!SD_ARRAY_ROOM(b, vanished)) return sd_err_nomem(err);
-    b->vanished[b->vanished_len++] = d->id;
-    return 1;
-  }
+  if (rc == -ENOENT && d->parent) return note_gone(wk, d, b) ? sd_err_nomem(err) : 1;
   if (rc) return note_error(wk, b, SD_OP_READ_DIR, rc, d, NULL) ? sd_err_nomem(err) : 1;
+  if (is_another(d, *fd)) {
+    close(*fd);
+    rc = note(wk, b, SD_OP_READ_DIR, SD_ECHANGED, d, NULL, "another directory has taken its place");
+    return rc ? sd_err_nomem(err) : 1;
+  }
   const char *skip = NULL;
   if (d->mount && sd_fs_is_pseudo(*fd) && !sd_fs_is_pseudo(wk->walk->root->fd)) skip = "pseudo";
   if (d->mount && !skip && sd_fs_is_loop(*fd, root->dev, root->ino)) skip = "loop";

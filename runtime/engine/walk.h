@@ -37,12 +37,14 @@ struct sd_walk_opts {
   atomic_llong *next_id;        /* where ids of new entries are taken from */
   const struct sd_file_id *own; /* files that are not part of any tree: the library's */
   size_t own_len;
-  int fds; /* directories kept open between steps; 0: a quarter of RLIMIT_NOFILE */
+  int fds;    /* directories kept open between steps; 0: a quarter of RLIMIT_NOFILE */
+  bool moves; /* the library has an older picture of the tree: ask for new directories, too */
 };
 
 /* What a directory holds, or a part of it. */
 struct sd_listing {
   struct sd_dir *dir;
+  int fd; /* it is open here */
   struct sd_batch *batch;
   struct sd_entry *entries; /* in the order of sd_name_compare(); kind 0: there, but not readable */
   size_t count;
@@ -51,8 +53,9 @@ struct sd_listing {
   struct sd_dir_delta *delta;
 };
 
-/* Compares a listing with what the library has: sets id, change and old of each entry, adds what
- * vanished to the batch. Called for known directories only; in others everything is new. */
+/* Compares a listing with what the library has: sets id, change, old and from of each entry, adds
+ * what vanished to the batch. In a directory that is not known everything is new, and it is called
+ * only where `moves` asks for it. */
 typedef int (*sd_diff_fn)(void *ud, struct sd_listing *l, struct sd_err *err);
 
 int sd_walk_open(const struct sd_walk_opts *opts, struct sd_walk **out, struct sd_err *err);

@@ -14,8 +14,9 @@ local Batch = {}
 ---@class sd.BatchStats: sd.Stats Everything that was listed, changed or not.
 ---@field listed integer Entries.
 ---@field changed integer Entries that differ from the library …
----@field inserted integer … those of them that it does not have.
----@field vanished integer Entries that the library has and the directory has not.
+---@field inserted integer … those of them that it does not have …
+---@field moved integer … and those directories that it has at another place.
+---@field vanished integer Entries that are not where the library has them.
 ---@field errors integer
 ---@field skips integer
 
@@ -31,7 +32,8 @@ function Batch:last_path() end
 ---@field parent_id integer
 ---@field name string Bytes.
 ---@field kind string file, directory, symlink, fifo, socket, char, block or unknown.
----@field change "none"|"insert"|"update"|"content" content: what was known of its bytes is dropped.
+---@field change "none"|"insert"|"update"|"content"|"move" content: what was known of its bytes is
+--- dropped; move: a directory that was elsewhere.
 ---@field size integer Bytes.
 ---@field allocated integer Bytes on the disk.
 ---@field mtime_ns integer Nanoseconds since 1970.

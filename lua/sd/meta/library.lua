@@ -63,6 +63,7 @@ function Library:query(sql, params, options) end
 ---@field job_id? integer
 ---@field location_id? integer Of batches and contents.
 ---@field want_content? boolean New and changed files are to get a content identity (default false).
+---@field rescan? boolean What is new may have moved: it is noted for `match()` (default false).
 ---@field sql? table[] `{text, params?}` each; before the rows.
 ---@field batches? sd.Batch[] In the order in which they came; they are used up.
 ---@field contents? sd.Chunk[] They are used up.
@@ -72,7 +73,8 @@ function Library:query(sql, params, options) end
 ---@class sd.CommitCounts
 ---@field inserted integer Rows of entries.
 ---@field updated integer
----@field vanished integer Entries that were found to be gone; `sweep()` removes them.
+---@field moved integer Directories that were put at another place.
+---@field vanished integer Entries that are not at their place; `match()` or `sweep()` ends them.
 ---@field linked integer Files that got a content identity.
 ---@field errors integer Rows of errors.
 
@@ -84,13 +86,32 @@ function Library:query(sql, params, options) end
 ---@return string? code
 function Library:commit(commit) end
 
---- Removes entries that a job's walk found to be gone.
+---@class sd.core.SweepResult
+---@field moved integer
+---@field replaced integer
+---@field removed integer
+---@field after integer Of a match: where the next call goes on.
+---@field left boolean More calls are needed.
+
+--- Finds entries that a job's walk missed among those that are new.
 ---@async
 ---@param job_id integer
----@param limit integer Rows at most.
----@return {removed: integer, left: boolean}? result
+---@param location_id integer
+---@param limit integer About that many at most.
+---@param after integer 0 at first.
+---@return sd.core.SweepResult? result
 ---@return string? message
 ---@return string? code
-function Library:sweep(job_id, limit) end
+function Library:match(job_id, location_id, limit, after) end
+
+--- Removes entries that a job's walk missed.
+---@async
+---@param job_id integer
+---@param location_id integer
+---@param limit integer Rows at most.
+---@return sd.core.SweepResult? result
+---@return string? message
+---@return string? code
+function Library:sweep(job_id, location_id, limit) end
 
 return M
