@@ -4,8 +4,8 @@ local fixture = require "support.fixture"
 local RUNTIME = require "sd.root" .. "/runtime"
 
 local LIBC = {}
-for name in ([[assert ctype dirent errno fcntl fnmatch inttypes limits locale math poll setjmp
-  signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings
+for name in ([[assert ctype dirent dlfcn errno fcntl fnmatch grp inttypes limits locale math poll pwd
+  setjmp signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string strings
   time unistd endian
   wchar sys/eventfd sys/file sys/ioctl sys/mman sys/random sys/resource sys/stat sys/statfs
   sys/syscall sys/sysmacros sys/time sys/types sys/uio sys/vfs sys/wait linux/fs linux/magic

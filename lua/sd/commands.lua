@@ -8,6 +8,7 @@ return {
   index = "sd.cli.index",
   ls = "sd.cli.ls",
   run = "sd.cli.run",
+  search = "sd.cli.search",
   sql = "sd.cli.sql",
   stat = "sd.cli.stat",
   top = "sd.cli.top",

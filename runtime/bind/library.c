@@ -237,6 +237,7 @@ static const luaL_Reg methods[] = {
     {"commit", lsd_library_commit},
     {"sweep", lsd_library_sweep},
     {"settle", lsd_library_settle},
+    {"index_names", lsd_library_index_names},
     {NULL, NULL},
 };
 
