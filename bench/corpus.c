@@ -7,6 +7,7 @@
  *   wide10m      the same with 10 000 000
  *   flat         one directory of 1 000 000 empty files
  *   content      1 GiB (--bytes) of dense files of log-spread size, a fifth of them duplicates
+ *   content_small  the same of files smaller than 16 KiB: a million of them in 800 MiB
  *   shape_large  100 000 files, depth 4, fan-out 12, sparse where large
  *
  * The same arguments make the same tree. DIR must be empty or absent, unless DIR.stamp, written
@@ -76,6 +77,10 @@ void corpus_parallel(uint64_t units, void (*fn)(void *arg, uint64_t unit), void 
   for (long i = 1; i < n; i++) pthread_join(thread[i], NULL);
 }
 
+static int has_bytes(const struct corpus_opts *o) {
+  return !strcmp(o->shape, "content") || !strcmp(o->shape, "content_small");
+}
+
 /* 1 when made, 0 when there is no such shape. */
 static int make(const struct corpus_opts *o) {
   static const struct {
@@ -91,7 +96,7 @@ static int make(const struct corpus_opts *o) {
     else corpus_make_tree(o, entries);
     return 1;
   }
-  if (!strcmp(o->shape, "content")) {
+  if (has_bytes(o)) {
     if (o->root >= 0) corpus_make_content(o);
     return 1;
   }
@@ -115,7 +120,7 @@ static int is_empty(const char *path) {
 /* The line that a complete corpus leaves in DIR.stamp. */
 static void describe(const struct corpus_opts *o, char *out, size_t size) {
   snprintf(out, size, "corpus %d %s seed=%ju scale=%.9g bytes=%ju\n", STAMP_VERSION, o->shape,
-           (uintmax_t)o->seed, o->scale, (uintmax_t)(strcmp(o->shape, "content") ? 0 : o->bytes));
+           (uintmax_t)o->seed, o->scale, (uintmax_t)(has_bytes(o) ? o->bytes : 0));
 }
 
 static int stamp_matches(const char *path, const char *want) {
@@ -136,7 +141,7 @@ static _Noreturn void usage(const char *why) {
   fprintf(stderr,
           "corpus: %s\n"
           "usage: corpus SHAPE DIR [--seed N] [--scale F] [--bytes N]\n"
-          "shapes: small300k small1m wide10m flat content shape_large\n",
+          "shapes: small300k small1m wide10m flat content content_small shape_large\n",
           why);
   exit(2);
 }

@@ -1,4 +1,4 @@
-/* corpus_content.c - the trees whose bytes matter: content and shape_large.
+/* corpus_content.c - the trees whose bytes matter: content, content_small and shape_large.
  *
  * First a plan is drawn (path, size, key of the bytes, relation to an earlier file), then all
  * processors write it. The bytes of a file are a function of its key, so a duplicate is written
@@ -25,6 +25,7 @@
 
 #define BLOCK      (256 * 1024) /* bytes made from one random stream */
 #define MAX_EXP    26           /* content files are smaller than 2^26 bytes */
+#define SMALL_EXP  14           /* those of content_small than 2^14 */
 #define PER_DIR    24
 #define DENSE_MAX  65536 /* shape_large: larger files are sparse */
 #define EDGE       8192  /* their dense head and tail */
@@ -184,19 +185,20 @@ static void carry_out(struct plan *p) {
   free(p->item);
 }
 
-/* One file in fifty is empty; the others are log-spread from 1 byte to 64 MiB around 8 KiB. */
-static uint64_t draw_size(struct rng *r) {
-  uint32_t e = (rng_below(r, MAX_EXP) + rng_below(r, MAX_EXP) + 1) / 2;
+/* One file in fifty is empty; the others are log-spread from 1 byte to 2^max_exp: to 64 MiB around
+ * 8 KiB, or to 16 KiB around 128 bytes. */
+static uint64_t draw_size(struct rng *r, uint32_t max_exp) {
+  uint32_t e = (rng_below(r, max_exp) + rng_below(r, max_exp) + 1) / 2;
   return rng_below(r, 50) ? (1u << e) + rng_below(r, 1u << e) : 0;
 }
 
 /* Draws what the item holds: new bytes, an earlier file's, or something of an earlier file's size.
  */
-static void draw_bytes(struct rng *r, struct plan *p, struct item *it) {
+static void draw_bytes(struct rng *r, struct plan *p, struct item *it, uint32_t max_exp) {
   uint32_t dice = rng_below(r, 100);
   it->key = rng_next(r);
   it->type = (uint8_t)rng_below(r, TYPES);
-  it->size = draw_size(r);
+  it->size = draw_size(r, max_exp);
   if (dice >= 25 || p->len < 2) return;
   const struct item *old = &p->item[rng_below(r, (uint32_t)p->len - 1)];
   it->size = old->size;
@@ -212,13 +214,14 @@ static void draw_bytes(struct rng *r, struct plan *p, struct item *it) {
 }
 
 void corpus_make_content(const struct corpus_opts *opts) {
+  uint32_t max_exp = !strcmp(opts->shape, "content") ? MAX_EXP : SMALL_EXP;
   struct rng r = rng_stream(opts->seed, 0);
   struct plan p = {.opts = opts};
   uint64_t sum = 0;
   while (sum < opts->bytes) {
     struct item *it = plan_add(&p);
     uint32_t nth = (uint32_t)(p.len - 1);
-    draw_bytes(&r, &p, it);
+    draw_bytes(&r, &p, it, max_exp);
     if (it->size > opts->bytes - sum) { /* the last one fits exactly, so it is nobody's duplicate */
       it->size = opts->bytes - sum;
       it->flip = 0;

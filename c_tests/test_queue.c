@@ -14,7 +14,12 @@ static void free_id(void *obj) {
   free(obj);
 }
 
-static const struct sd_queue_ops ops = {.encode = encode_id, .free = free_id};
+/* As a directory that is listed in part: its stored form is not all of it. */
+static bool is_seventh(const void *obj) {
+  return *(const int64_t *)obj % 7 == 0;
+}
+
+static const struct sd_queue_ops ops = {.encode = encode_id, .free = free_id, .pinned = is_seventh};
 
 static int64_t *new_id(int64_t id) {
   int64_t *p = malloc(sizeof(*p));
@@ -265,7 +270,7 @@ static void evicting_keeps_those_nearest_to_the_back_in_memory(void **state) {
   static struct disk d;
   memset(&d, 0, sizeof(d));
   struct sd_queue *q = sd_queue_new(&ops);
-  for (int i = 0; i < 1000; i++) push(q, i + 1, true);
+  for (int i = 1; i <= 1000; i++) push(q, 7 * i + 1, true);
   sd_queue_evict(q, 10);
   assert_int_equal(live, 1000); /* nothing is written yet */
   commit(q, &d);
@@ -273,12 +278,36 @@ static void evicting_keeps_those_nearest_to_the_back_in_memory(void **state) {
   assert_int_equal(live, 10);
   assert_int_equal(sd_queue_len(q), 1000);
   assert_null(sd_queue_front(q));
-  assert_int_equal(id_of(sd_queue_back(q)), 1000);
-  for (int id = 1000; id >= 1; id--) {
+  assert_int_equal(id_of(sd_queue_back(q)), 7 * 1000 + 1);
+  for (int n = 1000; n >= 1; n--) {
     struct sd_queue_item *i = take_back(q, &d, 64);
-    assert_int_equal(id_of(i), id);
+    assert_int_equal(id_of(i), 7 * n + 1);
     sd_queue_done(q, i);
   }
+  ends(q);
+}
+
+/* Two of them: before the first that is forgotten, and in the middle, where the range ends. */
+static void what_is_pinned_stays_in_memory_and_in_order(void **state) {
+  (void)state;
+  static struct disk d;
+  memset(&d, 0, sizeof(d));
+  struct sd_queue *q = sd_queue_new(&ops);
+  for (int i = 6; i <= 20; i++) push(q, i == 6 ? 70 : i, true);
+  commit(q, &d);
+  const struct sd_queue_item *first = sd_queue_first(q);
+  sd_queue_evict(q, 0);
+  assert_int_equal(live, 2 + 7); /* 70, 7; from 14 on: all between was forgotten */
+  assert_ptr_equal(sd_queue_first(q), first);
+  sd_queue_evict(q, 0);
+  assert_int_equal(live, 2 + 7);
+  for (int i = 20; i >= 6; i--) {
+    struct sd_queue_item *out = take_back(q, &d, 4);
+    assert_int_equal(id_of(out), i == 6 ? 70 : i);
+    sd_queue_done(q, out);
+  }
+  commit(q, &d);
+  assert_int_equal(d.len, 0);
   ends(q);
 }
 
@@ -461,6 +490,7 @@ int main(void) {
       cmocka_unit_test(an_evicted_range_does_not_bring_back_what_is_done),
       cmocka_unit_test(an_item_returned_before_those_on_the_disk_is_the_first_again),
       cmocka_unit_test(evicting_keeps_those_nearest_to_the_back_in_memory),
+      cmocka_unit_test(what_is_pinned_stays_in_memory_and_in_order),
       cmocka_unit_test(any_history_leaves_the_disk_that_the_model_has),
   };
   return cmocka_run_group_tests_name("queue", tests, NULL, NULL);

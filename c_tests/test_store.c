@@ -158,7 +158,7 @@ static void a_new_library_has_its_marks_and_its_views(void **state) {
   assert_sqlite(dir,
                 "SELECT group_concat(name) FROM (SELECT name FROM sqlite_schema WHERE type='view' "
                 "ORDER BY 1)",
-                "contents,directories,entries,errors,jobs,locations\n");
+                "contents,directories,entries,errors,jobs,locations,skips\n");
   static const char *const views[] = {"contents", "directories", "entries",
                                       "errors",   "jobs",        "locations"};
   for (int i = 0; i < 6; i++)
@@ -222,6 +222,25 @@ static void a_refused_row_is_an_error_and_the_rest_is_written(void **state) {
                 "7|CreateEntry|EEXIST\n7|CreateEntry|EEXIST\n");
   assert_sqlite(dir, "SELECT group_concat(id) FROM (SELECT id FROM entry ORDER BY id)",
                 "1,2,3,4,5,6,7,10,12\n");
+  assert_totals(dir);
+  sd_store_close(s);
+}
+
+static void a_refused_directory_fails_the_transaction(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  struct sd_err err;
+  struct sd_write_count n = {0};
+  write_batch(s, small_tree());
+  struct sd_batch *b = sd_batch_new();
+  add_entry(b, 10, 2, "before", SD_KIND_FILE, 1);
+  add_dir(b, 11, 2, "b", "a/b"); /* is there */
+  add_entry(b, 12, 11, "below", SD_KIND_FILE, 1);
+  assert_int_equal(try_write(s, b, &n, &err), -EEXIST);
+  assert_string_equal(err.msg, "a/b: the library has a directory of this name already");
+  sd_batch_free(b);
+  assert_sqlite(dir, "SELECT group_concat(id) FROM (SELECT id FROM entry ORDER BY id)",
+                "1,2,3,4,5,6,7\n");
   assert_totals(dir);
   sd_store_close(s);
 }
@@ -338,6 +357,30 @@ static void what_became_a_file_loses_only_what_was_below_it(void **state) {
 }
 
 /* The job that saw a directory become a file was given up: its note is nobody's (job 0). */
+/* The run that saw the file did not come to its sweep; in the next one the file is gone as well. */
+static void a_directory_that_became_a_file_and_went_leaves_nothing(void **state) {
+  const char *dir = *state;
+  bool left;
+  struct sd_store *s = new_library(dir);
+  write_batch(s, small_tree());
+  struct sd_batch *b = sd_batch_new();
+  struct sd_entry *e = add_entry(b, 2, ROOT, "a", SD_KIND_FILE, 10);
+  e->change = SD_CHANGE_CONTENT;
+  b->deltas[0].delta.dirs--;
+  b->deltas[0].delta.bytes = b->deltas[0].delta.allocated = 0;
+  add_vanished(b, -2);
+  write_batch(s, b);
+  b = sd_batch_new();
+  add_vanished(b, 2);
+  write_batch(s, b);
+  assert_int_equal(sweep(s, 1000, &left), 5);
+  assert_false(left);
+  assert_sqlite(dir, "SELECT group_concat(id) FROM (SELECT id FROM entry ORDER BY id)", "1,7\n");
+  assert_sqlite(dir, "SELECT count(*) FROM directory", "1\n");
+  assert_totals(dir);
+  sd_store_close(s);
+}
+
 static void what_a_job_noted_that_was_given_up_is_swept_by_the_next(void **state) {
   const char *dir = *state;
   bool left;
@@ -564,11 +607,13 @@ int main(void) {
       temp_test(the_views_give_what_was_written),
       temp_test(a_rolled_back_batch_leaves_nothing),
       temp_test(a_refused_row_is_an_error_and_the_rest_is_written),
+      temp_test(a_refused_directory_fails_the_transaction),
       temp_test(notes_become_error_and_skip_rows),
       temp_test(changed_bytes_drop_what_was_known_of_them),
       temp_test(totals_follow_a_difference_in_file_bytes_alone),
       temp_test(the_sweep_removes_a_tree_at_most_so_many_rows_at_a_time),
       temp_test(what_became_a_file_loses_only_what_was_below_it),
+      temp_test(a_directory_that_became_a_file_and_went_leaves_nothing),
       temp_test(what_a_job_noted_that_was_given_up_is_swept_by_the_next),
       temp_test(queue_changes_are_rows),
       temp_test(no_library_is_named_as_such),

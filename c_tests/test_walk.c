@@ -453,6 +453,169 @@ static void large_directories_inside_each_other_need_few_descriptors(void **stat
   assert_int_equal(in_child(0, walk_nested, (void *)root), 0);
 }
 
+/* `big` has 4000 files, and between them directories that each hold another one. */
+static void make_many(const char *root) {
+  struct sd_buf none = run(
+      "mkdir -p '%s/big' && cd '%s/big' && seq -f 'd%%.0f/below' 200 | xargs mkdir -p", root, root);
+  sd_buf_fini(&none);
+  make_files(at(root, "big"), 4000);
+  none = run("cd '%s/big' && seq -f 'e%%.0f/below' 200 | xargs mkdir -p && touch d7/below/f e9/f",
+             root);
+  sd_buf_fini(&none);
+}
+
+static bool is_below(const struct sd_dir *d, const char *name) {
+  for (; d; d = d->parent)
+    if (strcmp(d->name, name) == 0) return true;
+  return false;
+}
+
+/* A checkpoint that has both would have the children twice once the directory is listed anew. */
+static void sub_directories_wait_for_the_last_part_of_the_listing(void **state) {
+  const char *root = at(*state, "many");
+  struct result r;
+  size_t parts = 0;
+  make_many(root);
+  walk_begin(&r, (struct sd_walk_opts){.root = root, .batch = 500, .fds = 3});
+  while (r.todo_len) {
+    walk_step(&r);
+    size_t big = 0, below = 0;
+    for (size_t i = 0; i < r.todo_len; i++) {
+      const struct sd_dir *d = r.todo[i];
+      if (strcmp(d->name, "big") == 0) big++;
+      else below += is_below(d, "big");
+    }
+    parts += big;
+    assert_true(!big || !below);
+  }
+  assert_true(parts > 0);
+  assert_same_as_find(&r, root);
+  walk_end(&r);
+}
+
+/* All that is to be walked, as a checkpoint has it; false where nothing is packed. */
+static bool replace_by_stored(struct result *r) {
+  bool packed = false;
+  for (size_t i = 0; i < r->todo_len; i++) {
+    struct sd_buf bytes = SD_BUF_INIT;
+    packed |= r->todo[i]->group != NULL;
+    assert_int_equal(sd_walk_encode(r->todo[i], &bytes), 0);
+    for (size_t n = 0; r->todo[i]->group && n < 64;
+         n++) { /* cut off anywhere: refused, or shorter */
+      char *copy = malloc(bytes.len * n / 64 + 1);
+      memcpy(copy, bytes.data, bytes.len * n / 64);
+      sd_dir_put(sd_walk_restore(r->walk, copy, bytes.len * n / 64));
+      free(copy);
+    }
+    sd_dir_put(r->todo[i]);
+    r->todo[i] = sd_walk_restore(r->walk, bytes.data, bytes.len);
+    assert_non_null(r->todo[i]);
+    sd_buf_fini(&bytes);
+  }
+  return packed;
+}
+
+static void packed_directories_come_back_from_a_checkpoint(void **state) {
+  const char *root = at(*state, "many");
+  struct result r;
+  size_t packed = 0;
+  make_many(root);
+  walk_begin(&r, (struct sd_walk_opts){.root = root, .batch = 1});
+  while (r.todo_len) {
+    walk_step(&r);
+    bool parts = false;
+    for (size_t i = 0; i < r.todo_len; i++) parts |= r.todo[i]->cursor != NULL;
+    if (!parts) packed += replace_by_stored(&r);
+  }
+  assert_true(packed > 0);
+  assert_same_as_find(&r, root);
+  walk_end(&r);
+}
+
+/* So that they are not told twice when the directory is listed anew. */
+static void notes_wait_for_the_last_part_of_the_listing(void **state) {
+  const char *root = *state;
+  struct stat st;
+  struct result r;
+  put_file(at(root, "library.db"), "x", 1);
+  struct sd_buf none =
+      run("cd '%s' && for i in $(seq 3000); do ln library.db l$i; done && seq 3000 | xargs touch",
+          root);
+  sd_buf_fini(&none);
+  assert_int_equal(stat(at(root, "library.db"), &st), 0);
+  struct sd_file_id own = {.dev = st.st_dev, .ino = st.st_ino};
+  walk_tree(&r, (struct sd_walk_opts){.root = root, .batch = 100, .own = &own, .own_len = 1});
+  assert_true(r.len > 2);
+  for (size_t i = 0; i < r.len; i++)
+    assert_int_equal(r.batches[i]->skips_len, i + 1 < r.len ? 0 : 3001);
+  assert_int_equal(TOTAL(&r, entries), 3000);
+  walk_end(&r);
+}
+
+/* ---- several threads ---- */
+
+enum { THREADS = 3 };
+
+struct crew {
+  struct result r; /* lock */
+  pthread_mutex_t lock;
+  size_t busy, errors; /* lock */
+};
+
+static struct sd_dir *take_one(struct crew *c) {
+  struct sd_dir *d = NULL;
+  while (!d) {
+    pthread_mutex_lock(&c->lock);
+    if (c->r.todo_len) d = c->r.todo[--c->r.todo_len];
+    c->busy += d != NULL;
+    bool end = !d && !c->busy;
+    pthread_mutex_unlock(&c->lock);
+    if (end) return NULL;
+    if (!d) usleep(100);
+  }
+  return d;
+}
+
+static void *walk_along(void *ud) {
+  struct crew *c = ud;
+  struct sd_walker *wk;
+  struct sd_dir *d;
+  struct sd_err err;
+  check(sd_walker_open(c->r.walk, NULL, NULL, &wk, &err) == 0);
+  while ((d = take_one(c))) {
+    struct sd_batch *b = sd_batch_new();
+    check(b && sd_walker_step(wk, &d, 1, b, &err) == 0);
+    pthread_mutex_lock(&c->lock);
+    c->errors += b->errors_len + b->vanished_len;
+    keep_batch(&c->r, b);
+    c->busy--;
+    pthread_mutex_unlock(&c->lock);
+  }
+  sd_walker_close(wk);
+  return NULL;
+}
+
+/* Large directories whose first part finds no descriptor left, and a later one does. */
+static void threads_share_large_directories_and_few_descriptors(void **state) {
+  const char *root = at(*state, "tree");
+  struct crew c = {.lock = PTHREAD_MUTEX_INITIALIZER};
+  pthread_t threads[THREADS];
+  for (int i = 0; i < 4; i++) {
+    char name[16];
+    snprintf(name, sizeof(name), "p%d", i);
+    make_dir(i ? at(root, name) : root);
+    if (!i) make_dir(at(root, name));
+    make_many(at(root, name));
+  }
+  walk_begin(&c.r, (struct sd_walk_opts){.root = root, .batch = 50, .fds = 1});
+  for (int i = 0; i < THREADS; i++)
+    assert_int_equal(pthread_create(&threads[i], NULL, walk_along, &c), 0);
+  for (int i = 0; i < THREADS; i++) pthread_join(threads[i], NULL);
+  assert_int_equal(c.errors, 0);
+  assert_same_as_find(&c.r, root);
+  walk_end(&c.r);
+}
+
 /* ---- what cannot or shall not be read ---- */
 
 static void walk_locked(void *ud) {
@@ -659,6 +822,10 @@ int main(void) {
       temp_test(nothing_is_opened_through_a_symlink),
       temp_test(a_large_directory_is_listed_in_parts_each_name_once),
       temp_test(large_directories_inside_each_other_need_few_descriptors),
+      temp_test(sub_directories_wait_for_the_last_part_of_the_listing),
+      temp_test(packed_directories_come_back_from_a_checkpoint),
+      temp_test(notes_wait_for_the_last_part_of_the_listing),
+      temp_test(threads_share_large_directories_and_few_descriptors),
       temp_test(an_unreadable_directory_is_an_error_note),
       temp_test(an_unknown_errno_is_an_error_note_like_others),
       temp_test(the_librarys_own_files_are_skipped_and_listed),

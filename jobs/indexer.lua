@@ -10,14 +10,17 @@
 -- rows that they count.
 local sd = require "sd"
 
-local ring = sd.ring
+local eta, ring = sd.eta, sd.ring
 
 local IndexerProgress = sd.progress.type("IndexerProgress", {
   phase = "table",                 -- {name = …} and what the phase counts
   current_path = "string",         -- below the root
   total_found = "table",           -- files, dirs, bytes, symlinks
+  changes = "table",               -- rows inserted, updated, vanished
+  new_content = "table",           -- files, bytes: found so far, and not known to the library
   processing_rate = "number?",     -- items per second over the last minute; nil: not known yet
   estimated_remaining = "number?", -- seconds; nil: nothing supports a figure
+  remaining_uncertainty = "number?", -- seconds; in two runs of three the truth is as near as that
 })
 
 local Indexer = sd.job.define {
@@ -47,21 +50,29 @@ local Indexer = sd.job.define {
 local BATCHES_WAITING, OF_A_PART = 64, 16
 -- Larger transactions are cheaper a row, and the last commit is what a crash may cost.
 local COMMIT_ROWS, COMMIT_SECONDS = 20000, 0.25
--- Batches in which nothing differs are cheap to keep: they wait until it is time.
+-- Batches in which nothing differs are cheap to keep: they wait until it is time. A directory that
+-- was read may have a row of its own to be written.
 local TAKE = {
   most = 512, least = COMMIT_ROWS, seconds = COMMIT_SECONDS,
-  weight = function(batch) return batch:stats().changed end,
+  weight = function(batch)
+    local seen = batch:stats()
+    return seen.changed + seen.listed
+  end,
 }
 local SWEEP, UPGRADE = 20000, 50000
--- In time, a file costs about as much as so many of its bytes.
-local BYTES_A_FILE = 64 * 1024
+-- What units of work are guessed to take, in seconds. The previous run knows better.
+local COSTS = {
+  discovery = { entries = 4e-6, changes = 1e-5 },
+  upgrade = { entries = 4e-6 },
+  content = { files = 6e-5 },
+  deep = { files = 8e-5, bytes = 4e-10 },
+  finalizing = { vanished = 2e-5 },
+}
 local ERRORS_SHOWN = 1000
-
-local RANK = { shallow = 1, content = 2, deep = 3 }
 
 -- ---- state: plain data, stored at each checkpoint ----
 
-local function new_state(ctx)
+local function new_state(ctx, location)
   return {
     phase = "discovery",
     dirs_to_walk = ctx:queue("dirs_to_walk"),
@@ -69,61 +80,61 @@ local function new_state(ctx)
     root_pushed = false,
     stats = { files = 0, dirs = 0, bytes = 0, symlinks = 0 },
     changes = { inserted = 0, updated = 0, vanished = 0 },
-    batches = 0,                    -- written
-    content = { after = 0, done = 0, done_bytes = 0, linked = 0 },
+    new_content = { files = 0, bytes = 0 },
+    batches = 0, -- written
+    content = { after = 0, files = 0, bytes = 0, linked = 0 }, -- and `asked`: files at first
     items_per_second = ring.new(60),
-    work_per_second = ring.new(60), -- bytes hashed, with BYTES_A_FILE for each file
+    eta = eta.new(COSTS, ctx:last_output("costs", location)),
   }
 end
 
-local function calculate_rate(ctx, state)
-  return ring.average(state.items_per_second, ctx:elapsed())
-end
-
--- What is left of a known total, at the rate of the last minute.
-local function time_for(left, rate)
-  return rate and rate > 0 and math.max(0, left) / rate or nil
-end
-
--- Discovery knows no total but that of the previous run; hashing knows its own.
-local function estimate_remaining(self, ctx, state)
-  if state.phase == "content_identification" then
-    local total, done = self.waiting, state.content
-    if not total then return nil end
-    local left = (total.files - done.done) * BYTES_A_FILE + total.bytes - done.done_bytes
-    return time_for(left, ring.average(state.work_per_second, ctx:elapsed()))
-  end
-  local before, stats = self.totals_before, state.stats
-  if not before or self.args.mode ~= "shallow" then return nil end
-  local seen = stats.files + stats.dirs + stats.symlinks
-  local total = before.files + before.dirs + before.symlinks
-  if seen >= total then return nil end
-  return time_for(total - seen, calculate_rate(ctx, state))
+local function entries_in(totals)
+  return totals.files + totals.dirs + totals.symlinks
 end
 
 -- With what the sub-jobs have found so far.
-local function total_found(ctx, state)
-  local total = {}
-  for key, n in pairs(state.stats) do total[key] = n end
-  for _, part in ipairs(state.parts_added and {} or ctx:children_progress()) do
-    for key, n in pairs(part.total_found) do total[key] = total[key] + n end
+local function sum_up(ctx, state)
+  return sd.progress.sum({ total_found = state.stats, changes = state.changes,
+    new_content = state.new_content }, state.parts_added and {} or ctx:children_progress())
+end
+
+-- What there is to do, as the previous run and what was found so far tell. How many entries there
+-- will be, or nil: nobody knows.
+local function expect_work(self, state, found, done)
+  local before, fresh, mode = self.totals_before, found.new_content, self.args.mode
+  if not before or done.entries == 0 then return eta.expect(state.eta, "discovery", nil) end
+  local queued = #state.dirs_to_walk * done.entries / (found.total_found.dirs + 1)
+  local all = math.max(entries_in(before), math.ceil(done.entries + queued))
+  local more = all / done.entries
+  eta.expect(state.eta, "discovery", { entries = all, changes = done.changes * more })
+  if self.must_upgrade then
+    eta.expect(state.eta, "upgrade", { entries = all })
+    eta.expect(state.eta, mode, before)
+  elseif mode ~= "shallow" then
+    eta.expect(state.eta, mode, { files = self.waiting.files + fresh.files * more,
+      bytes = self.waiting.bytes + fresh.bytes * more })
   end
-  return total
+  return all
 end
 
 local function report(self, ctx, state, phase, path)
-  ctx:progress(IndexerProgress {
-    phase = phase,
-    current_path = path or "",
-    total_found = total_found(ctx, state),
-    processing_rate = calculate_rate(ctx, state),
-    estimated_remaining = estimate_remaining(self, ctx, state),
-  })
+  local progress = sum_up(ctx, state)
+  if state.phase == "discovery" or state.phase == "processing" then
+    local changes = progress.changes.inserted + progress.changes.updated
+    local done = { entries = entries_in(progress.total_found), changes = changes }
+    phase.total = expect_work(self, state, progress, done)
+    phase.current = phase.total and done.entries
+    eta.add(state.eta, "discovery", ctx:elapsed(), done)
+  end
+  progress.phase, progress.current_path = phase, path or ""
+  progress.processing_rate = ring.average(state.items_per_second, ctx:elapsed())
+  progress.estimated_remaining, progress.remaining_uncertainty = eta.remaining(state.eta)
+  ctx:progress(IndexerProgress(progress))
 end
 
 -- ---- phase 1: walk directories, write what differs meanwhile ----
 
--- Whether the oldest directory in the queue becomes a job of its own: not too deep, counted from "/".
+-- Whether the oldest directory in the queue becomes a job of its own: not too deep below "/".
 local function should_spawn_subjob(self, state)
   local _, depth = state.dirs_to_walk:oldest()
   local _, above = self.args.root:gsub("/[^/]", "")
@@ -171,13 +182,15 @@ local function discover(self, ctx, state)
 end
 
 local function add_stats(ctx, state, batch)
-  local seen, stats, changes = batch:stats(), state.stats, state.changes
+  local seen, stats = batch:stats(), state.stats
+  local changes, fresh = state.changes, state.new_content
   for _, name in ipairs { "files", "dirs", "bytes", "symlinks" } do
     stats[name] = stats[name] + seen[name]
   end
   -- What has vanished is counted when it is removed.
   changes.inserted = changes.inserted + seen.inserted
   changes.updated = changes.updated + seen.changed - seen.inserted
+  fresh.files, fresh.bytes = fresh.files + seen.new_files, fresh.bytes + seen.new_bytes
   ring.add(state.items_per_second, ctx:elapsed(), seen.files + seen.dirs + seen.symlinks)
 end
 
@@ -223,12 +236,15 @@ end
 
 function phases.processing(self, ctx, state)
   process(self, ctx, state)
-  add_parts(state, ctx:wait_for_children())
-  if self.args.part then
-    state.phase = "complete"
-    return
-  end
-  state.phase = RANK[self.args.mode] > RANK.shallow and "content_identification" or "finalizing"
+  add_parts(state, ctx:wait_for_children(function()
+    report(self, ctx, state, { name = "processing" }, self.current_path)
+  end))
+  eta.finish(state.eta, "discovery", ctx:elapsed())
+  local before = self.totals_before and entries_in(self.totals_before)
+  eta.expect(state.eta, "finalizing",
+    { vanished = before and before + state.changes.inserted - entries_in(state.stats) or 0 })
+  state.phase = self.args.part and "complete"
+    or self.args.mode ~= "shallow" and "content_identification" or "finalizing"
 end
 
 -- ---- phase 3: identify content ----
@@ -236,7 +252,7 @@ end
 -- A higher mode than before: files that have no identity, or a lesser one, are asked for again.
 local function upgrade(self, ctx, state)
   local locations = ctx.library.locations
-  if not state.upgrade and locations:must_upgrade(self.location, self.args.mode) then
+  if self.must_upgrade and not state.upgrade then
     state.upgrade = { after = 0, last = locations:last_id() }
   end
   while state.upgrade and state.upgrade.after < state.upgrade.last do
@@ -245,63 +261,87 @@ local function upgrade(self, ctx, state)
       locations:upgrade(tx, self.location, self.args.mode, state.upgrade.after, UPGRADE)
       state.upgrade.after = state.upgrade.after + UPGRADE
     end)
+    eta.add(state.eta, "upgrade", ctx:elapsed(), { entries = state.upgrade.after })
+    report(self, ctx, state, { name = "content_identification" })
   end
+  eta.finish(state.eta, "upgrade", ctx:elapsed())
+end
+
+-- Files that have no identity yet, with those that got one in this run.
+local function count_waiting(self, ctx, state)
+  local files, bytes = ctx.library.locations:waiting(self.location, state.content.after)
+  self.waiting = { files = state.content.files + files, bytes = state.content.bytes + bytes }
+end
+
+local function report_linked(self, ctx, state)
+  eta.expect(state.eta, self.args.mode, self.waiting)
+  eta.add(state.eta, self.args.mode, ctx:elapsed(), state.content)
+  report(self, ctx, state, { name = "content_identification", current = state.content.files,
+    total = self.waiting.files }, self.current_path)
 end
 
 local function link_chunks(self, ctx, state, chunks)
-  local content = state.content
+  local content, names = state.content, 0
   local counts = ctx:commit(function(tx)
     for _, chunk in ipairs(chunks) do
       local seen = chunk:stats()
-      content.after = seen.cursor
-      content.done, content.done_bytes = content.done + seen.files, content.done_bytes + seen.bytes
-      local now = ctx:elapsed()
-      ring.add(state.items_per_second, now, seen.files)
-      ring.add(state.work_per_second, now, seen.bytes + seen.files * BYTES_A_FILE)
+      self.current_path = chunk:last_path()
+      content.after, names = seen.cursor, names + seen.hashed + seen.linked
+      content.files, content.bytes = content.files + seen.files, content.bytes + seen.bytes
+      ring.add(state.items_per_second, ctx:elapsed(), seen.files)
       tx:link(chunk, self.location)
     end
   end)
-  content.linked = content.linked + counts.linked
-  report(self, ctx, state, { name = "content_identification", current = content.done,
-    total = self.waiting.files }, self.current_path)
+  -- Further names of the same files, as hard links have them, wait no more.
+  local waiting, others = self.waiting, math.max(0, counts.linked - names)
+  waiting.bytes = waiting.bytes * (1 - others / math.max(1, waiting.files))
+  waiting.files = waiting.files - others
+  report_linked(self, ctx, state)
+end
+
+local function identify(self, ctx, state)
+  local content, deep = state.content, self.args.mode == "deep"
+  local hasher <close> = ctx:hash {
+    root = self.args.root, location_id = self.location.id, after = content.after,
+    chunk = self.args.chunk, kind = deep and "full" or "sampled",
+    mime = deep and self.args.mime or "none", rest = content.rest,
+  }
+  for chunks in hasher:groups(COMMIT_SECONDS) do link_chunks(self, ctx, state, chunks) end
 end
 
 function phases.content_identification(self, ctx, state)
   upgrade(self, ctx, state)
-  local content = state.content
-  local files, bytes = ctx.library.locations:waiting(self.location, content.after)
-  self.waiting = { files = content.done + files, bytes = content.done_bytes + bytes }
-  local deep = self.args.mode == "deep"
-  local hasher <close> = ctx:hash {
-    root = self.args.root, location_id = self.location.id, after = content.after,
-    chunk = self.args.chunk, kind = deep and "full" or "sampled",
-    mime = deep and self.args.mime or "none",
-  }
-  local chunks, since = {}, ctx:elapsed()
-  for chunk in hasher:chunks() do
-    self.current_path = chunk:last_path()
-    chunks[#chunks + 1] = chunk
-    if ctx:elapsed() - since >= COMMIT_SECONDS then
-      link_chunks(self, ctx, state, chunks)
-      chunks, since = {}, ctx:elapsed()
-    end
+  count_waiting(self, ctx, state)
+  state.content.asked = state.content.asked or self.waiting.files
+  report_linked(self, ctx, state)
+  if not state.content.rest then
+    identify(self, ctx, state)
+    state.content.rest, state.content.after = true, 0
   end
-  if #chunks > 0 then link_chunks(self, ctx, state, chunks) end
+  identify(self, ctx, state) -- other names of files that could not be read by the first one
+  state.content.linked = state.content.asked - ctx.library.locations:waiting(self.location)
+  eta.finish(state.eta, self.args.mode, ctx:elapsed())
   state.phase = "finalizing"
 end
 
 -- ---- phase 4: remove what has vanished, sum up ----
 
 function phases.finalizing(self, ctx, state)
-  report(self, ctx, state, { name = "finalizing" })
+  local locations = ctx.library.locations
+  if not state.entries then
+    state.entries = entries_in(locations:totals(self.location) or state.stats)
+    ctx:commit() -- before any of them is removed
+  end
   repeat
+    eta.add(state.eta, "finalizing", ctx:elapsed(), state.changes)
+    report(self, ctx, state, { name = "finalizing" })
     ctx:check_interrupt()
     local left, removed = ctx:sweep(SWEEP)
     state.changes.vanished = state.changes.vanished + removed
   until not left
   repeat ctx:check_interrupt() until not ctx:index_names()
-  local locations = ctx.library.locations
   state.stats = locations:totals(self.location) or state.stats
+  state.changes.vanished = state.entries - entries_in(state.stats)
   ctx:commit(function(tx)
     locations:finish(tx, self.location, {
       state = "complete",
@@ -310,6 +350,7 @@ function phases.finalizing(self, ctx, state)
     })
     state.phase = "complete"
   end)
+  eta.finish(state.eta, "finalizing", ctx:elapsed(), state.changes)
 end
 
 -- ---- the job ----
@@ -327,17 +368,26 @@ local function IndexerOutput(self, ctx, state)
     errors = errors.list,
     error_counts = errors.counts,
     skipped = ctx:skips(),
+    costs = eta.costs(state.eta),
   }
+end
+
+-- What the library knows from previous runs.
+local function look_back(self, ctx, state)
+  local locations = ctx.library.locations
+  self.totals_before = self.location.state == "complete" and locations:totals(self.location)
+  self.must_upgrade = locations:must_upgrade(self.location, self.args.mode)
+  count_waiting(self, ctx, state)
 end
 
 function Indexer:run(ctx)
   local locations = ctx.library.locations
   self.location = locations:ensure(self.args.root)
-  self.totals_before = locations:totals(self.location)
   -- Files of a location that once had content identified keep waiting for it in a shallow run.
   self.wants_content = self.args.mode ~= "shallow" or self.location.content_mode ~= nil
   locations:name_root(self.location)
-  local state = ctx:state(new_state)
+  local state = ctx:state(function() return new_state(ctx, self.location) end)
+  if not self.args.part then look_back(self, ctx, state) end
   while state.phase ~= "complete" do
     ctx:check_interrupt()
     phases[state.phase](self, ctx, state)

@@ -181,7 +181,7 @@ describe("the documentation", function()
     local text = fixture.read(HOME .. "/docs/schema.md")
     local library = dir .. "/.local/share/sdlua/default"
     local views = fixture.sql(library, "SELECT name FROM sqlite_schema WHERE type = 'view'")
-    assert.equal(6, #views)
+    assert.equal(7, #views)
     for _, view in ipairs(views) do
       local section = text:match("\n## " .. view[1] .. "\n(.-)\n## ")
       local described, columns = {}, {}
@@ -226,6 +226,7 @@ function Names:run(ctx)
   local task = sd.spawn(function() end)
   local objects = { sd = sd, library = ctx.library, db = ctx.library.db, ring = sd.ring,
     locations = ctx.library.locations, jobs = ctx.library.jobs, task = task, ctx = ctx,
+    eta = sd.eta,
     handle = ctx.library.jobs:get(ctx.id), query = assert(sd.query.open(ctx.library.path)),
     queue = queue, walker = walker, hasher = hasher,
     batch = walker:next(), chunk = debug.getregistry()["sd.chunk"].__index }
@@ -236,6 +237,18 @@ return Names]]):format(table.concat(names, ", ")))
     local result = shell(fixture.quote(fixture.sdlua) .. " run names.lua --json")
     assert.equal(0, result.status, result.err)
     assert.same({}, require "dkjson".decode(result.out).missing)
+  end)
+
+  it("has a unit for systemd that starts what there is", function()
+    local unit = HOME .. "/dist/sdlua.service"
+    local words = fixture.read(unit):match("\nExecStart=/usr/bin/env sdlua ([^\n]*)")
+    local result = shell(("%s %s --help"):format(fixture.quote(fixture.sdlua), words))
+    assert.equal(0, result.status, result.err)
+    if not fixture.has("systemd-analyze") then return pending("systemd is not installed") end
+    local verified = fixture.run({ "systemd-analyze", "--user", "verify", unit },
+      "XDG_RUNTIME_DIR=" .. dir)
+    assert.equal("", verified.err)
+    assert.equal(0, verified.status)
   end)
 
   it("has links that lead somewhere", function()

@@ -13,7 +13,8 @@ local MAKE = [[mkdir -p %s && cd %s && mkdir -p a/b/c 'sp ace' empty .hidden &&
   ln -s nowhere a/dangling &&
   ln -s "$(printf 'to\033\377')" a/odd && mkfifo a/fifo && : > "$(printf 'a/n\new')" &&
   : > "$(printf 'a/\377\376')" && : > "$(printf 'a/esc\033[2J')" && : > a/-dash &&
-  : > "a/q'\"uote" && : > a/%%s && : > "a/$(printf 'x%%.0s' $(seq 255))" && chmod 4751 a/numbers && chmod 1777 empty &&
+  : > "a/q'\"uote" && : > a/%%s && : > "a/$(printf 'x%%.0s' $(seq 255))" &&
+  chmod 4751 a/numbers && chmod 1777 empty &&
   chmod 000 a/b/small && touch -d '1969-12-31 23:59:58.25Z' a/b/c/zero &&
   touch -d '2001-02-03 04:05:06.000000007' .hidden && echo '#' > a/Image.JPG &&
   echo '#' > b.tar.gz]]

@@ -17,16 +17,18 @@ local INTERNAL = {
 local MODULES = {
   ["sd.core"] = core, ["sd.core.library"] = core.library, ["sd.core.queue"] = core.queue,
   ["sd.core.walker"] = core.walker, ["sd.core.hasher"] = core.hasher,
-  ["sd.core.codec"] = core.codec, ["sd.core.sys"] = core.sys, ["sd.core.reader"] = core.reader,
-  ["sd.core.copy"] = core.copy,
+  ["sd.core.codec"] = core.codec, ["sd.core.control"] = core.control,
+  ["sd.core.sys"] = core.sys, ["sd.core.reader"] = core.reader,
+  ["sd.core.copy"] = core.copy, ["sd.core.watchdog"] = core.watchdog,
 }
 
 -- Described class -> the name of its metatable.
 local CLASSES = {
   ["sd.core.Library"] = "sd.library", ["sd.Queue"] = "sd.queue", ["sd.core.Walker"] = "sd.walker",
   ["sd.Batch"] = "sd.batch", ["sd.core.Hasher"] = "sd.hasher", ["sd.Chunk"] = "sd.chunk",
+  ["sd.core.Server"] = "sd.server", ["sd.core.Connection"] = "sd.connection",
   ["sd.core.Reader"] = "sd.reader", ["sd.core.Cursor"] = "sd.cursor",
-  ["sd.core.Copy"] = "sd.copy",
+  ["sd.core.Copy"] = "sd.copy", ["sd.core.Watchdog"] = "sd.watchdog",
 }
 
 -- The "---" lines above line `i`, without marks.
@@ -122,9 +124,11 @@ local FILE_CLASSES = {
   await = { "sd.core" }, core = { "sd.core" }, library = { "sd.core.library", "sd.core.Library" },
   queue = { "sd.core.queue", "sd.Queue" }, walker = { "sd.core.walker", "sd.core.Walker" },
   hasher = { "sd.core.hasher", "sd.core.Hasher" }, batch = { "sd.Batch" }, chunk = { "sd.Chunk" },
-  codec = { "sd.core.codec" }, sys = { "sd.core.sys" },
+  codec = { "sd.core.codec" },
+  control = { "sd.core.control", "sd.core.Server", "sd.core.Connection" }, sys = { "sd.core.sys" },
   reader = { "sd.core.reader", "sd.core.Reader", "sd.core.Cursor" },
   copy = { "sd.core.copy", "sd.core.Copy" },
+  watchdog = { "sd.core.watchdog", "sd.core.Watchdog" },
 }
 
 local all = described()

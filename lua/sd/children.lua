@@ -8,6 +8,7 @@ local rows = require "sd.job_rows"
 
 local M = {}
 
+local REPORT_SECONDS = 0.25
 local POLICIES = { fail = true, collect = true, ignore = true }
 
 ---@class sd.ChildOptions
@@ -77,17 +78,28 @@ local function first_failed(results)
   end
 end
 
+-- Until more children have ended than `seen`.
+local function wait_for_one(ctx, seen, meanwhile)
+  while ctx.children_ended == seen do
+    if meanwhile then meanwhile() end
+    ctx:wait_in(ctx.child_waiters, meanwhile and REPORT_SECONDS)
+  end
+end
+
 --- Waits until no child is open. A child whose failure is the parent's raises it, at once.
 ---@async
 ---@param ctx sd.Context
+---@param meanwhile? fun()
 ---@return sd.ChildResult[]
-function M.wait(ctx)
+function M.wait(ctx, meanwhile)
   local jobs = ctx.library.jobs
   jobs.scheduler:set_waiting(ctx.id, true)
   local guard <close> = setmetatable({}, { __close = function()
     jobs.scheduler:set_waiting(ctx.id, false)
   end })
   while true do
+    local seen = ctx.children_ended
+    local open = rows.open_children(ctx.library, ctx.id) -- first: what ends meanwhile is a result
     local results = results_of(ctx)
     local failed = first_failed(results)
     if failed then
@@ -95,9 +107,9 @@ function M.wait(ctx)
       error(failure.new(("child job %d (%s) %s: %s"):format(failed.id, failed.name, what,
         failed.error or "no reason given"), "ECHILD"), 0)
     end
-    if rows.open_children(ctx.library, ctx.id) == 0 then return results, guard and nil end
+    if open == 0 then return results, guard and nil end
     jobs.scheduler:kick()
-    ctx:wait_in(ctx.child_waiters)
+    wait_for_one(ctx, seen, meanwhile)
   end
 end
 

@@ -35,6 +35,14 @@ function Commit:exec(sql, params)
   self.args.sql[#self.args.sql + 1] = { sql, params }
 end
 
+--- The same on the library's own tables: where it is refused, the library is damaged.
+---@package
+---@param sql string
+---@param params? any[]
+function Commit:exec_own(sql, params)
+  self.args.sql[#self.args.sql + 1] = { sql, params, own = true }
+end
+
 local function encode_state(ctx)
   if ctx.current == nil then return nil end
   local bytes, message = core.codec.encode(ctx.current, {
@@ -97,7 +105,9 @@ function M.prepare(ctx, fn, status)
   if fn then fn(setmetatable({ args = args }, Commit)) end
   ctx.location_id = args.location_id or ctx.location_id
   args.location_id = ctx.location_id
+  local phase = ctx.phase
   note_phase(ctx)
+  args.sync = phase ~= ctx.phase and ctx.parent_id == 0
   args.state = state_statements(ctx, status)
   for _, queue in pairs(ctx.queues) do args.queues[#args.queues + 1] = queue end
   return args

@@ -4,7 +4,13 @@ local children = require "sd.children"
 local commits = require "sd.commit"
 local core = require "sd.core"
 local failure = require "sd.failure"
+local hasher = require "sd.hasher"
+local json = require "sd.json"
+local metrics = require "sd.metrics"
+local progresses = require "sd.progress"
+local rows = require "sd.job_rows"
 local task = require "sd.task"
+local walker = require "sd.walker"
 require "sd.queue"
 
 local M = {}
@@ -18,6 +24,7 @@ local M = {}
 ---@field package definition sd.JobDefinition
 ---@field package queues table<string, userdata>
 ---@field package branches sd.Branches
+---@field package probe? fun(ctx: sd.Context, kind: string) Called at safe points; sd.testing's.
 local Context = {}
 Context.__index = Context
 Context.__name = "sd.Context"
@@ -33,10 +40,11 @@ function M.new(library, handle, row, script)
   local self = setmetatable({
     id = row.id, parent_id = row.parent_id or 0, root_id = row.root_id or row.id,
     priority = row.priority, attempt = row.attempt, library = library, handle = handle,
-    definition = script.definition, script = script, queues = {}, warnings = {}, notes = {}, lines = {}, spawned = {}, commits = 0,
-    child_waiters = {}, child_progress = {}, active_ns = row.active_ns or 0,
+    definition = script.definition, script = script, queues = {}, warnings = {}, notes = {},
+    lines = {}, spawned = {}, commits = 0, child_waiters = {}, child_progress = {},
+    children_ended = 0, furthest = {}, active_ns = row.active_ns or 0,
     started_ns = core.sys.mono_ns(), stored = row.state, phase = row.phase,
-    location_id = row.location_id, metrics = {},
+    location_id = row.location_id, metrics = {}, probe = library.probe,
   }, Context)
   self.branches = branches.new(function() self:pause_now() end)
   return self
@@ -102,12 +110,14 @@ function Context:add_non_critical_error(err)
   self.notes[#self.notes + 1] = err
 end
 
---- Says how far the job is. Cheap: what is not looked at is replaced by the next call.
+--- Says how far the job is. Cheap: what is not looked at is replaced by the next call. Where
+--- `phase` is a table, its field `fraction` (0 to 1) is set; it never goes back within a phase.
 ---@param progress table Of the type that the job declares.
 function Context:progress(progress)
   if type(progress) ~= "table" then error("progress: a table expected", 2) end
   local kind = self.definition.progress
   progress = kind and kind(progress) or progress
+  progresses.advance(self.furthest, progress)
   local parent = self.library.jobs.running[self.parent_id]
   if parent then parent.ctx.child_progress[self.id] = progress end
   self.handle:report(progress)
@@ -157,7 +167,7 @@ end
 ---@param options sd.WalkerOptions
 ---@return sd.Walker walker Close it.
 function Context:walker(options)
-  return require "sd.walker".open(self, options)
+  return walker.open(self, options)
 end
 
 ---@class sd.HashOptions
@@ -172,7 +182,7 @@ end
 ---@param options sd.HashOptions
 ---@return sd.Hasher hasher Close it.
 function Context:hash(options)
-  return require "sd.hasher".open(self, options)
+  return hasher.open(self, options)
 end
 
 -- ---- state and checkpoints ----
@@ -222,6 +232,8 @@ end
 ---@return table counts inserted, updated, vanished, linked, errors
 function Context:commit(fn, status)
   if self.broken then error(self.broken, 0) end
+  local probe = not status and self.probe -- a pause is no point where one could pause
+  if probe then probe(self, "commit") end
   local args = commits.prepare(self, fn, status or "running")
   self.commits = self.commits + 1
   local ok, counts, message, code = pcall(self.library.core.commit, self.library.core, args)
@@ -235,6 +247,7 @@ function Context:commit(fn, status)
   if self.commits == 0 then
     for _, queue in pairs(self.queues) do queue:evict(QUEUE_IN_MEMORY) end
   end
+  if probe then probe(self, "committed") end
   return counts
 end
 
@@ -300,6 +313,17 @@ function Context:skips()
   return counts
 end
 
+--- What the last completed job of this name put into field `name` of its output: one of the same
+--- location where there is one, else of any.
+---@async
+---@param name string
+---@param location? sd.Location
+---@return any value Nil where there is none.
+function Context:last_output(name, location)
+  local text = rows.last_output(self.library, self.definition.name, name, location and location.id)
+  return text and json.decode(text)
+end
+
 -- ---- children ----
 
 --- Gives work to a job of its own. It is made in the same commit as what this job changes next: so
@@ -313,10 +337,11 @@ end
 --- Waits until all children have ended; what they came to, in the order in which they were made. A
 --- failed child fails this job, where its `on_failure` does not say otherwise.
 ---@async
+---@param meanwhile? fun() Called now and then while it waits, to report progress; must not wait.
 ---@return sd.ChildResult[]
-function Context:wait_for_children()
+function Context:wait_for_children(meanwhile)
   if #self.spawned > 0 then self:commit() end
-  return children.wait(self)
+  return children.wait(self, meanwhile)
 end
 
 --- What the children reported last, also those that have ended: to be summed up with one's own.
@@ -327,9 +352,10 @@ function Context:children_progress()
   return list
 end
 
---- A child's run is over.
+--- A child has ended.
 ---@package
 function Context:child_ended()
+  self.children_ended = self.children_ended + 1
   self:wake_all(self.child_waiters)
 end
 
@@ -338,6 +364,7 @@ end
 --- The safe point: a pause takes effect here.
 ---@async
 function Context:check_interrupt()
+  if self.probe then self.probe(self, "check") end
   self.branches:safe_point()
 end
 
@@ -361,6 +388,7 @@ end
 ---@async
 ---@package
 function Context:wait_in(list, seconds)
+  if self.probe then self.probe(self, "wait") end
   self.branches:wait_in(list, seconds)
 end
 
@@ -399,6 +427,7 @@ function Context:pause_now()
     local ok, err = xpcall(self.commit, debug.traceback, self, nil, "paused")
     self.active_ns, self.started_ns = self:elapsed_ns(), nil
     self:interrupt(false)
+    metrics.fill(self)
     self.handle:paused(ok, err)
   end)
 end

@@ -28,6 +28,7 @@ local LIBRARY_EXIT = {
   EFORMAT = M.EXIT.DAMAGED,
   ENEWER = M.EXIT.NEWER,
   ENOMEM = M.EXIT.MEMORY,
+  EAGAIN = M.EXIT.FAILED, -- no more threads
   ESQL = M.EXIT.SCRIPT,
 }
 
@@ -55,6 +56,15 @@ end
 ---@return boolean
 function M.is(value)
   return getmetatable(value) == Failure
+end
+
+--- The status that a process ends with after this error: a failure's own, 17 where memory is out,
+--- else that of an error in a script.
+---@param err any
+---@return integer
+function M.exit_of(err)
+  if M.is(err) then return err.exit end
+  return err == "not enough memory" and M.EXIT.MEMORY or M.EXIT.SCRIPT
 end
 
 --- Passes results on, or raises `nil, message, code` as a failure of the library.

@@ -62,8 +62,20 @@ end
 
 ---@package
 function Handle:report(progress)
-  self.last_progress = progress
+  self.last_progress, self.reported_ns = progress, core.sys.mono_ns()
   self:emit { type = "progress", progress = progress }
+end
+
+--- The progress that was reported last; the time that it said was left runs on since then.
+---@return table?
+function Handle:progress()
+  local last = self.last_progress
+  local left = last and last.estimated_remaining
+  if self.status ~= "running" or type(left) ~= "number" then return last end
+  local now = {}
+  for key, value in pairs(last) do now[key] = value end
+  now.estimated_remaining = math.max(0.0, left - (core.sys.mono_ns() - self.reported_ns) / 1e9)
+  return now
 end
 
 --- The job's new status; a final one ends all waiting.

@@ -74,14 +74,15 @@ function M.insert(new)
   }
 end
 
---- Makes a job; its id.
+--- Makes a job; its id, or nil where it is unique and there.
 ---@async
 ---@param library sd.Library
 ---@param new sd.NewJob
----@return integer id
+---@return integer? id
 function M.put(library, new)
   local sql, params = M.insert(new)
-  return library:fresh_rows(sql .. " RETURNING id", params)[1].id
+  local row = library:fresh_rows(sql .. " ON CONFLICT DO NOTHING RETURNING id", params)[1]
+  return row and row.id
 end
 
 ---@async
@@ -94,6 +95,18 @@ end
 ---@return boolean
 function M.is_open(library, id)
   return library:fresh_rows("SELECT 1 FROM job WHERE id = ?", { id })[1] ~= nil
+end
+
+--- The job with that id or uuid, open or ended: id, status, output (JSON), error.
+---@async
+---@param id? integer
+---@param uuid? string 16 bytes.
+---@return table?
+function M.find(library, id, uuid)
+  local where = " WHERE id = ? OR uuid = ?"
+  return library:fresh_rows("SELECT id, status, NULL AS output, error FROM job" .. where
+    .. " UNION ALL SELECT id, status, output, error FROM job_history" .. where,
+    { id, blob(uuid), id, blob(uuid), n = 4 })[1]
 end
 
 --- The status of a job, open or ended; nil where there is none.
@@ -124,12 +137,12 @@ end
 local TREE = "WITH RECURSIVE tree(id) AS (SELECT ?1 UNION ALL"
   .. " SELECT job.id FROM job JOIN tree ON job.parent_id = tree.id) "
 
---- The open jobs of a tree, parents before children: id and status.
+--- The open jobs of a tree, parents before children: id, parent_id, status.
 ---@async
 ---@return table[]
 function M.tree(library, id)
-  return library:fresh_rows(TREE .. "SELECT job.id AS id, status FROM tree JOIN job USING(id)"
-    .. " ORDER BY id", { id })
+  return library:fresh_rows(TREE .. "SELECT job.id AS id, parent_id, status FROM tree"
+    .. " JOIN job USING(id) ORDER BY id", { id })
 end
 
 --- Changes the status of jobs of a tree, where it is one of `from`.
@@ -228,6 +241,20 @@ function M.dependents(library, id)
   return ids
 end
 
+--- What the last completed job of that name has in a field of its output, as JSON: of a location,
+--- where there is one, else of any.
+---@async
+---@param name string Of the job.
+---@param field string
+---@param location_id? integer
+---@return string?
+function M.last_output(library, name, field, location_id)
+  local row = library:fresh_rows("SELECT output -> ?2 AS value FROM job_history WHERE id ="
+    .. " (SELECT id FROM job_history WHERE name = ?1 AND status = 'completed' AND parent_id IS NULL"
+    .. " ORDER BY location_id IS ?3 DESC, id DESC LIMIT 1)", { name, field, location_id, n = 3 })[1]
+  return row and row.value
+end
+
 -- ---- children ----
 
 --- How many children of a job are open.
@@ -252,7 +279,7 @@ end
 ---@class sd.Busy
 ---@field names string[] Of jobs of which no more may run.
 ---@field devices integer[] On which a heavy job runs.
----@field root? integer Only jobs of this tree.
+---@field roots? integer[] Only jobs of these trees.
 
 local READY = "SELECT id, name, script, root_id, parent_id, device FROM job WHERE status = 'queued'"
   .. " AND (run_at IS NULL OR run_at <= ?)"
@@ -277,7 +304,10 @@ function M.candidates(library, busy, limit)
     add((" AND (parent_id IS NOT NULL OR device IS NULL OR device NOT IN (%s))")
       :format(marks(busy.devices)), busy.devices)
   end
-  if busy.root then add(" AND root_id = ?", { busy.root }) end
+  if busy.roots then
+    if #busy.roots == 0 then return {} end
+    add((" AND root_id IN (%s)"):format(marks(busy.roots)), busy.roots)
+  end
   add(" ORDER BY due_at LIMIT ?", { limit })
   return library:fresh_rows(table.concat(sql), params)
 end
@@ -327,13 +357,15 @@ local LIST = "SELECT id, " .. UUID .. " AS uuid, parent_id, name, version, statu
 local OPEN = LIST:format("progress, NULL AS output, NULL AS duration_ns, run_at", "job")
 local ENDED = LIST:format("progress, output, duration_ns, NULL AS run_at", "job_history")
 
---- Open jobs, and with `all` those that have ended: newest last, at most `limit`.
+--- Open jobs, and with `all` those that have ended, with `children` also parts of others: newest
+--- last, at most `limit`.
 ---@async
----@param options? {all?: boolean, limit?: integer}
+---@param options? {all?: boolean, children?: boolean, limit?: integer}
 ---@return table[]
 function M.list(library, options)
   options = options or {}
-  local source = options.all and (OPEN .. " UNION ALL " .. ENDED) or OPEN
+  local ended = ENDED .. (options.children and "" or " WHERE parent_id IS NULL")
+  local source = options.all and (OPEN .. " UNION ALL " .. ended) or OPEN
   return library:rows("SELECT * FROM (SELECT * FROM (" .. source
     .. ") ORDER BY id DESC LIMIT ?) ORDER BY id", { options.limit or 1000 })
 end
@@ -390,7 +422,7 @@ function M.prune(library, keep, before)
   end
   statements[#statements + 1] =
     { ("DELETE FROM job_history WHERE id IN (%s)"):format(gone), params }
-  failure.check(library.core:commit { sql = statements })
+  failure.check(library.core:commit { state = statements })
   return n
 end
 

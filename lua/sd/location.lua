@@ -1,5 +1,6 @@
 --- Locations: directory trees that a library indexes.
 local core = require "sd.core"
+local failure = require "sd.failure"
 local blob = function(bytes) return { blob = bytes } end
 
 local M = {}
@@ -17,7 +18,8 @@ Locations.__index = Locations
 ---@field state string
 ---@field content_mode? string The highest mode in which content was identified.
 
-local COLUMNS = "id, uuid, root, entry_id, state, content_mode"
+local COLUMNS = "id, uuid, root, entry_id, state, content_mode,"
+  .. " (SELECT parent_id FROM entry WHERE id = location.entry_id) AS above"
 local MODES = { shallow = 1, content = 2, deep = 3 }
 
 local STAT = {
@@ -30,7 +32,16 @@ function M.of(library)
 end
 
 local function from_row(row)
-  if row then row.uuid = core.sys.uuid_text(row.uuid) end
+  if not row then return nil end
+  if #row.uuid ~= 16 then
+    failure.check(nil, ("the library is damaged: location %d has no uuid"):format(row.id),
+      "EDAMAGED")
+  end
+  if row.entry_id and row.above ~= -row.id then
+    failure.check(nil, ("the library is damaged: the root of location %d is none"):format(row.id),
+      "EDAMAGED")
+  end
+  row.uuid, row.above = core.sys.uuid_text(row.uuid), nil
   return row
 end
 
@@ -79,14 +90,15 @@ local function insert_root(tx, location, stat)
     values.n = values.n + 1
     values[values.n] = stat[name]
   end
-  tx:exec(("INSERT INTO entry(%s) VALUES(%s)"):format(table.concat(columns, ", "),
+  tx:exec_own(("INSERT INTO entry(%s) VALUES(%s)"):format(table.concat(columns, ", "),
     table.concat(marks, ", ")), values)
-  tx:exec("INSERT INTO directory(entry_id, location_id, path, files, dirs, symlinks, file_bytes,"
-    .. " bytes, allocated) VALUES(?, ?, '', 0, 0, 0, 0, 0, 0)", { location.entry_id, location.id })
+  tx:exec_own("INSERT INTO directory(entry_id, location_id, path, files, dirs, symlinks,"
+    .. " file_bytes, bytes, allocated) VALUES(?, ?, '', 0, 0, 0, 0, 0, 0)",
+    { location.entry_id, location.id })
   -- Others may have packed names meanwhile.
-  tx:exec("INSERT OR IGNORE INTO name_todo(id) SELECT ?1 WHERE ?1 < 64 * (SELECT"
+  tx:exec_own("INSERT OR IGNORE INTO name_todo(id) SELECT ?1 WHERE ?1 < 64 * (SELECT"
     .. " coalesce(max(id) + 1, 0) FROM name_pack)", { location.entry_id })
-  tx:exec("UPDATE location SET entry_id = ?, state = 'indexing' WHERE id = ?",
+  tx:exec_own("UPDATE location SET entry_id = ?, state = 'indexing' WHERE id = ?",
     { location.entry_id, location.id })
 end
 
@@ -98,7 +110,7 @@ local function update_root(tx, location, stat)
     differs[i] = ("%s IS NOT ?%d"):format(name, i + 1)
     values[i + 1], values.n = stat[name], i + 1
   end
-  tx:exec(("UPDATE entry SET %s WHERE id = ?1 AND (%s)"):format(table.concat(sets, ", "),
+  tx:exec_own(("UPDATE entry SET %s WHERE id = ?1 AND (%s)"):format(table.concat(sets, ", "),
     table.concat(differs, " OR ")), values)
 end
 
@@ -170,11 +182,11 @@ function Locations:upgrade(tx, location, mode, after, count)
   local deep = mode == "deep"
   local values = { after, after + count, location.id, deep }
   if deep then
-    tx:exec("UPDATE content SET entries = entries - x.n"
+    tx:exec_own("UPDATE content SET entries = entries - x.n"
       .. " FROM (SELECT e.content_id AS id, count(*) AS n" .. ASKED
       .. " AND e.content_id > 0 GROUP BY 1) AS x WHERE content.id = x.id", values)
   end
-  tx:exec("UPDATE entry SET content_id = 0 WHERE id IN (SELECT e.id" .. ASKED .. ")", values)
+  tx:exec_own("UPDATE entry SET content_id = 0 WHERE id IN (SELECT e.id" .. ASKED .. ")", values)
 end
 
 --- The greatest entry id of the library.
@@ -189,10 +201,13 @@ end
 ---@param location sd.Location
 ---@param ended {state: string, content_mode?: string, upgraded?: boolean}
 function Locations:finish(tx, location, ended)
-  tx:exec("UPDATE location SET state = ?2, content_mode = ?3 WHERE id = ?1"
+  tx:exec_own("UPDATE location SET state = ?2, content_mode = ?3 WHERE id = ?1"
     .. " AND (state IS NOT ?2 OR content_mode IS NOT ?3)",
     { location.id, ended.state, ended.content_mode, n = 3 })
-  if ended.upgraded then tx:exec("DELETE FROM content WHERE entries <= 0") end
+  -- What was left out is that of the last run: else each run would add the same rows again.
+  tx:exec_own("DELETE FROM job_skip WHERE location_id = ? AND job_id <> ?",
+    { location.id, tx.args.note_id })
+  if ended.upgraded then tx:exec_own("DELETE FROM content WHERE entries <= 0") end
 end
 
 --- The content mode that the location has after a run in `mode` that identified `linked` files.

@@ -7,7 +7,7 @@ local M = {}
 
 ---@class sd.Scheduler
 ---@field package jobs sd.Jobs
----@field package root? integer Only jobs of this tree run; nil: all.
+---@field package roots? table<integer, boolean> Only jobs of these trees run; nil: all.
 ---@field package waiting table<integer, boolean> Jobs that only wait for their children.
 local Scheduler = {}
 Scheduler.__index = Scheduler
@@ -52,7 +52,11 @@ end
 
 local function busy(self)
   local n, names, devices = count(self)
-  local list = { names = {}, devices = {}, root = self.root }
+  local list = { names = {}, devices = {} }
+  if self.roots then
+    list.roots = {}
+    for id in pairs(self.roots) do list.roots[#list.roots + 1] = id end
+  end
   for name, running in pairs(names) do
     if running >= limit_of(self, name) then list.names[#list.names + 1] = name end
   end
@@ -103,10 +107,16 @@ local function turn(self)
   until not self.again or self.closed
 end
 
---- From now on only this job, and what it makes, is run.
+--- From now on only jobs that are admitted, and what they make, are run.
+function Scheduler:only_admitted()
+  self.roots = {}
+end
+
+--- Lets a job run, with all of its tree.
 ---@param id integer
-function Scheduler:only(id)
-  self.root = id
+function Scheduler:admit(id)
+  if self.roots then self.roots[id] = true end
+  self:kick()
 end
 
 --- Looks soon for what may run now.
@@ -114,11 +124,19 @@ function Scheduler:kick()
   self.again = true
   if self.turning or self.closed or self.held then return end
   self.turning = task.spawn(turn, self)
+  core.set_job(self.turning.thread, 0) -- whoever kicked
   self.turning.on_done = function()
     local ok, err = self.turning.ok, self.turning.results[1]
     self.turning = nil
     if not ok then self.jobs:broken(err) elseif self.again then self:kick() end
   end
+end
+
+--- From now on jobs that repeat are dispatched when they are due.
+---@async
+function Scheduler:start_schedules()
+  self.schedules = self.jobs:schedules()
+  self:kick()
 end
 
 --- Runs nothing new until `release()`: what is dispatched meanwhile waits.
@@ -129,6 +147,12 @@ end
 function Scheduler:release()
   self.held = false
   self:kick()
+end
+
+--- Whether nothing is being started, and nothing waits for its time.
+---@return boolean
+function Scheduler:is_idle()
+  return not self.turning and not (self.timer and self.timer:is_active())
 end
 
 function Scheduler:close()

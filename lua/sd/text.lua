@@ -23,7 +23,7 @@ function M.escape(s)
   if not s:find("[\0-\31\\\127-\255]") then return s end
   local out, i = {}, 1
   while i <= #s do
-    local char = s:match("^" .. utf8.charpattern, i)
+    local char = s:match("^[\0-\x7f]", i) or s:match("^" .. utf8.charpattern, i)
     local valid = char and core.sys.is_text(char)
     if valid and char ~= "\\" and not is_control(utf8.codepoint(char)) then
       out[#out + 1] = char
@@ -107,6 +107,15 @@ function M.count(n)
   return sign .. digits
 end
 
+--- 1 -> "1 error", 2 -> "2 errors"
+---@param n integer
+---@param one string
+---@param many string
+---@return string
+function M.counted(n, one, many)
+  return ("%s %s"):format(M.count(n), n == 1 and one or many)
+end
+
 local UNITS = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" }
 
 --- Bytes with three digits or so: "12.3 MiB".
@@ -132,6 +141,21 @@ function M.duration(seconds)
   if s < 60 then return ("%d s"):format(s) end
   if s < 3600 then return ("%d:%02d min"):format(s // 60, s % 60) end
   return ("%d:%02d:%02d h"):format(s // 3600, s % 3600 // 60, s % 60)
+end
+
+local function in_seconds(seconds)
+  return seconds < 9.995 and ("%.0f s"):format(seconds) or M.duration(seconds)
+end
+
+--- A time that is left, in whole seconds, and how far it may be off where that is a tenth of it or
+--- more: "40 s ±10 s".
+---@param seconds number
+---@param give_or_take? number Seconds.
+---@return string
+function M.remaining(seconds, give_or_take)
+  local s = in_seconds(seconds)
+  if not give_or_take or give_or_take < 1 or give_or_take < seconds / 10 then return s end
+  return s .. " ±" .. in_seconds(give_or_take)
 end
 
 return M

@@ -80,11 +80,13 @@ static void set_int(lua_State *L, const char *name, int64_t v) {
   lua_setfield(L, -2, name);
 }
 
-/* stats() -> {files, dirs, symlinks, bytes, listed, changed, inserted, vanished, errors, skips}:
- * everything that was listed, changed or not */
+/* stats() -> {files, dirs, symlinks, bytes, listed, changed, inserted, vanished, errors, skips,
+ * new_files, new_bytes}: everything that was listed, changed or not */
 static int lsd_batch_stats(lua_State *L) {
   const struct sd_batch *b = check_handle(L, 1)->found->batch;
-  lua_createtable(L, 0, 10);
+  int64_t files, bytes;
+  sd_batch_new_content(b, &files, &bytes);
+  lua_createtable(L, 0, 12);
   set_int(L, "files", b->seen.files);
   set_int(L, "dirs", b->seen.dirs);
   set_int(L, "symlinks", b->seen.symlinks);
@@ -95,6 +97,8 @@ static int lsd_batch_stats(lua_State *L) {
   set_int(L, "vanished", (int64_t)b->vanished_len);
   set_int(L, "errors", (int64_t)b->errors_len);
   set_int(L, "skips", (int64_t)b->skips_len);
+  set_int(L, "new_files", files);
+  set_int(L, "new_bytes", bytes);
   return 1;
 }
 

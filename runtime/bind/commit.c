@@ -34,6 +34,7 @@ struct work {
   size_t contents_len, contents_cap;
   struct sd_sql *sql;
   size_t sql_len, sql_cap;
+  bool sync;         /* a power cut must not take it */
   size_t sql_before; /* that many run before the rows, the others after */
   struct delta *deltas;
   size_t deltas_len, deltas_cap;
@@ -100,7 +101,10 @@ static void run_commit(struct sd_task *t, unsigned worker) {
   struct lsd_library *lib = c->op.lib;
   struct sd_store *s = lib->writer;
   (void)worker;
-  int rc = sd_store_begin(s, &c->op.err);
+  /* Not while somebody waits for a pause: the disk may take its time. */
+  bool sync = c->w.sync && !atomic_load(&lib->interrupt);
+  int rc = sync ? sd_store_sync(s, true, &c->op.err) : 0;
+  if (!rc) rc = sd_store_begin(s, &c->op.err);
   if (!rc) rc = write_rows(c, s);
   int64_t start = sd_clock_mono();
   if (!rc) rc = write_checkpoint(c, s);
@@ -108,6 +112,7 @@ static void run_commit(struct sd_task *t, unsigned worker) {
   lib->checkpoint_ns += sd_clock_mono() - start;
   if (!rc) rc = sd_store_commit(s, &c->op.err);
   if (rc) sd_store_rollback(s);
+  if (sync && sd_store_sync(s, false, rc ? NULL : &c->op.err) && !rc) rc = c->op.err.code;
   c->op.rc = rc ? rc : move_wal(lib, &c->op.err);
 }
 
@@ -191,23 +196,26 @@ static void take_contents(lua_State *L, struct work *w) {
   lua_pop(L, 1);
 }
 
-/* {text, values}: one statement */
-static void take_statement(lua_State *L, struct work *w) {
+/* {text, values, own = boolean}: one statement */
+static void take_statement(lua_State *L, struct work *w, bool own) {
   if (!SD_ARRAY_ROOM(w, sql)) luaL_error(L, "out of memory");
   sd_sql_init(&w->sql[w->sql_len++]);
   luaL_checktype(L, -1, LUA_TTABLE);
+  lua_getfield(L, -1, "own");
+  w->sql[w->sql_len - 1].own = own || lua_toboolean(L, -1);
+  lua_pop(L, 1);
   lua_rawgeti(L, -1, 1);
   lua_rawgeti(L, -2, 2);
   lsd_sql_read(L, lua_absindex(L, -2), lua_absindex(L, -1), &w->sql[w->sql_len - 1]);
   lua_pop(L, 2);
 }
 
-static void take_sql(lua_State *L, struct work *w, const char *name) {
+static void take_sql(lua_State *L, struct work *w, const char *name, bool own) {
   lua_Integer n;
   if (!open_list(L, name, &n)) return;
   for (lua_Integer i = 1; i <= n; i++) {
     lua_rawgeti(L, -1, i);
-    take_statement(L, w);
+    take_statement(L, w, own);
     lua_pop(L, 1);
   }
   lua_pop(L, 1);
@@ -248,9 +256,11 @@ int lsd_library_commit(lua_State *L) {
   w->opts.location_id = field_int(L, "location_id");
   lua_getfield(L, 2, "want_content");
   w->opts.want_content = lua_toboolean(L, -1);
-  take_sql(L, w, "sql");
+  lua_getfield(L, 2, "sync");
+  w->sync = lua_toboolean(L, -1);
+  take_sql(L, w, "sql", false);
   w->sql_before = w->sql_len;
-  take_sql(L, w, "state");
+  take_sql(L, w, "state", true);
   take_contents(L, w);
   take_batches(L, w);
   take_queues(L, w);

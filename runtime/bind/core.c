@@ -8,13 +8,16 @@
 #include "bind/batch.h"
 #include "bind/chunk.h"
 #include "bind/codec.h"
+#include "bind/control.h"
 #include "bind/copy.h"
+#include "bind/coroutine.h"
 #include "bind/hasher.h"
 #include "bind/library.h"
 #include "bind/queue.h"
 #include "bind/reader.h"
 #include "bind/sys.h"
 #include "bind/walker.h"
+#include "bind/watchdog.h"
 
 /* run(): until stop(), or until nothing can happen any more. Raises what a callback raised. */
 static int lsd_run(lua_State *L) {
@@ -37,7 +40,9 @@ static int call_from_luv(lua_State *L, int nargs, int nresults, int flags) {
   struct lsd_core *core = lsd_core(L);
   int base = lua_gettop(L) - nargs;
   (void)flags;
+  struct lsd_entered before = lsd_enter(core, L, lsd_current_job(core));
   int rc = lua_pcall(L, nargs, nresults, 0);
+  lsd_leave(core, before);
   if (rc == LUA_OK) return nresults == LUA_MULTRET ? lua_gettop(L) - base + 1 : nresults;
   if (core->failure_ref == LUA_NOREF) core->failure_ref = luaL_ref(L, LUA_REGISTRYINDEX);
   else lua_pop(L, 1);
@@ -79,12 +84,15 @@ int luaopen_sd_core(lua_State *L) {
     const char *name;
     lua_CFunction open;
   } parts[] = {
-      {"library", luaopen_sd_library}, {"queue", luaopen_sd_queue}, {"walker", luaopen_sd_walker},
-      {"hasher", luaopen_sd_hasher},   {"codec", luaopen_sd_codec}, {"sys", luaopen_sd_sys},
-      {"reader", luaopen_sd_reader},   {"copy", luaopen_sd_copy},
+      {"library", luaopen_sd_library}, {"queue", luaopen_sd_queue},
+      {"walker", luaopen_sd_walker},   {"hasher", luaopen_sd_hasher},
+      {"codec", luaopen_sd_codec},     {"control", luaopen_sd_control},
+      {"sys", luaopen_sd_sys},         {"reader", luaopen_sd_reader},
+      {"copy", luaopen_sd_copy},       {"watchdog", luaopen_sd_watchdog},
   };
   luaL_newlib(L, functions);
   lsd_await_open(L);
+  lsd_coroutine_open(L);
   luaopen_sd_batch(L);
   luaopen_sd_chunk(L);
   for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {

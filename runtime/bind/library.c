@@ -25,8 +25,17 @@ static struct lsd_library *check_any(lua_State *L, int i) {
 
 struct lsd_library *lsd_check_library(lua_State *L, int i) {
   struct lsd_library *lib = check_any(L, i);
-  if (!lib->writer) luaL_argerror(L, i, "the library is closed");
+  if (!lib->writer || lib->closing) luaL_argerror(L, i, "the library is closed");
   return lib;
+}
+
+void lsd_check_open(lua_State *L, const struct lsd_library *lib) {
+  if (lib->closing) luaL_error(L, "the library is closed");
+}
+
+void lsd_library_wake(const struct lsd_library *lib, struct lsd_wait *w) {
+  if (lib->closing) lsd_wake_later(w);
+  else lsd_wake(w);
 }
 
 static size_t reader_count(const struct lsd_library *lib) {
@@ -44,6 +53,7 @@ int lsd_library_reader(struct lsd_library *lib, enum lsd_reader lane, unsigned w
 
 /* Lanes end first: a task may use a store. */
 static void close_library(struct lsd_library *lib) {
+  lib->closing = true;
   atomic_store(&lib->interrupt, true);
   sd_lane_close(lib->walk);
   sd_lane_close(lib->hash);
@@ -58,8 +68,9 @@ static void close_library(struct lsd_library *lib) {
   if (lib->lock_fd >= 0) close(lib->lock_fd);
   lib->lock_fd = -1;
   if (lib->dir) uv_mutex_destroy(&lib->wal_lock);
+  free(lib->note);
   free(lib->dir);
-  lib->dir = NULL;
+  lib->note = lib->dir = NULL;
 }
 
 /* ---- opening ---- */
@@ -67,6 +78,7 @@ static void close_library(struct lsd_library *lib) {
 static int make_dirs(const char *dir, struct sd_err *err) {
   char path[PATH_MAX];
   size_t n = strlen(dir);
+  if (n == 0) return sd_err_set(err, -EINVAL, "the library's path is empty");
   if (n >= sizeof(path)) return sd_err_set(err, -ENAMETOOLONG, "library path too long");
   memcpy(path, dir, n + 1);
   for (char *p = path + 1;; p++) {
@@ -79,31 +91,54 @@ static int make_dirs(const char *dir, struct sd_err *err) {
   }
 }
 
+/* The lock's file: the number of the process that holds it, and behind that what its watchdog
+ * noted. Truncates `text` to the number, and gives the rest. */
+static char *cut_number(char *text) {
+  size_t n = strcspn(text, "\n");
+  char *rest = text + n + (text[n] == '\n');
+  text[n] = '\0';
+  return rest;
+}
+
+static int locked(struct lsd_library *lib, char *text, struct sd_err *err) {
+  long long job;
+  char stuck[64] = "";
+  if (sscanf(cut_number(text), "stuck %lld", &job) != 1) job = -1;
+  if (job > 0) snprintf(stuck, sizeof(stuck), ", in which job %lld lets nothing else run", job);
+  else if (job == 0) snprintf(stuck, sizeof(stuck), ", in which a callback lets nothing else run");
+  return sd_err_set(err, SD_ELOCKED, "the library %s is in use by another process (pid %s)%s",
+                    lib->dir, text, stuck);
+}
+
 static int lock_library(struct lsd_library *lib, struct sd_err *err) {
-  char path[PATH_MAX], text[32] = "";
+  char path[PATH_MAX], text[LSD_NOTE_MAX + 1] = "";
   snprintf(path, sizeof(path), "%s/library.lock", lib->dir);
   lib->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
   if (lib->lock_fd < 0) return sd_err_os(err, "open", path);
-  if (flock(lib->lock_fd, LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EWOULDBLOCK) return sd_err_os(err, "lock", path);
-    ssize_t n = pread(lib->lock_fd, text, sizeof(text) - 1, 0);
-    text[n > 0 ? (int)strcspn(text, "\n") : 0] = '\0';
-    return sd_err_set(err, SD_ELOCKED, "the library %s is in use by another process (pid %s)",
-                      lib->dir, text);
-  }
+  bool busy = flock(lib->lock_fd, LOCK_EX | LOCK_NB) != 0;
+  if (busy && errno != EWOULDBLOCK) return sd_err_os(err, "lock", path);
+  ssize_t got = pread(lib->lock_fd, text, sizeof(text) - 1, 0);
+  text[got > 0 ? got : 0] = '\0';
+  if (busy) return locked(lib, text, err);
+  const char *note = cut_number(text);
+  if (*note && !(lib->note = strdup(note))) return sd_err_nomem(err);
   int n = snprintf(text, sizeof(text), "%d\n", (int)getpid());
   if (ftruncate(lib->lock_fd, 0) != 0 || pwrite(lib->lock_fd, text, (size_t)n, 0) != n)
     return sd_err_os(err, "write", path);
   return 0;
 }
 
-static void add_own(struct lsd_library *lib, const char *name) {
+static bool add_own(struct lsd_library *lib, const char *name) {
   char path[PATH_MAX];
   struct stat st;
   snprintf(path, sizeof(path), "%s/%s", lib->dir, name);
-  if (lib->own_len < LSD_OWN_FILES && lstat(path, &st) == 0)
-    lib->own[lib->own_len++] = (struct sd_file_id){.dev = st.st_dev, .ino = st.st_ino};
+  if (lib->own_len == LSD_OWN_FILES || lstat(path, &st) != 0) return false;
+  lib->own[lib->own_len++] = (struct sd_file_id){.dev = st.st_dev, .ino = st.st_ino};
+  return true;
 }
+
+/* Ids are counted up from 1: nobody ever comes near. */
+#define MOST_IDS (INT64_C(1) << 62)
 
 static int first_id(struct lsd_library *lib, struct sd_err *err) {
   struct sd_sql q;
@@ -111,8 +146,12 @@ static int first_id(struct lsd_library *lib, struct sd_err *err) {
       "SELECT max(coalesce((SELECT max(id) FROM entry), 0),"
       " coalesce((SELECT next_id - 1 FROM counter), 0))";
   sd_sql_init(&q);
+  q.own = true;
   int rc = sd_sql_text(&q, text, sizeof(text) - 1) ? sd_err_nomem(err)
                                                    : sd_sql_run(lib->writer, &q, err);
+  if (!rc && q.values[0].i >= MOST_IDS)
+    rc = sd_err_set(err, SD_EDAMAGED, "the library is damaged: an entry has the id %lld",
+                    (long long)q.values[0].i);
   if (!rc) atomic_store(&lib->next_id, q.values[0].i + 1);
   sd_sql_fini(&q);
   return rc;
@@ -207,6 +246,20 @@ static int lsd_library_new_id(lua_State *L) {
   return 1;
 }
 
+/* note() -> what the process that held the lock before noted and did not take back, or nil */
+static int lsd_library_note(lua_State *L) {
+  lua_pushstring(L, lsd_check_library(L, 1)->note);
+  return 1;
+}
+
+/* leave_out(name) -> whether walks that are opened from now on leave out that file of the library's
+ * directory */
+static int lsd_library_leave_out(lua_State *L) {
+  struct lsd_library *lib = lsd_check_library(L, 1);
+  lua_pushboolean(L, add_own(lib, luaL_checkstring(L, 2)));
+  return 1;
+}
+
 /* metrics() -> {checkpoint_ns, wal_ns} */
 static int lsd_library_metrics(lua_State *L) {
   struct lsd_library *lib = lsd_check_library(L, 1);
@@ -236,8 +289,10 @@ static const luaL_Reg methods[] = {
     {"query", lsd_library_query},
     {"commit", lsd_library_commit},
     {"sweep", lsd_library_sweep},
+    {"leave_out", lsd_library_leave_out},
     {"settle", lsd_library_settle},
     {"index_names", lsd_library_index_names},
+    {"note", lsd_library_note},
     {NULL, NULL},
 };
 

@@ -14,11 +14,13 @@
 #include "engine/walk.h"
 
 #define LSD_LIBRARY "sd.library"
-enum { LSD_OWN_FILES = 8 };
+enum { LSD_OWN_FILES = 8, LSD_NOTE_MAX = 4400 };
 
 struct lsd_library {
   char *dir;
+  bool closing; /* or closed: nothing is started any more, nobody resumed on the spot */
   int lock_fd;
+  char *note; /* of the process that held the lock before; NULL: none */
   unsigned threads;
   struct sd_store *writer; /* the write lane only, once that runs */
   struct sd_store *
@@ -36,6 +38,12 @@ struct lsd_library {
 
 /* The open library at `i`; raises where it is closed. */
 struct lsd_library *lsd_check_library(lua_State *L, int i);
+
+/* The same for one that something else holds. */
+void lsd_check_open(lua_State *L, const struct lsd_library *lib);
+
+/* lsd_wake(), unless the library is being closed: then later. */
+void lsd_library_wake(const struct lsd_library *lib, struct lsd_wait *w);
 
 /* The reader of a worker, opened on first use by the thread that owns it. */
 enum lsd_reader { LSD_READER_WALK, LSD_READER_HASH, LSD_READER_READ };

@@ -128,12 +128,21 @@ static void free_query(struct lsd_op *op) {
   sd_sql_fini(&((struct query *)op)->sql);
 }
 
+static bool flag(lua_State *L, const char *name) {
+  if (!lua_istable(L, 4)) return false;
+  lua_getfield(L, 4, name);
+  bool on = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return on;
+}
+
 int lsd_library_query(lua_State *L) {
   struct lsd_library *lib = lsd_check_library(L, 1);
   lsd_check_await(L);
   lua_settop(L, 4);
-  bool fresh = lua_istable(L, 4) && lua_getfield(L, 4, "fresh") && lua_toboolean(L, -1);
+  bool fresh = flag(L, "fresh"), own = flag(L, "own");
   struct sd_sql *pending = new_pending(L);
+  pending->own = own;
   lsd_sql_read(L, 2, 3, pending);
   struct query *q = calloc(1, sizeof(*q));
   if (!q) return luaL_error(L, "out of memory");

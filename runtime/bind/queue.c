@@ -27,6 +27,13 @@ static int item_encode(const void *obj, struct sd_buf *out) {
   return sd_buf_put(out, i->value.data, i->value.len);
 }
 
+/* A listing that goes on: what it leaves to be walked is in memory only, and some of its rows may
+ * still be on their way to the library. */
+static bool item_pinned(const void *obj) {
+  const struct lsd_item *i = obj;
+  return i->kind == LSD_ITEM_DIR && i->dir->cursor;
+}
+
 static struct lsd_item *item_new(enum lsd_item_kind kind) {
   struct lsd_item *i = calloc(1, sizeof(*i));
   if (i) i->kind = kind;
@@ -85,7 +92,8 @@ struct lsd_queue *lsd_test_queue(lua_State *L, int i) {
 
 /* new(name) -> queue */
 static int lsd_queue_new(lua_State *L) {
-  static const struct sd_queue_ops ops = {.encode = item_encode, .free = item_free};
+  static const struct sd_queue_ops ops = {
+      .encode = item_encode, .free = item_free, .pinned = item_pinned};
   size_t len;
   const char *name = luaL_checklstring(L, 1, &len);
   luaL_argcheck(L, len > 0 && len < LSD_QUEUE_NAME, 1, "a queue's name has 1 to 63 bytes");
@@ -251,13 +259,13 @@ static int lsd_queue_settle(lua_State *L) {
   return 0;
 }
 
-/* The oldest directory that waits here, is part of a checkpoint or will be with the next commit, and
- * was not begun: it may be given to somebody else. */
+/* The oldest directory that waits here, is part of a checkpoint or will be with the next commit,
+ * was not begun and stands for itself: it may be given to somebody else. */
 static struct sd_queue_item *oldest_directory(struct sd_queue *q) {
   struct sd_queue_item *item = sd_queue_first(q);
   for (; item; item = item->next) {
     const struct lsd_item *i = item->obj;
-    if (i->kind == LSD_ITEM_DIR && item->ready && !i->dir->cursor) return item;
+    if (i->kind == LSD_ITEM_DIR && item->ready && !i->dir->cursor && !i->dir->group) return item;
   }
   return NULL;
 }

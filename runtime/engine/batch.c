@@ -47,3 +47,14 @@ int sd_batch_note(struct sd_batch *b, uint8_t op, int code, const char *path, si
   else b->skips[b->skips_len++] = note;
   return 0;
 }
+
+void sd_batch_new_content(const struct sd_batch *b, int64_t *files, int64_t *bytes) {
+  *files = *bytes = 0;
+  for (size_t i = 0; i < b->entries_len; i++) {
+    const struct sd_entry *e = &b->entries[i];
+    bool is_new = e->change == SD_CHANGE_INSERT || e->change == SD_CHANGE_CONTENT;
+    if (!is_new || e->st.kind != SD_KIND_FILE || e->st.size <= 0) continue;
+    (*files)++;
+    *bytes += e->st.size;
+  }
+}

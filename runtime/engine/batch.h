@@ -81,6 +81,9 @@ void sd_batch_free(struct sd_batch *b); /* accepts NULL */
 int sd_batch_note(struct sd_batch *b, uint8_t op, int code, const char *path, size_t path_len,
                   const char *reason);
 
+/* The files among what differs whose bytes the library does not know; empty ones do not count. */
+void sd_batch_new_content(const struct sd_batch *b, int64_t *files, int64_t *bytes);
+
 /* The rows of a batch as bytes, for a queue that outlives the process: version, fixed-width
  * little-endian fields, XXH3 checksum. What belongs to this process (born, done) is not part of it.
  * */

@@ -6,6 +6,9 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "engine/batch.h"
+#include "engine/group.h"
+
 struct sd_dir_cursor *sd_dir_cursor_new(int fd, atomic_int *fds_left) {
   struct sd_dir_cursor *c = calloc(1, sizeof(*c));
   if (!c) return NULL;
@@ -16,12 +19,19 @@ struct sd_dir_cursor *sd_dir_cursor_new(int fd, atomic_int *fds_left) {
   return c;
 }
 
+int sd_dir_cursor_take_fd(struct sd_dir_cursor *c) {
+  int fd = c->fd;
+  if (fd >= 0) atomic_fetch_add(c->fds_left, 1);
+  c->fd = -1;
+  return fd;
+}
+
 void sd_dir_cursor_free(struct sd_dir_cursor *c) {
   if (!c) return;
-  if (c->fd >= 0) {
-    close(c->fd);
-    atomic_fetch_add(c->fds_left, 1);
-  }
+  int fd = sd_dir_cursor_take_fd(c);
+  if (fd >= 0) close(fd);
+  sd_group_free(c->children);
+  sd_batch_free(c->notes);
   free(c->seen);
   free(c);
 }
@@ -75,4 +85,33 @@ void sd_dir_cursor_remove(struct sd_dir_cursor *c, uint64_t hash) {
   }
   c->seen[gap] = 0;
   c->count--;
+}
+
+/* ---- notes ---- */
+
+enum { HELD_MAX = 4096 };
+
+static int copy(struct sd_batch *to, const struct sd_note *notes, size_t from, size_t below) {
+  int rc = 0;
+  for (size_t i = from; !rc && i < below; i++)
+    rc = sd_batch_note(to, notes[i].op, notes[i].code, notes[i].path, notes[i].path_len,
+                       notes[i].reason);
+  return rc;
+}
+
+int sd_dir_cursor_hold(struct sd_dir_cursor *c, struct sd_batch *b, size_t errors, size_t skips) {
+  if (b->errors_len == errors && b->skips_len == skips) return 0;
+  if (!c->notes && !(c->notes = sd_batch_new())) return -ENOMEM;
+  if (c->notes->errors_len + c->notes->skips_len >= HELD_MAX) return 0;
+  int rc = copy(c->notes, b->errors, errors, b->errors_len);
+  if (!rc) rc = copy(c->notes, b->skips, skips, b->skips_len);
+  b->errors_len = errors;
+  b->skips_len = skips;
+  return rc;
+}
+
+int sd_dir_cursor_release(struct sd_dir_cursor *c, struct sd_batch *b) {
+  const struct sd_batch *held = c->notes;
+  int rc = held ? copy(b, held->errors, 0, held->errors_len) : 0;
+  return rc || !held ? rc : copy(b, held->skips, 0, held->skips_len);
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "engine/cursor.h"
+#include "engine/group.h"
 
 enum { OPEN_DIR = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY };
 
@@ -32,6 +33,7 @@ struct sd_dir *sd_dir_new(struct sd_dir *parent, const char *name, size_t len, i
   if (!d) return NULL;
   d->parent = parent ? sd_dir_get(parent) : NULL;
   d->cursor = NULL;
+  d->group = NULL;
   d->lease = NULL;
   d->fds_left = NULL;
   d->id = id;
@@ -79,6 +81,7 @@ void sd_dir_put(struct sd_dir *d) {
   while (d && atomic_fetch_sub_explicit(&d->refs, 1, memory_order_acq_rel) == 1) {
     struct sd_dir *parent = d->parent;
     sd_dir_cursor_free(d->cursor);
+    sd_group_free(d->group);
     release_parent(d);
     close_fd(d);
     free(d);

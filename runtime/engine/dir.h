@@ -18,10 +18,12 @@
 enum { SD_DIR_SEGMENT_MAX = 4095 };
 
 struct sd_dir_cursor;
+struct sd_group;
 
 struct sd_dir {
   struct sd_dir *parent;        /* NULL for the root */
   struct sd_dir_cursor *cursor; /* a listing that goes on in a later step; owned */
+  struct sd_group *group;       /* not NULL: not a directory, but some of its parent's; owned */
   void *lease;                  /* the queue item that carries the directory, or NULL */
   atomic_int *fds_left;         /* where a kept descriptor is counted: budget of the root */
   atomic_int budget;            /* of the root: descriptors that may still be kept */

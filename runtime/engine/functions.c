@@ -98,8 +98,7 @@ static void regexp(sqlite3_context *x, int argc, sqlite3_value **argv) {
 
 /* ---- extension ---- */
 
-/* Behind the last dot, which is neither the first nor the last byte; letters of ASCII in lower case.
- */
+/* Behind the last dot, neither the first nor the last byte; ASCII letters in lower case. */
 static void extension(sqlite3_context *x, int argc, sqlite3_value **argv) {
   enum { LONGEST = 255 };
   char text[LONGEST];

@@ -272,13 +272,24 @@ static int64_t first_taken(const struct sd_queue *q, int64_t from) {
   return low;
 }
 
+static bool may_leave(const struct sd_queue *q, const struct sd_queue_item *i) {
+  return i->written && !i->dirty && !(q->ops.pinned && q->ops.pinned(i->obj));
+}
+
 /* What is away is one range of seq: nothing joins it from before, nor from behind a gap. */
+static struct sd_queue_item *first_to_leave(const struct sd_queue *q) {
+  struct sd_queue_item *i = q->front;
+  while (i && (q->away ? i->seq < q->away_below : !may_leave(q, i))) i = i->next;
+  return i;
+}
+
 void sd_queue_evict(struct sd_queue *q, size_t keep) {
-  if (q->len <= keep) return;
-  int64_t from = q->away ? q->away_below : q->front->seq, low = first_taken(q, from);
-  while (q->len > keep && q->front->written && !q->front->dirty && q->front->seq >= from &&
-         q->front->seq < low) {
-    struct sd_queue_item *i = q->front;
+  struct sd_queue_item *i = q->len > keep ? first_to_leave(q) : NULL;
+  if (!i) return;
+  int64_t low = first_taken(q, q->away ? q->away_below : i->seq);
+  for (struct sd_queue_item *next; i && q->len > keep && i->seq < low && may_leave(q, i);
+       i = next) {
+    next = i->next;
     unlink_item(q, i);
     if (!q->away++) q->away_from = i->seq;
     q->away_below = i->seq + 1;

@@ -20,10 +20,12 @@
 
 struct sd_queue;
 
-/* What an item carries. `encode` runs at commits only, `free` when the item ends. */
+/* What an item carries. `encode` runs at commits only, `free` when the item ends. `pinned` (may be
+ * NULL) says that the stored form does not hold all of it, so that it must not be forgotten. */
 struct sd_queue_ops {
   int (*encode)(const void *obj, struct sd_buf *out);
   void (*free)(void *obj);
+  bool (*pinned)(const void *obj);
 };
 
 struct sd_queue_item {
@@ -86,8 +88,8 @@ void sd_queue_delta_fini(struct sd_queue_delta *d);
 
 /* ---- items on the disk only: all of them lie before those in memory ---- */
 
-/* Forgets written items at the front beyond the `keep` nearest to the back. Not while a commit that
- * took from this queue is under way. */
+/* Forgets written items at the front beyond the `keep` nearest to the back. Those before the first
+ * that can be forgotten stay. Not while a commit that took from this queue is under way. */
 void sd_queue_evict(struct sd_queue *q, size_t keep);
 
 /* Says that the `n` items from seq `from` to below `below` are on the disk (a job is resumed). */

@@ -143,7 +143,7 @@ static int fail(struct sd_reader *r, struct sd_err *err) {
   r->offset = sqlite3_error_offset(db);
   if (must_stop(r)) return sd_err_set(err, SD_ECANCELED, "interrupted");
   if (r->refused) return sd_err_set(err, SD_ESQL, "SQL: a query only reads: %s", r->refused);
-  return sd_store_error(r->store, err, "SQL");
+  return sd_store_sql_error(r->store, err, "SQL");
 }
 
 int sd_select_open(struct sd_reader *r, const char *text, size_t len, struct sd_select **out,

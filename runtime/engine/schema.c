@@ -47,8 +47,8 @@ static const char tables[] =
 
     /* Open jobs. A job that has ended is a row of job_history; ids are never used again. `due_at`
      * orders what waits: when the job was made, and a grace by its priority, so that nothing waits
-     * for ever. `device`: of a heavy job, one of which runs on a device. `unique_key`: of a job that
-     * shall be there once. `on_failure`: what a child's failure means to its parent. */
+     * for ever. `device`: of a heavy job, one of which runs on a device. `unique_key`: of a job
+     * that shall be there once. `on_failure`: what a child's failure means to its parent. */
     "CREATE TABLE job("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, uuid BLOB NOT NULL, parent_id INTEGER,"
     " root_id INTEGER, name TEXT NOT NULL, version INTEGER NOT NULL, script TEXT, script_hash BLOB,"
@@ -108,7 +108,8 @@ static const char tables[] =
     "CREATE TABLE vanished("
     " id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL, entry_id INTEGER NOT NULL,"
     " keep INTEGER NOT NULL) STRICT;"
-    "CREATE INDEX vanished_job ON vanished(job_id);";
+    "CREATE INDEX vanished_job ON vanished(job_id);"
+    "CREATE INDEX vanished_entry ON vanished(entry_id);";
 
 #define UUID_TEXT(col)                                                                  \
   "lower(substr(hex(" col "),1,8)||'-'||substr(hex(" col "),9,4)||'-'||substr(hex(" col \
@@ -119,21 +120,22 @@ static const char tables[] =
   " WHEN 1 THEN 'file' WHEN 2 THEN 'directory' WHEN 3 THEN 'symlink' WHEN 4 THEN 'fifo'" \
   " WHEN 5 THEN 'socket' WHEN 6 THEN 'char' WHEN 7 THEN 'block' ELSE 'unknown' END"
 
-/* The whole path of directory `d`: its piece, behind the pieces of its anchors. */
-#define LONG_PATH                                                                       \
-  "(SELECT group_concat(path, '/') FROM (WITH RECURSIVE up(anchor, path, n) AS ("       \
-  "SELECT d.anchor, d.path, 0 UNION ALL"                                                \
-  " SELECT a.anchor, a.path, n + 1 FROM up JOIN directory a ON a.entry_id = up.anchor)" \
-  " SELECT path FROM up ORDER BY n DESC))"
+/* The whole path of directory `d`: its piece, behind the pieces of its anchors. No path has so many
+ * as the limit says; in a damaged library a directory may be its own anchor. */
+#define LONG_PATH                                                                      \
+  "(SELECT group_concat(path, '/') FROM (WITH RECURSIVE up(anchor, path, n) AS ("      \
+  "SELECT d.anchor, d.path, 0 UNION ALL"                                               \
+  " SELECT a.anchor, a.path, n + 1 FROM up JOIN directory a ON a.entry_id = up.anchor" \
+  " WHERE n < 100000) SELECT path FROM up ORDER BY n DESC))"
 
 #define DIR_PATH "CASE WHEN d.anchor IS NULL THEN d.path ELSE " LONG_PATH " END"
 
 /* As LONG_PATH, but a piece that is not text makes the whole a BLOB: whether bytes are valid UTF-8
  * can be told from the pieces, since '/' is ASCII. */
-#define ANY_BLOB_ABOVE                                 \
-  "(WITH RECURSIVE up(anchor, blob) AS ("              \
-  "SELECT d.anchor, typeof(d.path) = 'blob' UNION ALL" \
-  " SELECT a.anchor, typeof(a.path) = 'blob' FROM up"  \
+#define ANY_BLOB_ABOVE                                \
+  "(WITH RECURSIVE up(anchor, blob) AS ("             \
+  "SELECT d.anchor, typeof(d.path) = 'blob' UNION"    \
+  " SELECT a.anchor, typeof(a.path) = 'blob' FROM up" \
   " JOIN directory a ON a.entry_id = up.anchor) SELECT max(blob) FROM up)"
 
 #define NOW_NS "CAST((julianday('now') - 2440587.5) * 86400000000000 AS INTEGER)"
@@ -219,7 +221,9 @@ static const char views[] =
     " created_at, started_at, finished_at, error FROM job_history;"
 
     "CREATE VIEW errors AS"
-    " SELECT job_id, location_id, path, operation, error, message, at FROM job_error;";
+    " SELECT job_id, location_id, path, operation, error, message, at FROM job_error;"
+
+    "CREATE VIEW skips AS SELECT job_id, location_id, path, rule FROM job_skip;";
 
 /* Version 2: names packed for searching (name_index.h). What a pack says of an entry that is gone or
  * renamed is not true any more, whoever did it. */

@@ -82,6 +82,10 @@ struct sd_value sd_value_column(sqlite3_stmt *st, int i) {
   return v;
 }
 
+static int refused(struct sd_store *s, const struct sd_sql *q, struct sd_err *err) {
+  return q->own ? sd_store_error(s, err, "SQL") : sd_store_sql_error(s, err, "SQL");
+}
+
 /* Blanks and comments are none; what does not even parse is. */
 static bool has_statement(struct sd_store *s, const char *text) {
   sqlite3_stmt *st = NULL;
@@ -93,7 +97,7 @@ static bool has_statement(struct sd_store *s, const char *text) {
 static int prepare(struct sd_store *s, struct sd_sql *q, sqlite3_stmt **st, struct sd_err *err) {
   const char *tail = NULL;
   if (sqlite3_prepare_v2(sd_store_db(s), q->text, -1, st, &tail) != SQLITE_OK)
-    return sd_store_error(s, err, "SQL");
+    return refused(s, q, err);
   if (!*st) return sd_err_set(err, SD_ESQL, "SQL: there is no statement");
   if (has_statement(s, tail)) return sd_err_set(err, SD_ESQL, "SQL: one statement at a time");
   if ((size_t)sqlite3_bind_parameter_count(*st) != q->params_len)
@@ -130,7 +134,7 @@ int sd_sql_run(struct sd_store *s, struct sd_sql *q, struct sd_err *err) {
   if (!code && take_names(q, st)) code = sd_err_nomem(err);
   while (!code && (rc = sqlite3_step(st)) == SQLITE_ROW)
     if (take_row(q, st)) code = sd_err_nomem(err);
-  if (!code && rc != SQLITE_DONE) code = sd_store_error(s, err, "SQL");
+  if (!code && rc != SQLITE_DONE) code = refused(s, q, err);
   q->changes = sqlite3_total_changes(sd_store_db(s)) - before;
   sqlite3_finalize(st);
   return code;

@@ -1,10 +1,12 @@
-/* sql.h - SQL of scripts: one statement, bound values, all of its rows.
+/* sql.h - SQL of Lua: one statement, bound values, all of its rows.
  * Owner:  the caller owns the struct; sd_sql_fini() releases text, values and rows.
  * Thread: one thread at a time; runs where its store runs.
- * Errors: 0 or a negative code with *err filled; SD_ESQL for what SQLite refuses. */
+ * Errors: 0 or a negative code with *err filled; for what SQLite refuses SD_EDAMAGED
+ *         where the statement is our own, else SD_ESQL. */
 #ifndef SD_ENGINE_SQL_H
 #define SD_ENGINE_SQL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -35,6 +37,7 @@ struct sd_sql {
   struct sd_value *values; /* names_len of them a row */
   size_t values_len, values_cap;
   int64_t changes; /* rows that the statement changed */
+  bool own;        /* a statement of the Lua library, on tables of ours */
 };
 
 void sd_sql_init(struct sd_sql *q);

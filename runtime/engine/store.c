@@ -48,12 +48,14 @@ static const char *const sql[ST_COUNT] = {
     [ST_ENTRY_PARENT] = "SELECT parent_id FROM entry WHERE id=?1",
     [ST_ENTRY_LINK] = "UPDATE entry SET content_id=?2 WHERE id=?1 AND content_id=0",
     [ST_ENTRY_STAT] =
-        "UPDATE entry SET size=?2,allocated=?3,mtime=?4,ctime=?5,sig=NULL WHERE id=?1"
-        " RETURNING parent_id",
-    [ST_ENTRY_UNWANT] = "UPDATE entry SET content_id=NULL WHERE id=?1 AND content_id=0",
-    [ST_INODE_CONTENT] =
-        "SELECT id FROM entry INDEXED BY entry_inode"
-        " WHERE dev=?1 AND ino=?2 AND nlink>1 AND kind=1 AND content_id=0 AND id<>?3",
+        "UPDATE entry SET size=?2,allocated=?3,mtime=?4,ctime=?5,sig=NULL WHERE id=?1",
+    [ST_ENTRY_WAITING] =
+        "SELECT id,parent_id,size,allocated,mtime,ctime FROM entry WHERE id=?1 AND content_id=0",
+    [ST_INODE_WAITING] =
+        "SELECT e.id,e.parent_id,e.size,e.allocated,e.mtime,e.ctime FROM entry e"
+        " INDEXED BY entry_inode CROSS JOIN directory d ON d.entry_id=e.parent_id"
+        " WHERE e.dev=?1 AND e.ino=?2 AND e.nlink>1 AND e.kind=1 AND e.content_id=0"
+        " AND e.btime IS ?3 AND d.location_id=?4 AND e.id<>?5",
     [ST_DIR_PATH] = "SELECT path FROM directory WHERE entry_id=?1",
     [ST_DIR_INSERT] =
         "INSERT INTO directory(entry_id,location_id,anchor,path,scanned_at,files,dirs,symlinks,"
@@ -75,6 +77,9 @@ static const char *const sql[ST_COUNT] = {
         " entries=entries+?7,verified_at=?8,"
         " kind=iif(excluded.mime<coalesce(mime,x''),excluded.kind,kind),"
         " mime=min(coalesce(mime,excluded.mime),coalesce(excluded.mime,mime)) RETURNING id",
+    [ST_CONTENT_JOIN] =
+        "UPDATE content SET entries=entries+?2 WHERE id=(SELECT content_id FROM entry WHERE id=?1)"
+        " RETURNING id",
     [ST_CONTENT_DROP] = "UPDATE content SET entries=entries-1 WHERE id=?1 RETURNING entries",
     [ST_CONTENT_DELETE] = "DELETE FROM content WHERE id=?1",
     [ST_VANISHED_PUT] = "INSERT INTO vanished(job_id,entry_id,keep) VALUES(?1,?2,?3)",
@@ -97,6 +102,20 @@ static const char *const sql[ST_COUNT] = {
 
 /* ---- errors ---- */
 
+static int last_errno(sqlite3_file *f) {
+  int en = 0;
+  if (f && f->pMethods) f->pMethods->xFileControl(f, SQLITE_FCNTL_LAST_ERRNO, &en);
+  return en;
+}
+
+/* A disk that cannot be read is SQLITE_CORRUPT too. */
+static int corrupt_code(sqlite3 *db) {
+  sqlite3_file *main = NULL, *wal = NULL;
+  sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &main);
+  sqlite3_file_control(db, "main", SQLITE_FCNTL_JOURNAL_POINTER, &wal);
+  return last_errno(main) == EIO || last_errno(wal) == EIO ? -EIO : SD_EDAMAGED;
+}
+
 static int code_of(sqlite3 *db, int rc) {
   switch (rc & 0xff) {
     case SQLITE_NOMEM: return -ENOMEM;
@@ -105,7 +124,7 @@ static int code_of(sqlite3 *db, int rc) {
     case SQLITE_PERM: return -EACCES;
     case SQLITE_BUSY:
     case SQLITE_LOCKED: return SD_ELOCKED;
-    case SQLITE_CORRUPT:
+    case SQLITE_CORRUPT: return corrupt_code(db);
     case SQLITE_NOTADB: return SD_EDAMAGED;
     case SQLITE_INTERRUPT: return SD_ECANCELED;
     case SQLITE_IOERR:
@@ -117,10 +136,26 @@ static int code_of(sqlite3 *db, int rc) {
   }
 }
 
-int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what) {
+int sd_store_sql_error(struct sd_store *s, struct sd_err *err, const char *what) {
   int rc = s->db ? sqlite3_extended_errcode(s->db) : SQLITE_NOMEM;
   return sd_err_set(err, code_of(s->db, rc), "%s: %s", what,
                     s->db ? sqlite3_errmsg(s->db) : "out of memory");
+}
+
+/* Whether SQLite refuses a statement, or a value, that a sound library takes. Triggers refuse what
+ * is wrong in a sound one. */
+static bool is_refused(int rc) {
+  if (rc == SQLITE_CONSTRAINT_TRIGGER) return false;
+  rc &= 0xff;
+  return rc == SQLITE_ERROR || rc == SQLITE_CONSTRAINT || rc == SQLITE_MISMATCH ||
+         rc == SQLITE_SCHEMA;
+}
+
+int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what) {
+  if (!s->db || !is_refused(sqlite3_extended_errcode(s->db)))
+    return sd_store_sql_error(s, err, what);
+  return sd_err_set(err, SD_EDAMAGED, "the library is damaged: %s: %s", what,
+                    sqlite3_errmsg(s->db));
 }
 
 /* ---- statements ---- */
@@ -191,43 +226,6 @@ static int name_file(struct sd_err *err, const char *path) {
   return sd_err_set(err, said.code, "%s: %s", path, said.msg);
 }
 
-/* Refuses what is not ours or not of our time, before anything is written. */
-static int check_schema(struct sd_store *s, const char *path, struct sd_err *err) {
-  int id = 0, version = 0, tables = 0;
-  int rc = pragma_int(s, "SELECT count(*) FROM sqlite_schema", &tables, err);
-  if (!rc) rc = pragma_int(s, "PRAGMA application_id", &id, err);
-  if (!rc) rc = pragma_int(s, "PRAGMA user_version", &version, err);
-  if (rc) return name_file(err, path);
-  if (tables == 0 && id == 0) {
-    if (s->writer) return make_schema(s, 0, err);
-    return sd_err_set(err, SD_ENOLIB, "%s: no library there", path);
-  }
-  if (id != SD_SCHEMA_APPLICATION_ID)
-    return sd_err_set(err, SD_EDAMAGED, "%s is not an sdlua library", path);
-  if (version > SD_SCHEMA_VERSION)
-    return sd_err_set(err, SD_ENEWER, "%s was made by a newer sdlua (schema %d, this one knows %d)",
-                      path, version, SD_SCHEMA_VERSION);
-  return version < SD_SCHEMA_VERSION && s->writer ? make_schema(s, version, err) : 0;
-}
-
-static int configure(struct sd_store *s, struct sd_err *err) {
-  sqlite3_busy_timeout(s->db, BUSY_MS);
-  sqlite3_extended_result_codes(s->db, 1);
-  sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
-  sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
-  sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
-  if (!s->writer)
-    return exec(s, "PRAGMA query_only=1; PRAGMA cache_size=-2048; PRAGMA temp_store=MEMORY", err,
-                "configure");
-  /* The writer checkpoints when we say so (sd_store_checkpoint). 16 MiB hold the upper pages of the
-   * indexes of ten million entries. */
-  return exec(s,
-              "PRAGMA page_size=16384; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; "
-              "PRAGMA cache_size=-16384;"
-              " PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864",
-              err, "configure");
-}
-
 /* WAL mode is kept in the file: asked for once, and only when nobody objects to the file. */
 static int use_wal(struct sd_store *s, struct sd_err *err) {
   sqlite3_stmt *st = NULL;
@@ -239,6 +237,47 @@ static int use_wal(struct sd_store *s, struct sd_err *err) {
     rc = sd_err_set(err, -EROFS, "this place does not allow a write-ahead log");
   sqlite3_finalize(st);
   return rc;
+}
+
+/* Refuses what is not ours or not of our time, before anything is written. */
+static int check_schema(struct sd_store *s, const char *path, struct sd_err *err) {
+  int id = 0, version = 0, tables = 0;
+  int rc = pragma_int(s, "SELECT count(*) FROM sqlite_schema", &tables, err);
+  if (!rc) rc = pragma_int(s, "PRAGMA application_id", &id, err);
+  if (!rc) rc = pragma_int(s, "PRAGMA user_version", &version, err);
+  if (rc) return name_file(err, path);
+  if (tables == 0 && id == 0) {
+    if (!s->writer) return sd_err_set(err, SD_ENOLIB, "%s: no library there", path);
+    /* The log first: a kill in between then leaves no journal that readers cannot roll back. */
+    return (rc = use_wal(s, err)) ? rc : make_schema(s, 0, err);
+  }
+  if (id != SD_SCHEMA_APPLICATION_ID)
+    return sd_err_set(err, SD_EDAMAGED, "%s is not an sdlua library", path);
+  if (version <= 0) return sd_err_set(err, SD_EDAMAGED, "%s is damaged: schema %d", path, version);
+  if (version > SD_SCHEMA_VERSION)
+    return sd_err_set(err, SD_ENEWER, "%s was made by a newer sdlua (schema %d, this one knows %d)",
+                      path, version, SD_SCHEMA_VERSION);
+  return version < SD_SCHEMA_VERSION && s->writer ? make_schema(s, version, err) : 0;
+}
+
+static int configure(struct sd_store *s, const char *path, struct sd_err *err) {
+  char what[PATH_MAX + 8];
+  snprintf(what, sizeof(what), "open %s", path);
+  sqlite3_busy_timeout(s->db, BUSY_MS);
+  sqlite3_extended_result_codes(s->db, 1);
+  sqlite3_db_config(s->db, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, NULL);
+  sqlite3_db_config(s->db, SQLITE_DBCONFIG_DEFENSIVE, 1, NULL);
+  sqlite3_db_config(s->db, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, NULL);
+  if (!s->writer)
+    return exec(s, "PRAGMA query_only=1; PRAGMA cache_size=-2048; PRAGMA temp_store=MEMORY", err,
+                what);
+  /* The writer checkpoints when we say so (sd_store_checkpoint). 16 MiB hold the upper pages of the
+   * indexes of ten million entries. */
+  return exec(s,
+              "PRAGMA page_size=16384; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; "
+              "PRAGMA cache_size=-16384;"
+              " PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864",
+              err, what);
 }
 
 enum { URI_MAX = 3 * PATH_MAX + 32 };
@@ -284,8 +323,8 @@ static bool lacks_shared_memory(struct sd_store *s, const char *path) {
 }
 
 static int set_up(struct sd_store *s, const char *path, struct sd_err *err) {
-  int rc = configure(s, err);
-  return rc ? name_file(err, path) : check_schema(s, path, err);
+  int rc = configure(s, path, err);
+  return rc ? rc : check_schema(s, path, err);
 }
 
 /* Nobody asks how much memory SQLite has; counting takes a lock at each allocation. */
@@ -357,6 +396,10 @@ int sd_store_begin(struct sd_store *s, struct sd_err *err) {
 int sd_store_commit(struct sd_store *s, struct sd_err *err) {
   int rc = sd_store_flush_totals(s, err);
   return rc ? rc : run_stmt(s, ST_COMMIT, err, "commit");
+}
+
+int sd_store_sync(struct sd_store *s, bool on, struct sd_err *err) {
+  return exec(s, on ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", err, "sync");
 }
 
 void sd_store_rollback(struct sd_store *s) {

@@ -32,6 +32,10 @@ void sd_store_close(struct sd_store *s); /* accepts NULL; an open transaction is
 
 int sd_store_begin(struct sd_store *s, struct sd_err *err);
 int sd_store_commit(struct sd_store *s, struct sd_err *err);
+
+/* Outside a transaction: whether the next commits come back only when they, and all before them,
+ * are on the disk. */
+int sd_store_sync(struct sd_store *s, bool on, struct sd_err *err);
 void sd_store_rollback(struct sd_store *s);
 
 /* Moves the WAL into the database when it has grown past `pages` (0: always). Writer only.
@@ -48,8 +52,10 @@ int sd_store_check(struct sd_store *s, struct sd_err *err);
 /* The connection, for the other files of this engine and for the SQL of scripts. */
 struct sqlite3 *sd_store_db(struct sd_store *s);
 
-/* Maps the connection's last error to a code; `what` says what was tried. */
+/* Maps the connection's last error to a code; `what` says what was tried. A statement of ours that
+ * SQLite refuses means a damaged library; one of a script's is SD_ESQL. */
 int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what);
+int sd_store_sql_error(struct sd_store *s, struct sd_err *err, const char *what);
 
 /* ---- inside a transaction ---- */
 
@@ -63,7 +69,7 @@ struct sd_write_count {
 };
 
 /* Writes a batch, which must stay until the transaction has ended. Rows that the library refuses
- * become CreateEntry errors, never a failure. */
+ * become CreateEntry errors; only a directory that it refuses is a failure, -EEXIST. */
 int sd_store_write_batch(struct sd_store *s, const struct sd_batch *b,
                          const struct sd_write_opts *o, struct sd_write_count *n,
                          struct sd_err *err);

@@ -6,7 +6,7 @@
 #include "base/array.h"
 #include "engine/store_internal.h"
 
-enum { CLIMB_NEW, CLIMB_PLACED }; /* slot->state: is depth known? */
+enum { CLIMB_NEW, CLIMB_PASSED, CLIMB_PLACED }; /* slot->state: is depth known? */
 
 int sd_store_add_totals(struct sd_store *s, int64_t dir_id, const struct sd_totals *t,
                         struct sd_err *err) {
@@ -45,6 +45,10 @@ static int place(struct sd_store *s, int64_t id, struct climb *path, struct sd_e
       depth = slot->depth + 1;
       break;
     }
+    if (slot->state == CLIMB_PASSED)
+      return sd_err_set(err, SD_EDAMAGED, "the library is damaged: entry %lld lies below itself",
+                        (long long)id);
+    slot->state = CLIMB_PASSED;
     path->ids[path->ids_len++] = id;
     if (!slot->parent_id) {
       int rc = find_parent(s, id, &slot->parent_id, err);

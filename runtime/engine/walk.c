@@ -16,6 +16,7 @@
 #include "base/uuid.h"
 #include "engine/cursor.h"
 #include "engine/fstype.h"
+#include "engine/group.h"
 #include "engine/names.h"
 
 enum {
@@ -108,32 +109,6 @@ const struct sd_stat *sd_walk_root_stat(const struct sd_walk *w) {
   return &w->root_stat;
 }
 
-int sd_walk_encode(const struct sd_dir *d, struct sd_buf *out) {
-  int rc = sd_buf_put_u64(out, (uint64_t)d->id);
-  if (!rc) rc = sd_buf_put_u64(out, (uint64_t)d->anchor);
-  if (!rc) rc = sd_buf_put_u32(out, d->segment_len);
-  return rc ? rc : sd_dir_path(d, SIZE_MAX, out);
-}
-
-struct sd_dir *sd_walk_restore(struct sd_walk *w, const void *data, size_t len) {
-  const uint8_t *p = data;
-  enum { HEAD = 20 };
-  if (len < HEAD || len - HEAD > UINT32_MAX) return NULL;
-  uint32_t segment_len = sd_get_u32(p + 16);
-  if (segment_len > len - HEAD || segment_len > SD_DIR_SEGMENT_MAX) return NULL;
-  if (memchr(p + HEAD, 0, len - HEAD)) return NULL;
-  if (len == HEAD) return sd_dir_get(w->root);
-  struct sd_dir *d =
-      sd_dir_new(w->root, (const char *)p + HEAD, len - HEAD, (int64_t)sd_get_u64(p));
-  if (!d) return NULL;
-  d->anchor = (int64_t)sd_get_u64(p + 8);
-  d->segment_len = segment_len;
-  d->parent_id = 0;
-  d->known = true;
-  d->mount = true; /* nobody remembers: look when it is opened */
-  return d;
-}
-
 /* ---- a walker ---- */
 
 int sd_walker_open(struct sd_walk *w, sd_diff_fn diff, void *ud, struct sd_walker **out,
@@ -185,11 +160,11 @@ static int note(struct sd_walker *wk, struct sd_batch *b, uint8_t op, int code,
 
 static int note_error(struct sd_walker *wk, struct sd_batch *b, uint8_t op, int code,
                       const struct sd_dir *d, const char *name) {
-  const char *why = strerrordesc_np(-code); /* NULL for what only a FUSE server would say */
-  return note(wk, b, op, code, d, name, why ? why : "unknown error");
+  return note(wk, b, op, code, d, name, sd_err_text(code));
 }
 
 static bool is_own(const struct sd_walk *w, const struct sd_stat *st) {
+  if (st->kind != SD_KIND_FILE && st->kind != SD_KIND_SOCKET) return false;
   for (size_t i = 0; i < w->opts.own_len; i++)
     if (st->ino == w->own[i].ino && st->dev == w->own[i].dev) return true;
   return false;
@@ -199,7 +174,10 @@ static int read_target(struct sd_walker *wk, struct sd_batch *b, int fd, const s
                        struct sd_entry *e) {
   char buf[PATH_MAX];
   ssize_t n = readlinkat(fd, e->name, buf, sizeof(buf));
-  if (n < 0) return note_error(wk, b, SD_OP_CREATE_ENTRY, -errno, d, e->name);
+  if (n < 0) { /* half of it is no entry: the next run is to look again */
+    memset(&e->st, 0, sizeof(e->st));
+    return note_error(wk, b, SD_OP_CREATE_ENTRY, -errno, d, e->name);
+  }
   e->target = sd_arena_copy(&b->arena, buf, (size_t)n);
   e->target_len = (uint32_t)n;
   e->target_text = sd_utf8_valid(buf, (size_t)n);
@@ -228,8 +206,7 @@ static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const str
     if (rc) return rc;
   } else {
     sd_stat_from_statx(&e->st, &stx);
-    if (e->st.kind == SD_KIND_FILE && is_own(wk->walk, &e->st))
-      return note(wk, b, 0, 0, d, n->name, "library");
+    if (is_own(wk->walk, &e->st)) return note(wk, b, 0, 0, d, n->name, "library");
   }
   e->name = n->name; /* copied when the entry stays in the batch */
   if (e->st.kind == SD_KIND_SYMLINK) {
@@ -240,17 +217,24 @@ static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const str
   return 0;
 }
 
+/* Takes over the reference, also when there is no room. */
+static int push_dir(struct sd_walker *wk, struct sd_dir *d) {
+  if (!sd_array_room((void **)&wk->stack, &wk->stack_cap, wk->stack_len, sizeof(*wk->stack))) {
+    sd_dir_put(d);
+    return -ENOMEM;
+  }
+  wk->stack[wk->stack_len++] = d;
+  return 0;
+}
+
 /* What stays in the batch of a listing: what changed. Sub-directories go on the stack. */
 static int push_child(struct sd_walker *wk, struct sd_dir *d, const struct sd_entry *e) {
-  if (!sd_array_room((void **)&wk->stack, &wk->stack_cap, wk->stack_len, sizeof(*wk->stack)))
-    return -ENOMEM;
   struct sd_dir *child = sd_dir_new(d, e->name, e->name_len, e->id);
   if (!child) return -ENOMEM;
   child->dev = e->st.dev;
   child->known = e->change != SD_CHANGE_INSERT;
   child->mount = (e->st.flags & SD_ENTRY_MOUNT) || e->st.dev != d->dev;
-  wk->stack[wk->stack_len++] = child;
-  return 0;
+  return push_dir(wk, child);
 }
 
 static int add_new_dir(struct sd_walker *wk, struct sd_batch *b, const struct sd_dir *child) {
@@ -419,24 +403,64 @@ static int list_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b,
     if (d->cursor) lseek(fd, d->cursor->pos, SEEK_SET);
   }
   int rc = list_part(wk, d, fd, b, err);
-  if (!fresh) return rc; /* the cursor owns fd */
-  if (rc < 0 || (rc == 0 && wk->stack_len == above)) close(fd);
-  else sd_dir_keep(d, fd, &wk->walk->root->budget);
+  bool parent = wk->stack_len > above || (d->cursor && d->cursor->children);
+  bool keep = rc == 0 ? parent : rc == 2 && !d->cursor; /* else the cursor is what goes on */
+  if (!fresh && keep) fd = sd_dir_cursor_take_fd(d->cursor);
+  if (keep) sd_dir_keep(d, fd, &wk->walk->root->budget);
+  else if (fresh) close(fd);
   return rc;
 }
 
+/* ---- a directory that is read in parts: what it leaves comes with its last part ---- */
+
+static int hold_children(struct sd_walker *wk, struct sd_dir_cursor *c, size_t above) {
+  int rc = 0;
+  for (size_t i = above; !rc && i < wk->stack_len; i++)
+    rc = sd_group_add(&c->children, wk->stack[i]);
+  while (wk->stack_len > above) sd_dir_put(wk->stack[--wk->stack_len]);
+  return rc;
+}
+
+static int push_children(struct sd_walker *wk, struct sd_dir *d) {
+  struct sd_group *g;
+  while ((g = sd_group_take(&d->cursor->children))) {
+    struct sd_dir *all = sd_group_dir(d, g);
+    if (!all || push_dir(wk, all)) return -ENOMEM;
+  }
+  return 0;
+}
+
+/* The group on top of the stack, already off it: its directories take its place. */
+static int unpack(struct sd_walker *wk, struct sd_dir *all) {
+  struct sd_group_item item;
+  size_t at = 0;
+  int rc = 0;
+  while (!rc && sd_group_next(all->group, &at, &item)) {
+    struct sd_dir *child = sd_dir_new(all->parent, item.name, item.name_len, item.id);
+    if (!child) return -ENOMEM;
+    child->dev = item.mount ? 0 : all->parent->dev;
+    child->known = item.known;
+    child->mount = item.mount;
+    rc = push_dir(wk, child);
+  }
+  return rc;
+}
+
+static int end_lease(struct sd_batch *b, struct sd_dir *d) {
+  if (!d->lease) return 0;
+  if (!SD_ARRAY_ROOM(b, done)) return -ENOMEM;
+  b->done[b->done_len++] = d->lease;
+  d->lease = NULL;
+  return 0;
+}
+
 static int finish_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b) {
+  if (d->cursor && (push_children(wk, d) || sd_dir_cursor_release(d->cursor, b))) return -ENOMEM;
   sd_dir_cursor_free(d->cursor);
   d->cursor = NULL;
   b->listed++;
-  int rc = note_last_path(wk, b, d);
-  if (!rc && d->lease) {
-    if (!SD_ARRAY_ROOM(b, done)) return -ENOMEM;
-    b->done[b->done_len++] = d->lease;
-    d->lease = NULL;
-  }
   sd_dir_listed(d);
-  return rc;
+  return note_last_path(wk, b, d) ? -ENOMEM : end_lease(b, d);
 }
 
 static int give_back(struct sd_walker *wk, struct sd_batch *b) {
@@ -458,34 +482,38 @@ static int take_stack(struct sd_walker *wk, struct sd_dir **dirs, size_t n) {
   return 0;
 }
 
-/* One directory from the stack; it stays there when it is not finished. */
-static int step_one(struct sd_walker *wk, struct sd_batch *b, struct sd_err *err) {
-  size_t at = --wk->stack_len;
-  struct sd_dir *d = wk->stack[at];
+/* The directory that was on top of the stack. 0: it is finished; 1: it goes on. */
+static int step_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b,
+                    struct sd_err *err) {
+  size_t above = wk->stack_len, errors = b->errors_len, skips = b->skips_len;
   int rc = list_dir(wk, d, b, err);
-  if (rc == 0) {
-    rc = finish_dir(wk, d, b) ? sd_err_nomem(err) : 0;
-    sd_dir_put(d);
-    return rc;
-  }
-  if (rc < 0) {
-    sd_dir_put(d);
-    return rc;
-  }
-  /* Its children so far lie above it: they come first, as depth first has it. */
-  if (!sd_array_room((void **)&wk->stack, &wk->stack_cap, wk->stack_len, sizeof(*wk->stack)))
-    return sd_err_nomem(err);
-  memmove(wk->stack + at + 1, wk->stack + at, (wk->stack_len - at) * sizeof(*wk->stack));
-  wk->stack[at] = d;
-  wk->stack_len++;
-  return 0;
+  if (rc < 0) return rc;
+  int failed = d->cursor ? hold_children(wk, d->cursor, above) : 0;
+  if (!failed && rc && d->cursor) failed = sd_dir_cursor_hold(d->cursor, b, errors, skips);
+  if (!failed && !rc) failed = finish_dir(wk, d, b);
+  return failed ? sd_err_nomem(err) : rc != 0;
 }
 
-/* Where nothing differs a batch stays empty: then it is the looking that ends the step. */
+/* One directory from the stack; it stays there when it is not finished. */
+static int step_one(struct sd_walker *wk, struct sd_batch *b, struct sd_err *err) {
+  struct sd_dir *d = wk->stack[--wk->stack_len];
+  int rc = 0;
+  if (!d->group) rc = step_dir(wk, d, b, err);
+  else if (unpack(wk, d) || end_lease(b, d)) rc = sd_err_nomem(err);
+  if (rc == 1) {
+    wk->stack[wk->stack_len++] = d; /* where it was: its children are in its cursor */
+    return 0;
+  }
+  sd_dir_put(d);
+  return rc;
+}
+
+/* Where nothing differs a batch stays empty: then it is the looking that ends the step. Each
+ * directory has a place in the batch, also where nothing is in it. */
 static bool is_full(const struct sd_walker *wk, const struct sd_batch *b) {
   const struct sd_totals *s = &b->seen;
   size_t looked_at = (size_t)(s->files + s->dirs + s->symlinks), batch = wk->walk->opts.batch;
-  return b->entries_len >= batch || looked_at >= LOOKS_A_STEP * batch;
+  return b->entries_len >= batch || b->listed >= batch || looked_at >= LOOKS_A_STEP * batch;
 }
 
 int sd_walker_step(struct sd_walker *wk, struct sd_dir **dirs, size_t n, struct sd_batch *b,

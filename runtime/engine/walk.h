@@ -61,7 +61,8 @@ void sd_walk_close(struct sd_walk *w); /* accepts NULL */
 struct sd_dir *sd_walk_root(struct sd_walk *w); /* borrowed */
 const struct sd_stat *sd_walk_root_stat(const struct sd_walk *w);
 
-/* A directory that a checkpoint names by its path below the root. A new reference, or NULL. */
+/* A directory that a checkpoint names by its path below the root, or some of one. A new reference,
+ * or NULL. */
 struct sd_dir *sd_walk_restore(struct sd_walk *w, const void *data, size_t len);
 int sd_walk_encode(const struct sd_dir *d, struct sd_buf *out); /* for sd_walk_restore() */
 
@@ -70,7 +71,9 @@ int sd_walker_open(struct sd_walk *w, sd_diff_fn diff, void *ud, struct sd_walke
 void sd_walker_close(struct sd_walker *wk); /* accepts NULL */
 
 /* Takes over the references in `dirs` (walked from the last to the first) and fills `batch`. What
- * could not be finished is in batch->born again. On failure the batch must not be used. */
+ * could not be finished is in batch->born again. Sub-directories are there once their directory is
+ * finished: one that is read in parts has them in its cursor, and then leaves them in groups (see
+ * group.h). On failure the batch must not be used. */
 int sd_walker_step(struct sd_walker *wk, struct sd_dir **dirs, size_t n, struct sd_batch *batch,
                    struct sd_err *err);
 

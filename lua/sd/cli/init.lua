@@ -9,6 +9,8 @@ usage: sdlua COMMAND [OPTIONS] ...
 Commands:
   index   index directories into a library
   run     run a job script
+  job     look at jobs and steer them
+  serve   run the jobs of a library as a service
 
   search  find entries by name and attributes
   ls      list directories as the index has them

@@ -15,11 +15,21 @@ function M.parser(name, description)
   return require "argparse"(name, description):usage_max_width(100):help_max_width(100)
 end
 
---- --library, --threads, --progress, --json, --fresh
+--- --library
 ---@param parser table
-function M.add_common(parser)
+---@param more string What is said after its default.
+function M.add_library(parser, more)
   parser:option("--library", "directory of the library (default: $SDLUA_LIBRARY,"
-    .. " else $XDG_DATA_HOME/sdlua/default); made where there is none"):argname("DIR")
+    .. " else $XDG_DATA_HOME/sdlua/default); " .. more):argname("DIR")
+    :convert(function(s)
+      if s ~= "" then return s end
+      return nil, "--library: a directory must be named"
+    end)
+end
+
+--- --threads
+---@param parser table
+function M.add_threads(parser)
   parser:option("--threads", "threads that read directories, and threads that hash (default: one a"
     .. " processor)"):argname("N")
     :convert(function(s)
@@ -27,10 +37,20 @@ function M.add_common(parser)
       if n and n >= 1 and n <= 64 then return n end
       return nil, ("--threads: '%s' is not a number from 1 to 64"):format(s)
     end)
+end
+
+--- --library, --threads, --progress, --json, --detach, --fresh
+---@param parser table
+function M.add_common(parser)
+  M.add_library(parser, "made where there is none")
+  M.add_threads(parser)
   parser:option("--progress", "how progress is shown on stderr (default: auto, which is bar on a"
     .. " terminal, else plain)")
     :choices { "auto", "bar", "plain", "json", "none" }:default "auto":show_default(false)
   parser:flag("--json", "print the result on stdout as one JSON object, and nothing else")
+  parser:option("--repeat", "do not run it now, but again and again, by `sdlua serve`: \"every"
+    .. " 30m\" (s, m, h, d, w), or five fields as crontab(5) has them"):argname("WHEN")
+  parser:flag("--detach", "start in the background, print the job's id and return")
   parser:flag("--fresh", "give an unfinished run up and begin a new one; what was stored stays")
 end
 
@@ -88,7 +108,8 @@ end
 function M.parse(parser, words)
   local ok, result = parser:pparse(words)
   if ok then return result end
-  error(failure.usage(result, parser:get_usage()), 0)
+  local message, tip = result:match("^(.*)\n(Did you mean .*)$")
+  error(failure.usage(message or result, (tip and tip .. "\n" or "") .. parser:get_usage()), 0)
 end
 
 return M

@@ -1,7 +1,7 @@
 --- `sdlua run SCRIPT|NAME [ARGS]`: any job script.
 local failure = require "sd.failure"
 local options = require "sd.cli.options"
-local runner = require "sd.cli.runner"
+local foreground = require "sd.cli.foreground"
 local scripts = require "sd.script"
 local arg = require "sd.arg"
 
@@ -23,12 +23,6 @@ local function parser_for(name, definition)
   return parser
 end
 
-local function same(a, b)
-  for key, value in pairs(a) do if b[key] ~= value then return false end end
-  for key in pairs(b) do if a[key] == nil then return false end end
-  return true
-end
-
 ---@param args string[]
 ---@return integer status
 function M.main(args)
@@ -47,9 +41,8 @@ function M.main(args)
   local values, why = arg.check_all(script.definition.args, options.declared_values(parsed))
   if not values then error(failure.new(why, "EINVAL", failure.EXIT.USAGE), 0) end
   arg.resolve_paths(script.definition.args, values)
-  return runner.new(parsed):with_library(function(run)
-    local job = script.definition(values)
-    return run:run(job, script, function(old) return same(old, job.args) end)
+  return foreground.new(parsed):with_library(function(run)
+    return run:run(script.definition(values), script)
   end)
 end
 

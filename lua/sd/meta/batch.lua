@@ -18,6 +18,8 @@ local Batch = {}
 ---@field vanished integer Entries that the library has and the directory has not.
 ---@field errors integer
 ---@field skips integer
+---@field new_files integer Those among what differs whose bytes the library does not know …
+---@field new_bytes integer … and their bytes.
 
 ---@return sd.BatchStats
 function Batch:stats() end

@@ -8,9 +8,11 @@
 ---@field walker sd.core.walker
 ---@field hasher sd.core.hasher
 ---@field codec sd.core.codec
+---@field control sd.core.control
 ---@field sys sd.core.sys
 ---@field reader sd.core.reader
 ---@field copy sd.core.copy
+---@field watchdog sd.core.watchdog
 ---@field luv table The module `luv`, on this loop: timers, processes, sockets.
 local M = {}
 
@@ -43,6 +45,12 @@ function M.wake(thread) end
 --- Raises where it is the running one.
 ---@param thread thread
 function M.close(thread) end
+
+--- Says whose a coroutine is, and what it spawns from now on: for the watchdog.
+---@param thread thread
+---@param id integer Of a job; 0: nobody's.
+---@return integer before
+function M.set_job(thread, id) end
 
 --- Whether functions that wait may be called here.
 ---@return boolean

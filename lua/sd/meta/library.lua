@@ -30,6 +30,12 @@ function Library:interrupt(on) end
 ---@return integer
 function Library:new_id() end
 
+--- A file in the library's directory that is its own and did not exist when it was opened: walks
+--- that are opened from now on leave it out. Three at most.
+---@param name string
+---@return boolean done False where there is no such file, or no room.
+function Library:leave_out(name) end
+
 ---@class sd.core.Metrics
 ---@field checkpoint_ns integer Time spent writing states and queues since the library was opened.
 ---@field wal_ns integer Time spent moving the write-ahead log.
@@ -38,9 +44,15 @@ function Library:new_id() end
 ---@return sd.core.Metrics
 function Library:metrics() end
 
+--- What the process that held the lock before this one noted in its file, and did not take back:
+--- it was stuck when it ended.
+---@return string? note "stuck JOB WALL_NS", and a report in the lines below.
+function Library:note() end
+
 ---@class sd.core.QueryOptions
 ---@field fresh? boolean On the connection that writes, behind all commits asked for before (default
 --- false: on a read-only one).
+---@field own? boolean A statement of the Lua library: where it is refused, the library is damaged.
 
 ---@alias sd.SqlValue nil|boolean|integer|number|string|sd.Blob
 ---@class sd.Blob
@@ -64,10 +76,13 @@ function Library:query(sql, params, options) end
 ---@field note_id? integer Whose errors, skips and vanished entries these are.
 ---@field location_id? integer Of batches and contents.
 ---@field want_content? boolean New and changed files are to get a content identity (default false).
----@field sql? table[] `{text, params?}` each; before the rows.
+---@field sql? table[] `{text, params?, own = boolean?}` each; before the rows. Where a statement of
+--- our own is refused, the library is damaged.
 ---@field batches? sd.Batch[] In the order in which they came; they are used up.
 ---@field contents? sd.Chunk[] They are used up.
----@field state? table[] As `sql`; after the rows.
+---@field state? table[] As `sql`, all our own; after the rows.
+---@field sync? boolean It is on the disk when this returns, with all before it (default false: a
+--- power cut may take it).
 ---@field queues? sd.Queue[] Their changes since the last commit.
 
 ---@class sd.CommitCounts

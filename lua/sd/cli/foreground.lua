@@ -1,0 +1,259 @@
+--- Runs jobs for the command line, here or in the runner that there is: progress, signals, the
+--- closing line, the exit status.
+local background = require "sd.cli.background"
+local core = require "sd.core"
+local failure = require "sd.failure"
+local json = require "sd.json"
+local options = require "sd.cli.options"
+local prompt = require "sd.cli.prompt"
+local runners = require "sd.runner"
+local show = require "sd.cli.show"
+local summary = require "sd.cli.summary"
+local task = require "sd.task"
+local text = require "sd.text"
+
+local M = {}
+
+local EXIT = failure.EXIT
+local SIGNALS = { sigint = EXIT.SIGINT, sigterm = EXIT.SIGTERM }
+-- A pause takes effect within 200 ms. What a slow disk still holds back by then is given up: the
+-- library is what it was at the last commit, and the next run goes on from there.
+local PAUSE_MS = 120
+
+---@class sd.Foreground
+---@field package runner sd.Here|sd.Remote
+---@field package show sd.Show
+---@field package json boolean
+---@field package outputs table[]
+---@field several? boolean Several jobs were asked for: --json prints a list.
+---@field stopped? integer The status of the signal that came.
+local Foreground = {}
+Foreground.__index = Foreground
+
+---@param parsed table What options.add_common() declares.
+---@return sd.Foreground
+function M.new(parsed)
+  return setmetatable({
+    path = parsed.library or options.default_library(), threads = parsed.threads,
+    fresh = parsed.fresh, spec = parsed["repeat"], detach = parsed.detach, json = parsed.json,
+    show = show.new(parsed.progress), outputs = {}, quiet = parsed.progress == "none",
+  }, Foreground)
+end
+
+---@async
+local function open_runner(self)
+  return runners.open(self.path, { create = true, threads = self.threads, quiet = self.quiet })
+end
+
+local function is_remote(self) return self.runner.client ~= nil end
+
+-- The job goes on in the runner, without this process.
+local function leave(self, handle, status)
+  self.show:clear()
+  if core.sys.writable(2) then
+    io.stderr:write(("sdlua: job %d goes on in process %d; see sdlua job watch %d\n"):format(
+      handle.id, self.runner.pid, handle.id))
+  end
+  core.sys.exit_now(status)
+end
+
+-- Where somebody can be asked he is: leave the job alone, or pause it?
+local function ask(self, handle, status)
+  if status ~= EXIT.SIGINT or not prompt.possible() then return leave(self, handle, status) end
+  self.show:hold(true)
+  prompt.ask(("job %d runs in another process: [d]etach, or [p]ause it? "):format(handle.id),
+    function(answer)
+      self.show:hold(false)
+      if answer:lower():sub(1, 1) == "p" then handle:pause()
+      else leave(self, handle, EXIT.OK) end
+    end)
+end
+
+-- The first signal pauses; the second one, or a pause that takes too long, ends the process as it
+-- is.
+local function on_signal(self, handle, status)
+  if self.stopped then core.sys.exit_now(status) end
+  self.stopped = status
+  if is_remote(self) then return ask(self, handle, status) end
+  handle:pause()
+  local timer = core.luv.new_timer()
+  timer:start(PAUSE_MS, 0, function()
+    self.show:clear()
+    if core.sys.writable(2) then
+      io.stderr:write("sdlua: stopped; the same command goes on from the last checkpoint\n")
+    end
+    core.sys.exit_now(status)
+  end)
+  timer:unref()
+  self.pause_timer = timer
+end
+
+local function watch_signals(self, handle)
+  local handles = {}
+  for name, status in pairs(SIGNALS) do
+    local signal = core.luv.new_signal()
+    signal:start(name, function() on_signal(self, handle, status) end)
+    signal:unref()
+    handles[#handles + 1] = signal
+  end
+  return setmetatable(handles, { __close = function()
+    for _, signal in ipairs(handles) do signal:close() end
+    if self.pause_timer and not self.pause_timer:is_closing() then self.pause_timer:close() end
+  end })
+end
+
+local function show_logs(self, handle)
+  local updates = handle:subscribe() -- before the job has run: nothing that it says is missed
+  return task.spawn(function()
+    for update in updates do
+      if update.type == "log" then self.show:log(update.level, update.message) end
+    end
+  end)
+end
+
+local function status_of(self, handle)
+  if handle.status == "completed" then
+    return summary.error_counts(handle) and EXIT.WITH_ERRORS or EXIT.OK
+  end
+  if handle.status == "paused" then return self.stopped or EXIT.SIGINT end
+  return failure.exit_of(handle.error)
+end
+
+local function say_failed(self, handle, status)
+  local err = handle.error
+  self.show:clear()
+  if failure.is(err) then io.stderr:write("sdlua: ", text.escape(err.message), "\n")
+  else io.stderr:write("sdlua: ", tostring(err), "\n") end
+  if status == EXIT.UNWRITABLE then
+    io.stderr:write("sdlua: nothing that was committed is lost;",
+      " the same command goes on from there\n")
+  end
+end
+
+local function finish(self, handle, script, args)
+  local status = status_of(self, handle)
+  self.show:clear()
+  if handle.status == "failed" then say_failed(self, handle, status) end
+  local output = summary.output(handle, script, args)
+  self.outputs[#self.outputs + 1] = output
+  if not self.json then summary.print(handle, output, self.show) end
+  return status
+end
+
+-- No longer than this are signals ours: what is printed after it may wait for a reader, and then a
+-- signal is to end the process.
+local function wait_for(self, handle)
+  local signals <close> = watch_signals(self, handle)
+  local progress <close> = self.show:follow(handle)
+  handle:wait()
+  progress.stop()
+  return signals and nil
+end
+
+-- Starts it, in whatever process; where the runner goes away meanwhile, the job goes on here.
+local function start(self, request)
+  local handle, messages = self.runner:start(request)
+  for _, message in ipairs(messages) do self.show:log("info", message) end
+  if is_remote(self) then
+    self.show:log("info", ("job %d runs in process %d"):format(handle.id, self.runner.pid))
+  end
+  return handle
+end
+
+local function take_over(self)
+  self.show:log("info", "the process that ran the job has ended; going on here")
+  self.runner:close()
+  self.runner = open_runner(self)
+  if not is_remote(self) then self.runner:serve() end
+end
+
+-- Whether the runner went away, at whatever moment; then the library is asked for another one.
+local function is_lost(self, err)
+  return is_remote(self) and failure.is(err) and err.code == "EPIPE"
+end
+
+local function start_somewhere(self, request)
+  while true do
+    local ok, handle = pcall(start, self, request)
+    if ok then return handle end
+    if not is_lost(self, handle) then error(handle, 0) end
+    take_over(self)
+  end
+end
+
+local function run_attached(self, request)
+  while true do
+    local handle = start_somewhere(self, request)
+    local logs <close> = show_logs(self, handle)
+    request.id, request.fresh = handle.id, nil
+    wait_for(self, handle)
+    if not is_lost(self, handle.error) then return handle, logs and nil end
+    take_over(self)
+  end
+end
+
+-- Jobs that others gave to this process, and that nobody would take over.
+local function finish_for_others(self)
+  if is_remote(self) or self.stopped then return end
+  for _, id in ipairs(self.runner:orphans()) do
+    local handle = self.runner.library.jobs:get(id)
+    if handle then
+      self.show:log("info", ("job %d, which another process gave, still runs here"):format(id))
+      wait_for(self, handle)
+    end
+  end
+end
+
+--- Runs one job to its end, or until a signal pauses it; the exit status.
+---@async
+---@param job sd.Job
+---@param script sd.Script
+---@param match? string[] Arguments that make an unfinished job the same one (default: all).
+---@return integer status
+function Foreground:run(job, script, match)
+  local request = { job = job, loaded = script, script = script.path, args = job.args,
+    fresh = self.fresh, match = match, uuid = core.sys.uuid7() }
+  if self.spec then
+    local made = self.runner:call("schedule", { script = script.path, args = job.args,
+      spec = self.spec })
+    io.stdout:write(("%s repeats as number %d; see sdlua job schedules\n"):format(
+      script.definition.name, made.id))
+    return EXIT.OK
+  end
+  if self.detach then
+    local handle = start(self, request)
+    io.stdout:write(("job %d: %s\n"):format(handle.id, handle.status))
+    return EXIT.OK
+  end
+  return finish(self, run_attached(self, request), script, job.args)
+end
+
+-- What --json asks for. Where something was raised, only what had come to its end before.
+local function print_outputs(self, ok)
+  local all = self.outputs
+  if not self.json or self.detach or self.spec or not ok and #all == 0 then return end
+  local one = #all == 1 and not self.several
+  io.stdout:write(json.encode(one and all[1] or { outputs = json.array(all) }), "\n")
+end
+
+--- Becomes the library's runner, or a client of the one that is there; calls `fn(foreground)`,
+--- closes, and prints what --json asks for.
+---@param fn async fun(foreground: sd.Foreground): integer
+---@return integer status
+function Foreground:with_library(fn)
+  local ok, status = pcall(task.run, function()
+    if self.detach then background.start(self.path, self.threads) end
+    self.runner = open_runner(self)
+    local guard <close> = setmetatable({}, { __close = function() self.runner:close() end })
+    if not is_remote(self) then self.runner:serve() end
+    local result = fn(self)
+    finish_for_others(self)
+    if not is_remote(self) and not self.stopped then self.runner.library:settle() end
+    return result, guard and nil
+  end)
+  print_outputs(self, ok)
+  if not ok then error(status, 0) end
+  return status
+end
+
+return M

@@ -1,0 +1,120 @@
+--- Jobs that repeat: kept in the library, dispatched by its runner.
+local core = require "sd.core"
+local cron = require "sd.cron"
+local failure = require "sd.failure"
+local rows = require "sd.job_rows"
+
+local M = {}
+
+local NS = 1000000000
+
+---@class sd.Schedules
+---@field package jobs sd.Jobs
+---@field package list table[] As the library has them.
+local Schedules = {}
+Schedules.__index = Schedules
+
+local READ = "SELECT id, name, script, args, priority, spec, created_at, next_at, last_job_id"
+  .. " FROM job_schedule ORDER BY id"
+
+---@async
+---@param jobs sd.Jobs
+---@return sd.Schedules
+function M.of(jobs)
+  local self = setmetatable({ jobs = jobs }, Schedules)
+  self:read()
+  return self
+end
+
+---@async
+---@package
+function Schedules:read()
+  self.list = self.jobs.library:fresh_rows(READ)
+end
+
+--- When the next one is due.
+---@return integer? ns
+function Schedules:next_at()
+  local at
+  for _, one in ipairs(self.list) do
+    if not at or one.next_at < at then at = one.next_at end
+  end
+  return at
+end
+
+-- A run that is still open is not doubled, and what was missed is made up for once.
+local function dispatch(self, one)
+  local jobs = self.jobs
+  if one.last_job_id and rows.is_open(jobs.library, one.last_job_id) then return one.last_job_id end
+  local script = jobs:script_for { id = 0, name = one.name, script = one.script }
+  if not script then return one.last_job_id end
+  local args = failure.check(core.codec.decode(one.args))
+  local handle = jobs:dispatch(script.definition(args), script, { priority = one.priority })
+  return handle.id
+end
+
+--- Dispatches what is due.
+---@async
+function Schedules:fire()
+  local now = core.sys.wall_ns()
+  for _, one in ipairs(self.list) do
+    if one.next_at <= now then
+      local ok, id = pcall(dispatch, self, one)
+      local due = cron.parse(one.spec)
+      one.last_job_id = ok and id or one.last_job_id
+      one.next_at = (due and due:next(now // NS) or math.maxinteger // NS) * NS
+      self.jobs.library:fresh_rows("UPDATE job_schedule SET next_at = ?, last_job_id = ?"
+        .. " WHERE id = ?", { one.next_at, one.last_job_id, one.id, n = 3 })
+    end
+  end
+end
+
+--- Adds a job that repeats; its number.
+---@async
+---@param job sd.Job
+---@param script sd.Script With a file.
+---@param spec string As sd.cron.parse() takes it.
+---@param priority? string
+---@return integer id
+function Schedules:add(job, script, spec, priority)
+  local due, message = cron.parse(spec)
+  if not due then error(failure.new(message, "EINVAL", failure.EXIT.USAGE), 0) end
+  local now = core.sys.wall_ns()
+  local first = due:next(now // NS)
+  if not first then
+    error(failure.new(("'%s' is never due"):format(spec), "EINVAL", failure.EXIT.USAGE), 0)
+  end
+  local id = self.jobs.library:fresh_rows("INSERT INTO job_schedule(name, script, args, priority,"
+    .. " spec, created_at, next_at) VALUES(?, ?, ?, ?, ?, ?, ?) RETURNING id", {
+    job.definition.name, script.path, { blob = assert(core.codec.encode(job.args)) },
+    priority or "normal", spec, now, first * NS })[1].id
+  self:read()
+  self.jobs.scheduler:kick()
+  return id
+end
+
+--- Whether there was one with that number.
+---@async
+---@param id integer
+---@return boolean
+function Schedules:remove(id)
+  local gone = self.jobs.library:fresh_rows("DELETE FROM job_schedule WHERE id = ? RETURNING id",
+    { id })
+  self:read()
+  return #gone > 0
+end
+
+--- What repeats, for people: arguments decoded.
+---@async
+---@return table[]
+function Schedules:all()
+  self:read()
+  local list = {}
+  for i, one in ipairs(self.list) do
+    list[i] = { id = one.id, name = one.name, script = one.script, spec = one.spec,
+      args = core.codec.decode(one.args), next_at = one.next_at, last_job_id = one.last_job_id }
+  end
+  return list
+end
+
+return M

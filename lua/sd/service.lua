@@ -1,0 +1,223 @@
+--- What a runner does for others: the methods of its control socket. The command line calls the
+--- same methods where it is the runner itself.
+local core = require "sd.core"
+local failure = require "sd.failure"
+local handles = require "sd.handle"
+local json = require "sd.json"
+local rows = require "sd.job_rows"
+local scripts = require "sd.script"
+local task = require "sd.task"
+local unfinished = require "sd.unfinished"
+
+local M = {}
+
+---@class sd.Service
+---@field package jobs sd.Jobs
+---@field package watched table<integer, integer> By job: how many watch it.
+local Service = {}
+Service.__index = Service
+
+---@param jobs sd.Jobs
+---@return sd.Service
+function M.of(jobs)
+  return setmetatable({ jobs = jobs, watched = {} }, Service)
+end
+
+local function bad(message) error(failure.new(message, "EINVAL", failure.EXIT.USAGE), 0) end
+
+local function check(params, name, kind)
+  local value = params[name]
+  if (math.type(value) or type(value)) ~= kind then bad(("%s is not a %s"):format(name, kind)) end
+  return value
+end
+
+-- A script is named as the client sees it; its arguments are checked here.
+local function job_of(params)
+  local script, message = scripts.load(check(params, "script", "string"))
+  if not script then error(failure.new(message, "ENOENT", failure.EXIT.USAGE), 0) end
+  local ok, job = pcall(script.definition, params.args or {})
+  if not ok then bad(tostring(job)) end
+  return job, script
+end
+
+-- What a client cannot be sent as it is.
+local function plain(update)
+  if update.type ~= "failed" then return update end
+  local err = update.error
+  return { type = "failed", status = "failed", error = tostring(err),
+    code = failure.is(err) and err.code or nil, exit = failure.exit_of(err) }
+end
+
+local function send_updates(self, handle, session, updates, closer)
+  self.watched[handle.id] = (self.watched[handle.id] or 0) + 1
+  local guard <close> = setmetatable({}, { __close = function()
+    self.watched[handle.id] = self.watched[handle.id] - 1
+    getmetatable(closer).__close()
+  end })
+  for update in updates do
+    local params = { id = handle.id, update = plain(update) }
+    if update.type == "progress" then session:offer("update", params)
+    else session:notify("update", params) end
+    session:flush() -- as slow as the client: progress is conflated meanwhile
+  end
+  return guard and nil
+end
+
+-- From this moment on nothing is missed.
+local function follow(self, handle, session)
+  local updates, _, _, closer = handle:subscribe()
+  session:spawn(send_updates, self, handle, session, updates, closer)
+end
+
+--- Starts a job, or goes on with its unfinished run; the session is sent its updates. `id`,
+--- `status`, `messages`.
+function Service:start(params, session)
+  local job, script = job_of(params)
+  local handle, messages = unfinished.start(self.jobs, job, script,
+    { fresh = params.fresh, match = params.match, uuid = params.uuid, id = params.id })
+  local ended = handles.is_final(handle.status)
+  if session and not ended then follow(self, handle, session) end
+  self.jobs.scheduler:admit(handle.id)
+  return { id = handle.id, status = handle.status, messages = messages,
+    output = ended and handle.result or nil, error = ended and handle.error
+      and tostring(handle.error) or nil }
+end
+
+--- Queues a job. `id`.
+function Service:dispatch(params)
+  local job, script = job_of(params)
+  local handle = self.jobs:dispatch(job, script, { priority = params.priority,
+    run_at = params.run_at, depends_on = params.depends_on })
+  self.jobs.scheduler:admit(handle.id)
+  return { id = handle.id, status = handle.status }
+end
+
+--- From now on the session is sent the job's updates. `status` and what was said last.
+function Service:watch(params, session)
+  local handle = self.jobs:get(check(params, "id", "integer"))
+  if not handle then
+    local row = rows.show(self.jobs.library, params.id)
+    if not row then self:unknown(params.id) end
+    return { status = row.status, ended = true, error = row.error,
+      output = row.output and json.decode(row.output) }
+  end
+  follow(self, handle, session)
+  return { status = handle.status, progress = handle:progress() }
+end
+
+---@package
+function Service:unknown(id)
+  error(failure.new(("there is no job %s"):format(tostring(id)), "ESRCH"), 0)
+end
+
+--- Whether anybody who watches would see it end.
+---@param id integer
+---@return boolean
+function Service:is_watched(id)
+  return (self.watched[id] or 0) > 0
+end
+
+--- The id of the job that `text` names: a number, or the beginning of a uuid.
+function Service:find(params)
+  local text = check(params, "text", "string")
+  local found = rows.by_prefix(self.jobs.library, text)
+  if #found == 0 then self:unknown(text) end
+  if #found > 1 then
+    local ids = {}
+    for i, row in ipairs(found) do ids[i] = ("%d (%s)"):format(row.id, row.uuid) end
+    bad(("%s may be job %s"):format(text, table.concat(ids, ", ")))
+  end
+  return { id = found[1].id }
+end
+
+--- Waits until those who watch a job that has ended were told so, or for so long.
+---@async
+---@param seconds number
+function Service:settle(seconds)
+  local until_ns = core.sys.mono_ns() + seconds * 1e9
+  local function is_telling()
+    for id, n in pairs(self.watched) do
+      if n > 0 and not self.jobs.running[id] and not rows.is_open(self.jobs.library, id) then
+        return true
+      end
+    end
+    return false
+  end
+  while is_telling() and core.sys.mono_ns() < until_ns do task.sleep(0.005) end
+end
+
+function Service:list(params)
+  local list = rows.list(self.jobs.library, params)
+  list.changes = nil
+  for _, row in ipairs(list) do
+    local run = self.jobs.running[row.id]
+    if row.status == "running" and not run then row.status = "queued" end -- its process has died
+    if run then row.live = run.handle:progress() end
+  end
+  return list
+end
+
+function Service:show(params)
+  local row = rows.show(self.jobs.library, check(params, "id", "integer"))
+  if not row then self:unknown(params.id) end
+  for _, list in ipairs { row.children, row.events } do list.changes = nil end
+  return row
+end
+
+function Service:log(params)
+  local list = rows.log(self.jobs.library, check(params, "id", "integer"), params.after)
+  list.changes = nil
+  return list
+end
+
+for _, verb in ipairs { "pause", "resume", "cancel" } do
+  Service[verb] = function(self, params)
+    local ok, message, code = self.jobs[verb](self.jobs, check(params, "id", "integer"))
+    if not ok then error(failure.new(message, code), 0) end
+    if verb == "resume" then self.jobs.scheduler:admit(params.id) end
+    return true
+  end
+end
+
+function Service:retry(params)
+  local handle, message, code = self.jobs:retry(check(params, "id", "integer"))
+  if not handle then error(failure.new(message, code), 0) end
+  self.jobs.scheduler:admit(handle.id)
+  return { id = handle.id }
+end
+
+function Service:prune(params)
+  return { removed = rows.prune(self.jobs.library, params.keep, params.before) }
+end
+
+--- Adds a job that repeats. `id`.
+function Service:schedule(params)
+  local job, script = job_of(params)
+  local spec = check(params, "spec", "string")
+  return { id = self.jobs:schedules():add(job, script, spec, params.priority) }
+end
+
+function Service:schedules() return self.jobs:schedules():all() end
+
+function Service:unschedule(params)
+  if self.jobs:schedules():remove(check(params, "id", "integer")) then return true end
+  error(failure.new(("nothing repeats with the number %d"):format(params.id), "ESRCH"), 0)
+end
+
+--- Whether the runner is there.
+function Service:ping()
+  return { version = require "sd.version" }
+end
+
+--- The methods by name, as sd.rpc serves them.
+---@return table<string, function>
+function Service:methods()
+  local methods = {}
+  for _, name in ipairs { "start", "dispatch", "watch", "find", "list", "show", "log", "pause",
+    "resume", "cancel", "retry", "prune", "schedule", "schedules", "unschedule", "ping" } do
+    methods[name] = function(params, session) return self[name](self, params, session) end
+  end
+  return methods
+end
+
+return M

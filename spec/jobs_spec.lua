@@ -1,0 +1,428 @@
+-- The job system inside one process: what waits and what runs, limits, retries, children, trees
+-- that are paused and cancelled.
+local fixture = require "support.fixture"
+local sd = require "sd"
+
+local dir
+
+before_each(function() dir = fixture.temp() end)
+after_each(function() fixture.remove(dir) end)
+
+-- Runs fn(jobs, library) with an open library.
+local function with_jobs(fn)
+  return sd.run(function()
+    local library <close> = assert(sd.library.open(dir .. "/library", { create = true }))
+    return fn(library.jobs, library)
+  end)
+end
+
+local function define(fields, run)
+  local Job = sd.job.define(fields)
+  Job.run = run
+  return Job
+end
+
+local function sql(query) return fixture.sql(dir .. "/library", query) end
+
+-- The ways that statuses went, by how often.
+local function events()
+  local seen = {}
+  for _, row in ipairs(sql("SELECT coalesce(was, 'new') || ' ' || status, count(*) FROM job_event"
+    .. " GROUP BY 1")) do seen[row[1]] = math.tointeger(row[2]) end
+  return seen
+end
+
+describe("what waits", function()
+  it("runs in the order of its priority, and what has waited long before what is urgent", function()
+    local order = {}
+    with_jobs(function(jobs)
+      local Job = define({ name = "one", max_concurrent = 1, args = { name = sd.arg.string {} } },
+        function(self) order[#order + 1] = self.args.name end)
+      jobs.scheduler:hold()
+      local list = {}
+      for _, priority in ipairs { "low", "normal", "high", "critical" } do
+        list[#list + 1] = jobs:dispatch(Job { name = priority }, nil, { priority = priority })
+      end
+      local old = jobs:dispatch(Job { name = "old" }, nil, { priority = "low" })
+      -- As if it had been made two hours ago.
+      jobs.library:fresh_rows("UPDATE job SET due_at = due_at - 7200000000000 WHERE id = ?",
+        { old.id })
+      jobs.scheduler:release()
+      for _, handle in ipairs(list) do handle:wait() end
+    end)
+    assert.same({ "old", "critical", "high", "normal", "low" }, order)
+  end)
+
+  it("runs beside others up to the limit of its name", function()
+    local running, most, other = 0, 0, false
+    with_jobs(function(jobs)
+      local Job = define({ name = "many", max_concurrent = 3, args = { i = sd.arg.integer {} } },
+        function(_, ctx)
+          running = running + 1
+          most = math.max(most, running)
+          ctx:sleep(0.02)
+          running = running - 1
+        end)
+      local Other = define({ name = "other" }, function() other = running > 0 end)
+      local list = {}
+      for i = 1, 12 do list[i] = jobs:dispatch(Job { i = i }) end
+      jobs:dispatch(Other()):wait()
+      for _, handle in ipairs(list) do handle:wait() end
+    end)
+    assert.equal(3, most)
+    assert.is_true(other)
+  end)
+
+  it("is one heavy job a device", function()
+    local running, most = 0, 0
+    with_jobs(function(jobs)
+      local Job = define({ name = "heavy", heavy = true, args = { path = sd.arg.path {},
+        i = sd.arg.integer {} } }, function(_, ctx)
+        running = running + 1
+        most = math.max(most, running)
+        ctx:sleep(0.02)
+        running = running - 1
+      end)
+      local list = {}
+      for i = 1, 4 do list[i] = jobs:dispatch(Job { path = dir, i = i }) end
+      for _, handle in ipairs(list) do assert(handle:wait()) end
+    end)
+    assert.equal(1, most)
+  end)
+
+  it("starts not before its time", function()
+    local began = os.time()
+    local at
+    with_jobs(function(jobs)
+      local Job = define({ name = "later" }, function() at = sd.sys.wall_ns() / 1e9 end)
+      local due = sd.sys.wall_ns() / 1e9 + 0.3
+      jobs:dispatch(Job(), nil, { run_at = due }):wait()
+      assert.is_true(at >= due and at < due + 5, tostring(at - due))
+    end)
+    assert.is_true(at >= began)
+  end)
+
+  it("starts after what it depends on, and not at all where that failed", function()
+    local order = {}
+    with_jobs(function(jobs)
+      local Job = define({ name = "step", args = { name = sd.arg.string {} } }, function(self, ctx)
+        ctx:sleep(0.02)
+        order[#order + 1] = self.args.name
+        if self.args.name == "bad" then error("no", 0) end
+      end)
+      local first = jobs:dispatch(Job { name = "first" })
+      local second = jobs:dispatch(Job { name = "second" }, nil, { depends_on = { first } })
+      local bad = jobs:dispatch(Job { name = "bad" }, nil, { depends_on = { second } })
+      local never = jobs:dispatch(Job { name = "never" }, nil, { depends_on = { bad } })
+      local nor = jobs:dispatch(Job { name = "nor" }, nil, { depends_on = { never } })
+      nor:wait()
+      assert.equal("cancelled", never.status)
+      assert.equal("cancelled", nor.status)
+      local late = { depends_on = { bad } }
+      local ok, err = pcall(jobs.dispatch, jobs, Job { name = "late" }, nil, late)
+      assert.is_false(ok)
+      assert.is_truthy(tostring(err):find("failed", 1, true), tostring(err))
+      -- Depending on what is done is no wait at all.
+      assert(jobs:dispatch(Job { name = "last" }, nil, { depends_on = { first.id } }):wait())
+    end)
+    assert.same({ "first", "second", "bad", "last" }, order)
+  end)
+
+  it("is there once where it is unique", function()
+    local runs = 0
+    with_jobs(function(jobs)
+      local Job = define({ name = "single", unique = true, args = { i = sd.arg.integer {} } },
+        function(_, ctx)
+          runs = runs + 1
+          ctx:sleep(0.05)
+        end)
+      local one, two = jobs:dispatch(Job { i = 1 }), jobs:dispatch(Job { i = 1 })
+      local other = jobs:dispatch(Job { i = 2 })
+      assert.equal(one, two)
+      assert.not_equal(one.id, other.id)
+      one:wait()
+      other:wait()
+      jobs:dispatch(Job { i = 1 }):wait() -- the first has ended
+    end)
+    assert.equal(3, runs)
+  end)
+
+  it("is refused where an option is none", function()
+    with_jobs(function(jobs)
+      local Job = define({ name = "x" }, function() end)
+      for _, options in ipairs { { priority = "soon" }, { prio = "low" }, { run_at = "now" } } do
+        assert.is_false((pcall(jobs.dispatch, jobs, Job(), nil, options)))
+      end
+    end)
+    assert.same({}, events())
+  end)
+end)
+
+describe("a job that fails", function()
+  it("is tried again after a transient error, later each time", function()
+    local at = {}
+    with_jobs(function(jobs)
+      local Job = define({ name = "shaky", retries = 3, retry_delay = 0.05 }, function()
+        at[#at + 1] = sd.sys.mono_ns() / 1e9
+        if #at < 4 then error(sd.failure.new("the disk was away", "EIO"), 0) end
+        return { n = #at }
+      end)
+      assert.same({ n = 4 }, (jobs:dispatch(Job()):wait()))
+    end)
+    local before = 0
+    for i = 2, 4 do
+      local pause = at[i] - at[i - 1]
+      assert.is_true(pause >= 0.05 * 2 ^ (i - 2) * 0.75, ("%d: %f"):format(i, pause))
+      assert.is_true(pause > before * 0.9)
+      before = pause
+    end
+    assert.same({ ["new queued"] = 1, ["queued running"] = 4, ["running queued"] = 3,
+      ["running completed"] = 1 }, events())
+  end)
+
+  for code, runs in pairs { EACCES = 1, EFAILED = 1, ENOSPC = 3, ESTALE = 3 } do
+    it(("with %s is run %d times"):format(code, runs), function()
+      local n = 0
+      with_jobs(function(jobs)
+        local Job = define({ name = "bad", retries = 2, retry_delay = 0.01 }, function()
+          n = n + 1
+          error(sd.failure.new("no", code), 0)
+        end)
+        local _, err = jobs:dispatch(Job()):wait()
+        assert.equal(code, err.code)
+      end)
+      assert.equal(runs, n)
+      assert.same({ { "failed", tostring(runs) } }, sql("SELECT status, attempt FROM job_history"))
+    end)
+  end
+
+  it("goes on from its checkpoint when it is tried again", function()
+    with_jobs(function(jobs)
+      local Job = define({ name = "steps", retry_delay = 0.01 }, function(_, ctx)
+        local state = ctx:state(function() return { n = 0 } end)
+        state.n = state.n + 1
+        ctx:checkpoint()
+        if state.n < 3 then error(sd.failure.new("again", "ETIMEDOUT"), 0) end
+        return { n = state.n }
+      end)
+      assert.same({ n = 3 }, (jobs:dispatch(Job()):wait()))
+    end)
+  end)
+
+  it("does not build on a commit that failed", function()
+    with_jobs(function(jobs, library)
+      library.db:exec("CREATE TABLE t(id INTEGER PRIMARY KEY)")
+      library.db:exec("INSERT INTO t VALUES(1)")
+      local Job = define({ name = "poisoned" }, function(_, ctx)
+        local state = ctx:state(function() return { n = 0 } end)
+        ctx:checkpoint()
+        state.n = 1
+        pcall(ctx.commit, ctx, function(tx) tx:exec("INSERT INTO t VALUES(1)") end)
+        ctx:commit(function(tx) tx:exec("INSERT INTO t VALUES(2)") end)
+      end)
+      local _, err = jobs:dispatch(Job()):wait()
+      assert.is_truthy(tostring(err):find("UNIQUE", 1, true), tostring(err))
+    end)
+    assert.same({ { "1" } }, sql("SELECT id FROM t"))
+  end)
+end)
+
+describe("children", function()
+  -- A parent that gives each of its items to a child, in the commit that takes it off the list.
+  local function pair(run, options)
+    local Child = define({ name = "child", args = { i = sd.arg.integer {} } }, run)
+    local Parent = define({ name = "parent" }, function(_, ctx)
+      local state = ctx:state(function() return { next = 1 } end)
+      while state.next <= 5 do
+        ctx:spawn_child(Child { i = state.next }, options)
+        state.next = state.next + 1
+        ctx:checkpoint()
+      end
+      local sum, statuses = 0, {}
+      for i, child in ipairs(ctx:wait_for_children()) do
+        sum = sum + (child.output and child.output.n or 0)
+        statuses[i] = child.status
+      end
+      return { sum = sum, statuses = table.concat(statuses, " ") }
+    end)
+    return Parent, Child
+  end
+
+  it("run, and what they came to is in the parent's hands in order", function()
+    local output = with_jobs(function(jobs)
+      local Parent = pair(function(self, ctx)
+        ctx:sleep(0.01 * (6 - self.args.i))
+        return { n = 10 ^ self.args.i // 1 | 0 }
+      end)
+      return (jobs:dispatch(Parent()):wait())
+    end)
+    assert.equal(111110, output.sum)
+    assert.equal(("completed "):rep(5):sub(1, -2), output.statuses)
+    assert.same({ { "5" } }, sql("SELECT count(*) FROM jobs WHERE parent_id = 1"))
+  end)
+
+  it("fail their parent, which ends the others", function()
+    with_jobs(function(jobs)
+      local Parent = pair(function(self, ctx)
+        if self.args.i == 3 then error("number three", 0) end
+        ctx:sleep(30)
+      end)
+      local began = sd.sys.mono_ns()
+      local _, err = jobs:dispatch(Parent()):wait()
+      assert.is_truthy(tostring(err):find("number three", 1, true), tostring(err))
+      assert.is_true(sd.sys.mono_ns() - began < 10e9)
+    end)
+    assert.same({ { "cancelled", "4" }, { "failed", "2" } },
+      sql("SELECT status, count(*) FROM jobs GROUP BY 1 ORDER BY 1"))
+  end)
+
+  for policy, statuses in pairs { collect = "completed failed completed completed completed",
+    ignore = "completed failed completed completed completed" } do
+    it(("may fail where that is to be %sed"):format(policy:gsub("e$", "")), function()
+      local output = with_jobs(function(jobs)
+        local Parent = pair(function(self)
+          if self.args.i == 2 then error("two", 0) end
+          return { n = 1 }
+        end, { on_failure = policy })
+        return (jobs:dispatch(Parent()):wait())
+      end)
+      assert.equal(statuses, output.statuses)
+      assert.equal(4, output.sum)
+    end)
+  end
+
+  it("are waited for also where their parent forgets to", function()
+    local done = 0
+    with_jobs(function(jobs)
+      local Child = define({ name = "child" }, function(_, ctx)
+        ctx:sleep(0.05)
+        done = done + 1
+      end)
+      local Parent = define({ name = "parent" }, function(_, ctx)
+        for _ = 1, 3 do ctx:spawn_child(Child()) end
+      end)
+      assert(jobs:dispatch(Parent()):wait())
+    end)
+    assert.equal(3, done)
+  end)
+
+  it("may have children, deeper than there are places", function()
+    local depth = 0
+    with_jobs(function(jobs)
+      local Job
+      Job = define({ name = "nested", args = { level = sd.arg.integer {} } }, function(self, ctx)
+        depth = math.max(depth, self.args.level)
+        if self.args.level < 40 then
+          ctx:spawn_child(Job { level = self.args.level + 1 })
+          ctx:wait_for_children()
+        end
+      end)
+      assert(jobs:dispatch(Job { level = 1 }):wait())
+    end)
+    assert.equal(40, depth)
+  end)
+
+  it("are paused, resumed and cancelled with their parent", function()
+    local ticks = 0
+    with_jobs(function(jobs)
+      local Child = define({ name = "child" }, function(_, ctx)
+        while true do
+          ctx:sleep(0.005)
+          ticks = ticks + 1
+        end
+      end)
+      local Parent = define({ name = "parent" }, function(_, ctx)
+        for _ = 1, 30 do ctx:spawn_child(Child()) end -- more than there are places
+        ctx:wait_for_children()
+      end)
+      local handle = jobs:dispatch(Parent())
+      sd.sleep(0.15)
+      handle:pause()
+      handle:wait()
+      assert.equal("paused", handle.status)
+      assert.same({ { "paused", "31" } }, sql("SELECT status, count(*) FROM jobs GROUP BY 1"))
+      local before = ticks
+      sd.sleep(0.1)
+      assert.equal(before, ticks)
+      handle:resume()
+      sd.sleep(0.1)
+      assert.is_true(ticks > before)
+      handle:cancel()
+      before = ticks
+      sd.sleep(0.05)
+      assert.equal(before, ticks)
+    end)
+    assert.same({ { "cancelled", "31" } }, sql("SELECT status, count(*) FROM jobs GROUP BY 1"))
+    fixture.check_nothing_left(dir .. "/library")
+  end)
+
+  it("go on in a later process, and none runs twice", function()
+    local go_on = false
+    local function parts()
+      return pair(function(self, ctx)
+        local state = ctx:state(function() return { written = false } end)
+        if not state.written then
+          ctx:commit(function(tx)
+            tx:exec("INSERT INTO line VALUES(?)", { self.args.i })
+            state.written = true
+          end)
+        end
+        while not go_on do ctx:sleep(0.01) end
+        return { n = 1 }
+      end)
+    end
+    with_jobs(function(jobs, library)
+      library.db:exec("CREATE TABLE line(i INTEGER)")
+      jobs:dispatch(parts()())
+      local count = "SELECT count(*) AS n FROM line"
+      repeat sd.sleep(0.01) until assert(library.db:query(count))[1].n > 2
+    end)
+    go_on = true
+    with_jobs(function(jobs)
+      local Parent, Child = parts()
+      jobs:script_of_definition(Child)
+      local row = jobs:unfinished("parent")[1]
+      local handle = jobs:resume_row(row, jobs:script_of_definition(Parent))
+      local output = assert(handle:wait())
+      assert.equal(5, output.sum)
+    end)
+    assert.same({ { "5", "5" } }, sql("SELECT count(*), count(DISTINCT i) FROM line"))
+    fixture.check_nothing_left(dir .. "/library")
+  end)
+
+  it("are asked for with options that exist", function()
+    with_jobs(function(jobs)
+      local Child = define({ name = "child" }, function() end)
+      local Parent = define({ name = "parent" }, function(_, ctx)
+        return { pcall(ctx.spawn_child, ctx, Child(), { on_failure = "shrug" }) }
+      end)
+      local output = jobs:dispatch(Parent()):wait()
+      assert.is_false(output[1])
+    end)
+  end)
+end)
+
+describe("many small jobs", function()
+  it("are dispatched by thousands a second, listed at once, and all run", function()
+    local ran, N = 0, 10000
+    with_jobs(function(jobs)
+      local Job = define({ name = "tiny", args = { i = sd.arg.integer {} } }, function()
+        ran = ran + 1
+      end)
+      jobs.scheduler:hold()
+      local began, last = sd.sys.mono_ns(), nil
+      for i = 1, N do last = jobs:dispatch(Job { i = i }) end
+      local dispatched = (sd.sys.mono_ns() - began) / 1e9
+      began = sd.sys.mono_ns()
+      assert.equal(1000, #jobs:list { limit = 1000 })
+      local listed = (sd.sys.mono_ns() - began) / 1e6
+      jobs.scheduler:release()
+      repeat last:wait() until last.status == "completed"
+      while jobs:list({ limit = 1 })[1] do sd.sleep(0.05) end
+      print(("\n%d jobs: %.0f dispatched a second, 1000 listed in %.0f ms, %.0f MiB"):format(N,
+        N / dispatched, listed, sd.sys.max_rss() / 1048576))
+    end)
+    assert.equal(N, ran)
+    assert.same({ { tostring(N) } }, sql("SELECT count(*) FROM jobs WHERE status = 'completed'"))
+  end)
+end)

@@ -1,0 +1,287 @@
+-- Several processes and one library: who runs the jobs, who watches, who steers, and what happens
+-- when one of them goes away.
+local dkjson = require "dkjson"
+local fixture = require "support.fixture"
+local uv = require "sd.core".luv
+
+local dir, library, script
+
+-- Counts up, a step each 20 ms, and writes a line for each attempt.
+local SCRIPT = [[
+local sd = require "sd"
+local J = sd.job.define { name = "count", args = {
+  to = sd.arg.integer { default = 10 }, name = sd.arg.string { default = "a" } } }
+function J:run(ctx)
+  local db = ctx:library_db()
+  db:exec("CREATE TABLE IF NOT EXISTS ran(name TEXT, attempt INTEGER, pid INTEGER)")
+  local state = ctx:state(function() return { i = 0, phase = "counting" } end)
+  ctx:commit(function(tx)
+    tx:exec("INSERT INTO ran VALUES(?, ?, ?)", { self.args.name, ctx.attempt, $PID })
+  end)
+  while state.i < self.args.to do
+    ctx:sleep(0.02)
+    state.i = state.i + 1
+    ctx:progress { phase = "counting", message = tostring(state.i) }
+    if state.i % 5 == 0 then ctx:log("at %d", state.i) end
+    ctx:checkpoint()
+  end
+  return { i = state.i }
+end
+return J
+]]
+
+before_each(function()
+  dir = fixture.temp()
+  library, script = dir .. "/library", dir .. "/count.lua"
+  fixture.write(script, (SCRIPT:gsub("%$PID", 'require "luv".os_getpid()')))
+end)
+
+after_each(function() fixture.remove(dir) end)
+
+local function words(...) return { fixture.sdlua, "run", script, "--library", library, ... } end
+
+local function start(name, ...)
+  return fixture.start(words(...), { out = dir .. "/" .. name, err = dir .. "/" .. name .. ".err" })
+end
+
+local function said(name) return fixture.read(dir .. "/" .. name) end
+
+local function job(...)
+  return fixture.run_sdlua("job", (...), "--library", library, select(2, ...))
+end
+
+local function sql(query) return fixture.sql(library, query) end
+
+-- Until condition() holds; at most ten seconds.
+local function wait_until(condition, process)
+  for _ = 1, 500 do
+    if condition() then return end
+    if process then process:sleep(20) else uv.sleep(20) end
+  end
+  error("waited in vain", 2)
+end
+
+local function runs(name)
+  return function()
+    if not uv.fs_stat(library .. "/library.db") then return false end
+    local ok, rows = pcall(sql, "SELECT count(*) FROM ran WHERE name = '" .. name .. "'")
+    return ok and rows[1][1] ~= "0"
+  end
+end
+
+describe("a second process", function()
+  it("is given what the first one runs, and shows it", function()
+    local first = start("first", "--to", "60")
+    wait_until(runs "a", first)
+    local second = fixture.run(words("--to", "60", "--json", "--progress", "plain"))
+    assert.equal(0, (first:wait()))
+    assert.equal(0, second.status, second.err)
+    assert.equal(60, dkjson.decode(second.out).i)
+    assert.is_truthy(second.err:find("runs already", 1, true), second.err)
+    assert.same({ { "a", "1" } }, sql("SELECT name, attempt FROM ran"))
+  end)
+
+  it("dispatches there what is new", function()
+    local first = start("first", "--to", "80")
+    wait_until(runs "a", first)
+    local second = fixture.run(words("--name", "b", "--to", "3"))
+    assert.equal(0, second.status, second.err)
+    assert.is_truthy(second.err:find("in process", 1, true), second.err)
+    assert.equal(0, (first:wait()))
+    assert.same({ { "2", "1" } }, sql("SELECT count(*), count(DISTINCT pid) FROM ran"))
+  end)
+
+  it("goes on with the job when the first one is killed", function()
+    local first = start("first", "--to", "150")
+    wait_until(runs "a", first)
+    local second = start("second", "--to", "150", "--json")
+    wait_until(function() return said("second.err"):find("runs already", 1, true) end, second)
+    first:kill("sigkill")
+    first:wait()
+    assert.equal(0, (second:wait(60000)), said("second.err"))
+    assert.is_truthy(said("second.err"):find("going on here", 1, true), said("second.err"))
+    assert.equal(150, dkjson.decode(said("second")).i)
+    assert.same({ { "1" }, { "2" } }, sql("SELECT attempt FROM ran"))
+    fixture.check_nothing_left(library)
+  end)
+
+  it("may leave, and the job goes on in the first one until it is done", function()
+    local first = start("first", "--to", "20")
+    wait_until(runs "a", first)
+    local second = start("second", "--name", "b", "--to", "100")
+    wait_until(runs "b", second)
+    second:kill("sigint")
+    assert.equal(130, (second:wait()), said("second.err"))
+    assert.is_truthy(said("second.err"):find("goes on in process", 1, true), said("second.err"))
+    assert.equal(0, (first:wait(60000)))
+    assert.is_truthy(said("first.err"):find("still runs here", 1, true), said("first.err"))
+    assert.same({ { "completed", "2" } }, sql("SELECT status, count(*) FROM jobs GROUP BY 1"))
+  end)
+
+  it("ends with the status that the job ends with", function()
+    fixture.write(dir .. "/bad.lua", [[local sd = require "sd"
+      local J = sd.job.define { name = "bad" }
+      function J:run(ctx)
+        ctx:sleep(0.1)
+        error(sd.failure.new("no " .. #self.args, "X", 14), 0)
+      end
+      return J
+    ]])
+    local first = start("first", "--to", "100")
+    wait_until(runs "a", first)
+    local second = fixture.run { fixture.sdlua, "run", dir .. "/bad.lua", "--library", library }
+    assert.equal(14, second.status, second.err)
+    first:kill("sigint")
+    assert.equal(130, (first:wait()))
+  end)
+end)
+
+describe("two processes that start at once", function()
+  it("become one runner and one client, and each job runs once", function()
+    local rounds = math.tointeger(tonumber(os.getenv("SD_RACES"))) or 15
+    for i = 1, rounds do
+      local a = start("a" .. i, "--name", "a" .. i, "--to", "2")
+      local b = start("b" .. i, "--name", "b" .. i, "--to", "2")
+      assert.equal(0, (a:wait()), said(("a%d.err"):format(i)))
+      assert.equal(0, (b:wait()), said(("b%d.err"):format(i)))
+    end
+    -- Who was a client of one that ended first went on by himself: in a second attempt.
+    assert.same({ { tostring(2 * rounds) } }, sql("SELECT count(DISTINCT name) FROM ran"))
+    assert.same({}, sql("SELECT name, attempt FROM ran GROUP BY 1, 2 HAVING count(*) > 1"))
+    assert.same({ { "completed", tostring(2 * rounds) } },
+      sql("SELECT status, count(*) FROM jobs GROUP BY 1"))
+  end)
+end)
+
+describe("sdlua serve", function()
+  local server
+
+  local function serve()
+    server = fixture.start({ fixture.sdlua, "serve", "--library", library },
+      { err = dir .. "/serve.err" })
+    wait_until(function() return uv.fs_stat(library .. "/library.sock") end, server)
+  end
+
+  after_each(function()
+    if server then server:kill("sigkill") end
+    server = nil
+  end)
+
+  it("runs what others give it, and stops at SIGTERM; what ran then goes on later", function()
+    serve()
+    local result = fixture.run(words("--detach", "--to", "100"))
+    assert.equal(0, result.status, result.err)
+    assert.is_truthy(result.out:find("^job 1: "), result.out)
+    wait_until(runs "a", server)
+    server:kill("sigterm")
+    assert.equal(143, (server:wait()))
+    assert.is_nil(uv.fs_stat(library .. "/library.sock"))
+    assert.same({ { "queued" } }, sql("SELECT status FROM jobs"))
+    serve()
+    wait_until(function() return sql("SELECT status FROM jobs")[1][1] == "completed" end, server)
+    assert.equal("2", sql("SELECT max(attempt) FROM ran")[1][1])
+  end)
+
+  it("is there once", function()
+    serve()
+    local second = fixture.run_sdlua("serve", "--library", library)
+    assert.equal(1, second.status)
+    assert.is_truthy(second.err:find("already", 1, true), second.err)
+  end)
+
+  it("dispatches what repeats, once where runs were missed", function()
+    local result = fixture.run(words("--repeat", "every 2s", "--to", "1"))
+    assert.equal(0, result.status, result.err)
+    assert.is_truthy(job("schedules").out:find("every 2s", 1, true))
+    uv.sleep(4500)
+    serve()
+    wait_until(function() return runs("a")() end, server)
+    assert.equal("1", sql("SELECT count(*) FROM ran")[1][1])
+    wait_until(function() return sql("SELECT count(*) FROM ran")[1][1] ~= "1" end, server)
+    assert.equal(0, job("unschedule", "1").status)
+    assert.equal("", job("schedules").out)
+    assert.equal(1, job("unschedule", "1").status)
+  end)
+end)
+
+describe("sdlua index --detach", function()
+  it("starts a runner that ends by itself", function()
+    fixture.sh(("mkdir %s/tree && touch %s/tree/a %s/tree/b"):format(dir, dir, dir))
+    local result = fixture.run_sdlua("index", "--detach", "--library", library, dir .. "/tree")
+    assert.equal(0, result.status, result.err)
+    wait_until(function() return sql("SELECT count(*) FROM jobs WHERE status = 'completed'")[1][1]
+      == "1" end)
+    wait_until(function() return not uv.fs_stat(library .. "/library.sock") end)
+    assert.equal("3", sql("SELECT count(*) FROM entries")[1][1])
+  end)
+end)
+
+describe("sdlua job", function()
+  for _, live in ipairs { true, false } do
+    local how = live and "with a runner" or "without a runner"
+    it("steers a job " .. how, function()
+      local server = live and fixture.start({ fixture.sdlua, "serve", "--library", library })
+      if live then
+        wait_until(function() return uv.fs_stat(library .. "/library.sock") end, server)
+        assert.equal(0, fixture.run(words("--detach", "--to", "1000")).status)
+      else
+        local first = start("first", "--to", "1000")
+        wait_until(runs "a", first)
+        first:kill("sigkill")
+        first:wait()
+      end
+      wait_until(runs "a")
+      assert.is_truthy(job("list").out:find("count", 1, true))
+      local list = dkjson.decode(job("list", "--json").out)
+      assert.equal(1, #list)
+      assert.equal(live and "running" or "queued", list[1].status)
+      assert.equal(0, job("pause", "1").status)
+      wait_until(function() return sql("SELECT status FROM jobs")[1][1] == "paused" end)
+      assert.equal(0, job("resume", list[1].uuid:sub(1, 13)).status)
+      assert.not_equal("paused", sql("SELECT status FROM jobs")[1][1])
+      assert.is_truthy(job("show", "1").out:find("arguments  name=a to=1000", 1, true))
+      assert.equal(0, job("cancel", "1").status)
+      assert.equal("cancelled", sql("SELECT status FROM jobs")[1][1])
+      assert.equal("", job("list", "--json").out:match("^%[(.*)%]"))
+      local retried = dkjson.decode(job("retry", "1", "--json").out)
+      assert.equal(2, retried.id)
+      assert.equal(0, job("cancel", "2").status)
+      assert.equal(0, job("prune", "--keep", "1").status)
+      assert.same({ { "2" } }, sql("SELECT id FROM jobs"))
+      fixture.check_nothing_left(library)
+      if server then
+        server:kill("sigterm")
+        assert.equal(143, (server:wait()))
+      end
+    end)
+  end
+
+  it("says what is wrong", function()
+    assert.equal(10, job("list").status)
+    assert.equal(0, fixture.run(words("--to", "1")).status)
+    for status, args in pairs { [1] = { "show", "77" }, [2] = { "prune" } } do
+      local result = job(table.unpack(args))
+      assert.equal(status, result.status, result.err)
+      assert.is_nil(result.err:find("traceback", 1, true), result.err)
+    end
+    local done = job("pause", "1")
+    assert.equal(1, done.status)
+    assert.is_truthy(done.err:find("no open job 1", 1, true), done.err)
+    assert.equal(1, job("retry", "1").status)
+    assert.equal(2, job("frobnicate").status)
+  end)
+
+  it("prints the log, and follows it to the end", function()
+    local first = start("first", "--to", "40")
+    wait_until(runs "a", first)
+    local result = job("log", "1", "-f")
+    first:wait()
+    assert.equal(0, result.status, result.err)
+    local n = 0
+    for i in result.out:gmatch("info at (%d+)\n") do
+      n = n + 1
+      assert.equal(tostring(5 * n), i)
+    end
+    assert.is_true(n >= 7, result.out)
+  end)
+end)

@@ -1,0 +1,328 @@
+-- What the machine does wrong, and what is wrong with a library: named errors and exit codes,
+-- nothing lost, no crash.
+local fixture = require "support.fixture"
+
+local quote, sdlua = fixture.quote, fixture.sdlua
+local dir, tree, library
+
+before_each(function()
+  dir = fixture.temp()
+  tree, library = dir .. "/tree", dir .. "/library"
+  fixture.sh(("mkdir -p %s/a/b && seq 100 > %s/a/f && seq 200 > %s/a/b/g"):format(tree, tree, tree))
+end)
+
+after_each(function() fixture.remove(dir) end)
+
+-- `sdlua index …` with shell text in front of it and behind it.
+local function index_in_shell(before, after, ...)
+  local words = { quote(sdlua), "index --progress none --library", quote(library) }
+  for _, word in ipairs { ... } do words[#words + 1] = quote(word) end
+  return fixture.run { "sh", "-c", ("%s %s %s"):format(before, table.concat(words, " "), after) }
+end
+
+describe("standard descriptors that are closed", function()
+  for _, closed in ipairs { "<&-", ">&-", "2>&-", "<&- >&-", "<&- 2>&-", "<&- >&- 2>&-" } do
+    it("do not matter: " .. closed, function()
+      local result = index_in_shell("", closed, "--mode", "deep", tree)
+      assert.equal(0, result.status, result.err)
+      fixture.check_library(library)
+      assert.same({ { "5" } }, fixture.sql(library, "SELECT count(*) FROM entries"))
+    end)
+  end
+end)
+
+local function index(...) return index_in_shell("", "", ...) end
+
+describe("a stdout that takes nothing", function()
+  it("makes a result that was lost a failure", function()
+    for _, flag in ipairs { "--json", "--fresh" } do
+      local result = index_in_shell("", ">/dev/full", flag, tree)
+      assert.equal(1, result.status)
+      assert.equal("sdlua: cannot write to standard output: No space left on device\n", result.err)
+    end
+    assert.equal(1, fixture.run({ "sh", "-c", quote(sdlua) .. " --help >/dev/full" }).status)
+    fixture.check_library(library)
+  end)
+
+  it("does not hide what else went wrong", function()
+    assert.equal(1, index_in_shell("", ">/dev/full", tree .. "/none").status)
+    assert.equal(2, index_in_shell("", ">/dev/full", "--nonsense").status)
+  end)
+
+  it("of a job's results larger than a buffer is seen, too", function()
+    local script = dir .. "/large.lua"
+    fixture.write(script, 'local sd = require "sd"\nlocal J = sd.job.define { name = "large" }\n'
+      .. 'function J:run() return { text = ("x"):rep(100000) } end\nreturn J\n')
+    local result = fixture.run { "sh", "-c", ("%s run %s --json --library %s >/dev/full"):format(
+      quote(sdlua), quote(script), quote(library)) }
+    assert.equal(1, result.status, result.err)
+    assert.is_truthy(result.err:find("standard output", 1, true), result.err)
+  end)
+end)
+
+-- Something wrong is said in one line, with this exit code.
+local function assert_fails(status, part, result)
+  assert.equal(status, result.status, result.err)
+  assert.is_truthy(result.err:find(part, 1, true), result.err)
+  assert.is_nil(result.err:find("traceback", 1, true), result.err)
+end
+
+-- Changes the library behind sdlua's back.
+local function break_library(sql)
+  fixture.sh(("sqlite3 %s/library.db %s"):format(quote(library), quote(sql)))
+end
+
+describe("a damaged library", function()
+  local DAMAGES = {
+    "DROP TABLE counter", "DROP TABLE content", "DROP TABLE vanished", "DROP TABLE job",
+    "DROP TABLE location", "DROP TABLE directory", "DROP TABLE entry", "DROP TABLE job_history",
+    "DROP INDEX entry_todo", "DROP INDEX entry_inode", "DROP INDEX entry_name",
+    "DELETE FROM location", "UPDATE location SET uuid = x'00'", "PRAGMA user_version = 0",
+    "PRAGMA user_version = -1", "UPDATE entry SET parent_id = id WHERE parent_id < 0",
+    "UPDATE directory SET anchor = entry_id",
+    "UPDATE entry SET id = 9223372036854775807 WHERE name = 'f'",
+  }
+  for _, damage in ipairs(DAMAGES) do
+    it("is named, with exit code 12: " .. damage, function()
+      assert.equal(0, index("--mode", "deep", tree).status)
+      break_library(damage)
+      -- Work for every table; without an end in some of these, once.
+      fixture.sh(("cd %s && rm a/f && seq 300 > a/h && ln a/h a/i && mkdir a/j"):format(tree))
+      assert_fails(12, "damaged", index_in_shell("timeout -s KILL 20", "", "--mode", "deep", tree))
+    end)
+  end
+
+  -- What is found on the disk is new then; what lies in a circle is out of reach.
+  it("where directories lie in a circle comes to an end", function()
+    for _, parent in ipairs { "id", "(SELECT id FROM entry WHERE name = 'b')" } do
+      assert.equal(0, index(tree).status)
+      break_library(("UPDATE entry SET parent_id = %s WHERE name = 'a'"):format(parent))
+      local result = index_in_shell("timeout -s KILL 20", "", tree)
+      assert.is_true(result.status == 0 or result.status == 12, result.err)
+      fixture.sh("rm -r " .. library)
+    end
+  end)
+
+  it("does not make the views run on", function()
+    assert.equal(0, index(tree).status)
+    break_library("UPDATE directory SET anchor = entry_id")
+    fixture.sh(("timeout 20 sqlite3 -readonly %s/library.db 'SELECT length(path) FROM entries'"
+      .. " >/dev/null"):format(library))
+  end)
+
+  it("is named where the file is no database, or not ours", function()
+    fixture.sh("mkdir " .. library)
+    fixture.sh(("seq 10000 > %s/library.db"):format(library))
+    assert_fails(12, "library.db", index(tree))
+    fixture.sh(("rm %s/library.db; sqlite3 %s/library.db 'CREATE TABLE t(a)'"):format(library,
+      library))
+    assert_fails(12, "not an sdlua library", index(tree))
+  end)
+
+  it("is named where pages are lost", function()
+    fixture.sh(("cd %s && seq 3000 | xargs touch"):format(tree))
+    assert.equal(0, index(tree).status)
+    fixture.sh(("sqlite3 %s/library.db 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null && truncate"
+      .. " -s 40960 %s/library.db"):format(library, library))
+    assert_fails(12, "malformed", index(tree))
+  end)
+end)
+
+describe("a library of a newer version", function()
+  it("is refused with exit code 13, and left as it is", function()
+    assert.equal(0, index(tree).status)
+    break_library("PRAGMA user_version = 99")
+    fixture.sh(("sqlite3 %s/library.db 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null"):format(
+      library))
+    local before = fixture.sh(("sha256sum < %s/library.db"):format(library))
+    assert_fails(13, "newer", index(tree))
+    assert.equal(before, fixture.sh(("sha256sum < %s/library.db"):format(library)))
+  end)
+end)
+
+describe("a library that is not there", function()
+  it("is exit code 10 for a command that makes none", function()
+    assert_fails(10, "no library there", fixture.run_sdlua("job", "list", "--library", library))
+  end)
+end)
+
+describe("a library that cannot be written", function()
+  -- Whatever ran before goes on once the cause is gone.
+  local function assert_goes_on()
+    local result = index(tree)
+    assert.equal(0, result.status, result.err)
+    fixture.check_library(library)
+    assert.same({}, fixture.differences(fixture.entries(library), fixture.find(tree)))
+  end
+
+  it("is exit code 14 where files may not grow", function()
+    fixture.sh(("cd %s && seq 5000 | xargs touch"):format(tree))
+    for _, blocks in ipairs { 0, 40, 200, 600 } do
+      assert_fails(14, "", index_in_shell(("ulimit -f %d;"):format(blocks), "", tree))
+    end
+    assert_goes_on()
+  end)
+
+  it("is exit code 14 where the disk is full", function()
+    local mount = ("mount -t tmpfs -o size=1m none %s 2>/dev/null"):format(library)
+    fixture.sh("mkdir " .. library)
+    if not os.execute(("unshare -m sh -c %s"):format(quote(mount))) then
+      return pending("no file system can be mounted here")
+    end
+    fixture.sh(("cd %s && seq 20000 | xargs touch"):format(tree))
+    local script = ("%s && %s index --progress none --library %s %s; s=$?; rm -f %s/fill; exit $s")
+      :format(mount, quote(sdlua), library, tree, library)
+    assert_fails(14, "nothing that was committed is lost",
+      fixture.run { "unshare", "-m", "sh", "-c", script })
+  end)
+
+  it("is exit code 14 where it is read-only", function()
+    local user = fixture.as_user()
+    if not user then return pending("needs an ordinary user") end
+    assert.equal(0, index(tree).status)
+    fixture.sh(("chmod 755 %s && chmod -R a+rX,a-w %s"):format(dir, library))
+    local words = table.move({ sdlua, "index", "--progress", "none", "--library", library, tree },
+      1, 7, #user + 1, { table.unpack(user) })
+    assert_fails(14, "permission denied", (function()
+      local result = fixture.run(words)
+      result.err = result.err:lower()
+      return result
+    end)())
+    fixture.sh("chmod -R u+w " .. library)
+    assert_goes_on()
+  end)
+
+  it("is exit code 14 where another program holds the lock", function()
+    if not fixture.has("flock") then return pending("flock is not installed") end
+    assert.equal(0, index(tree).status)
+    local holder = fixture.start { "flock", library .. "/library.lock", "sleep", "20" }
+    holder:sleep(200)
+    assert_fails(14, "in use by another process", index(tree))
+    holder:kill("sigterm")
+    holder:wait(5000)
+    fixture.sh(("flock -w 25 %s/library.lock true"):format(library))
+    assert_goes_on()
+  end)
+
+  it("is exit code 14 where the disk gives an error, also for what is read", function()
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    fixture.sh(("cd %s && seq 3000 | xargs touch"):format(tree))
+    assert.equal(0, index(tree).status)
+    fixture.sh(("sqlite3 %s/library.db 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null"):format(
+      library))
+    for _, call in ipairs { "pread64", "pwrite64" } do
+      local strace = ("strace -f -qq -o /dev/null -P %s/library.db -P %s/library.db-wal -e trace=%s"
+        .. " -e inject=%s:error=EIO:when=8+"):format(library, library, call, call)
+      assert_fails(14, "", index_in_shell(strace, "", "--fresh", tree))
+    end
+    assert_goes_on()
+  end)
+end)
+
+describe("a disk that fails while the tree is read", function()
+  -- One call on the tree fails with EIO; the next run has it all.
+  local function assert_noted(call, when, operation)
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    fixture.sh(("cd %s && ln -s a/f link && mkdir many && cd many && seq 5000 | xargs touch")
+      :format(tree))
+    local strace = ("strace -f -qq -o /dev/null -e trace=%s -e inject=%s:error=EIO:when=%s")
+      :format(call, call, when)
+    local result = index_in_shell(strace, "", "--threads", "1", tree)
+    assert.equal(3, result.status, result.err)
+    assert.same({ { operation, "EIO" } },
+      fixture.sql(library, "SELECT operation, error FROM errors"))
+    assert.equal(0, index(tree).status)
+    assert.same({}, fixture.differences(fixture.entries(library), fixture.find(tree)))
+    assert.same({ { "a/f" } },
+      fixture.sql(library, "SELECT target FROM entries WHERE kind = 'symlink'"))
+  end
+
+  it("has the link again whose target could not be read", function()
+    assert_noted("readlinkat", "1", "CreateEntry")
+  end)
+
+  it("has the rest of a listing that broke off in the middle", function()
+    assert_noted("getdents64", "5", "ReadDir")
+  end)
+end)
+
+describe("a power cut", function()
+  it("cannot take a run that is complete", function()
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    local strace = ("strace -f -qq -o %s/calls -P %s/library.db-wal"
+      .. " -e trace=pwrite64,fdatasync,fsync"):format(dir, library)
+    assert.equal(0, index(tree).status)
+    fixture.sh(("cd %s && seq 3000 | xargs touch"):format(tree))
+    local result = index_in_shell(strace, "", tree)
+    assert.equal(0, result.status, result.err)
+    local syncs, unsynced = 0, 0
+    for line in io.lines(dir .. "/calls") do
+      if line:find("sync(", 1, true) then syncs, unsynced = syncs + 1, 0
+      elseif line:find("pwrite64(", 1, true) then unsynced = unsynced + 1 end
+    end
+    assert.equal(0, unsynced)
+    assert.is_true(syncs >= 3 and syncs < 10, tostring(syncs)) -- phases, not commits
+  end)
+end)
+
+describe("nice", function()
+  it("holds for all threads, and some are nicer than that", function()
+    fixture.sh(("truncate -s 30G %s/sparse"):format(tree))
+    local process = fixture.start { "nice", "-n", "5", sdlua, "index", "--library", library,
+      "--mode", "deep", "--progress", "none", tree }
+    process:sleep(500)
+    local values = {}
+    for line in fixture.sh(("cat /proc/%d/task/*/stat"):format(process.pid)):gmatch("[^\n]+") do
+      local fields = line:match("%) (.*)") -- from the third on
+      local i = 0
+      for field in fields:gmatch("%S+") do
+        i = i + 1
+        if i == 17 then values[#values + 1] = tonumber(field) end
+      end
+    end
+    process:kill("sigint")
+    process:wait(5000)
+    assert.is_true(#values > 4)
+    table.sort(values)
+    local base = tonumber(fixture.sh("nice")) + 5
+    assert.same({ math.min(base, 19), math.min(base + 3, 19) }, { values[1], values[#values] })
+  end)
+end)
+
+describe("libmagic without its database", function()
+  it("costs types and no hashes, and is said once", function()
+    fixture.sh(("cd %s && seq 50 > a/text.txt && seq 300 | xargs touch"):format(tree))
+    local result = fixture.run({ sdlua, "index", "--library", library, "--progress", "plain",
+      "--mode", "deep", "--chunk", "1", tree }, "MAGIC=/nonexistent")
+    assert.equal(0, result.status, result.err)
+    assert.equal(1, select(2, result.err:gsub("warning: MIME types come from names alone: ", "")))
+    assert.same({ { "0" } }, fixture.sql(library, "SELECT count(*) FROM entries"
+      .. " WHERE kind = 'file' AND size > 0 AND hash IS NULL"))
+    assert.same({ { "text/plain" } },
+      fixture.sql(library, "SELECT mime FROM entries WHERE name = 'text.txt'"))
+  end)
+end)
+
+describe("too little of what a process needs", function()
+  it("is no error in a script where there are few descriptors", function()
+    for n = 16, 40 do
+      local result = index_in_shell(("ulimit -n %d;"):format(n), "", "--mode", "deep", tree)
+      assert.is_nil(result.err:find("traceback", 1, true), ("%d: %s"):format(n, result.err))
+      assert.is_true(result.status ~= 15, ("%d: %s"):format(n, result.err))
+      if n >= 32 then assert.equal(0, result.status, result.err) end
+      fixture.sh("rm -rf " .. library)
+    end
+  end)
+
+  it("is named where no thread can be started", function()
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    for _, from in ipairs { 1, 3, 6 } do
+      assert_fails(1, "start a thread", index_in_shell(("strace -f -qq -o /dev/null"
+        .. " -e inject=clone,clone3:error=EAGAIN:when=%d+"):format(from), "", tree))
+    end
+  end)
+end)
