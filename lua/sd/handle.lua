@@ -18,6 +18,7 @@ local M = {}
 ---@field jobs sd.Jobs
 ---@field package last_progress? table
 ---@field package listeners table[]
+---@field package asked? sd.Task That carries a pause to what is queued.
 ---@field package pausing? boolean A pause was asked for and has not taken effect.
 local Handle = {}
 Handle.__index = Handle
@@ -145,7 +146,7 @@ end
 function Handle:pause()
   if FINAL[self.status] or self.status == "paused" then return end
   for _, run in ipairs(self.jobs:runs_of(self.id)) do run.handle:request_pause() end
-  self.pause_task = task.spawn(self.jobs.pause, self.jobs, self.id) -- and what is queued
+  self.asked = task.spawn(self.jobs.pause, self.jobs, self.id) -- and what is queued
 end
 
 ---@package
@@ -168,7 +169,7 @@ end
 --- Goes on after a pause; one that was asked for takes effect first.
 ---@async
 function Handle:resume()
-  if self.pause_task then self.pause_task:join() end
+  if self.asked then self.asked:join() end
   self:wait_for_pause()
   if self.status == "paused" then self.jobs:resume(self.id) end
 end

@@ -32,8 +32,8 @@ struct lsd_library {
   bool wal_moving;       /* the write lane moves the log into the database; wal_lock */
   struct sd_file_id own[LSD_OWN_FILES];
   size_t own_len;
-  int64_t checkpoint_ns; /* spent on job state and queues; the write lane writes */
-  int64_t wal_ns;        /* spent on moving the log into the database; the write lane writes */
+  atomic_llong checkpoint_ns; /* spent on job state and queues; any thread */
+  atomic_llong wal_ns;        /* spent on moving the log into the database; any thread */
 };
 
 /* The open library at `i`; raises where it is closed. */

@@ -108,7 +108,8 @@ static const char tables[] =
     "CREATE TABLE vanished("
     " id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL, entry_id INTEGER NOT NULL,"
     " keep INTEGER NOT NULL) STRICT;"
-    "CREATE INDEX vanished_job ON vanished(job_id);";
+    "CREATE INDEX vanished_job ON vanished(job_id);"
+    "CREATE INDEX vanished_entry ON vanished(entry_id);";
 
 #define UUID_TEXT(col)                                                                  \
   "lower(substr(hex(" col "),1,8)||'-'||substr(hex(" col "),9,4)||'-'||substr(hex(" col \
