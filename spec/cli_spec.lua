@@ -564,6 +564,59 @@ describe("several PATHs", function()
   end)
 end)
 
+describe("--mime", function()
+  -- Files whose names say nothing, of types that libmagic knows.
+  local NAMELESS = { gzip = "seq 100 | gzip", tar = "tar c -C / etc/passwd",
+    text = "seq 100", script = "printf '#!/bin/sh\\n'",
+    png = "printf '\\211PNG\\r\\n\\032\\n\\0\\0\\0\\rIHDR\\0\\0\\0\\1\\0\\0\\0\\1\\10\\6\\0\\0'" }
+
+  local function mimes(mode)
+    local result = index("--mode", "deep", "--mime", mode, "--progress", "none", tree)
+    assert.equal(0, result.status, result.err)
+    local map = {}
+    for _, row in ipairs(fixture.sql(library, "SELECT name, ifnull(mime, '-') FROM entries"
+      .. " WHERE kind = 'file'")) do
+      map[row[1]] = row[2]
+    end
+    fixture.sh("rm -r " .. library)
+    return map
+  end
+
+  before_each(function()
+    for name, command in pairs(NAMELESS) do
+      fixture.sh(("%s > %s/%s"):format(command, tree, name))
+    end
+    fixture.sh(("cd %s && seq 1 > a.txt && seq 2 > b.html && seq 3 > c.JPG && seq 4 > d.tar.gz")
+      :format(tree))
+  end)
+
+  it("none finds no types", function()
+    for name, mime in pairs(mimes("none")) do assert.equal("-", mime, name) end
+  end)
+
+  it("name finds those of the table of shared-mime-info, whatever the bytes are", function()
+    local found = mimes("name")
+    local expected = { ["a.txt"] = "text/plain", ["b.html"] = "text/html", ["c.JPG"] = "image/jpeg",
+      ["d.tar.gz"] = "application/x-compressed-tar" }
+    for name, mime in pairs(expected) do
+      assert.equal(mime, found[name], name)
+      fixture.sh(("grep -qE '^[0-9]+:%s:\\*%s(:|$)' /usr/share/mime/globs2"):format(mime,
+        name:sub(2):lower():gsub("%.", "\\.")))
+    end
+    for name in pairs(NAMELESS) do assert.equal("-", found[name], name) end
+  end)
+
+  it("magic finds what file(1) finds where the name does not decide", function()
+    if not fixture.has("file") then return pending("file is not installed") end
+    local found = mimes("magic")
+    for name in pairs(NAMELESS) do
+      assert.equal(fixture.sh(("file -b --mime-type %s/%s"):format(tree, name)),
+        found[name] .. "\n", name)
+    end
+    assert.equal("image/jpeg", found["c.JPG"])
+  end)
+end)
+
 describe("the default library", function()
   -- The environment is the assignments and nothing else that matters.
   local function index_with(assignments)

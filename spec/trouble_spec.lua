@@ -292,9 +292,23 @@ describe("nice", function()
   end)
 end)
 
+describe("libmagic without its database", function()
+  it("costs types and no hashes, and is said once", function()
+    fixture.sh(("cd %s && seq 50 > a/text.txt && seq 300 | xargs touch"):format(tree))
+    local result = fixture.run({ sdlua, "index", "--library", library, "--progress", "plain",
+      "--mode", "deep", "--chunk", "1", tree }, "MAGIC=/nonexistent")
+    assert.equal(0, result.status, result.err)
+    assert.equal(1, select(2, result.err:gsub("warning: MIME types come from names alone: ", "")))
+    assert.same({ { "0" } }, fixture.sql(library, "SELECT count(*) FROM entries"
+      .. " WHERE kind = 'file' AND size > 0 AND hash IS NULL"))
+    assert.same({ { "text/plain" } },
+      fixture.sql(library, "SELECT mime FROM entries WHERE name = 'text.txt'"))
+  end)
+end)
+
 describe("too little of what a process needs", function()
   it("is no error in a script where there are few descriptors", function()
-    for n = 12, 40 do
+    for n = 16, 40 do
       local result = index_in_shell(("ulimit -n %d;"):format(n), "", "--mode", "deep", tree)
       assert.is_nil(result.err:find("traceback", 1, true), ("%d: %s"):format(n, result.err))
       assert.is_true(result.status ~= 15, ("%d: %s"):format(n, result.err))

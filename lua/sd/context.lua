@@ -415,9 +415,10 @@ end
 -- to their rest first.
 function Context:pause_now()
   task.spawn(function()
-    self.library.jobs:wait_until_still_below(self.id)
+    self.library.jobs:calm_below(self.id)
     if self.ended then return end
     local ok, err = xpcall(self.commit, debug.traceback, self, nil, "paused")
+    if ok then self.library.jobs:calm_below(self.id) end -- and children of that commit
     self.active_ns, self.started_ns = self:elapsed_ns(), nil
     self:interrupt(false)
     metrics.fill(self)

@@ -27,7 +27,7 @@ Jobs.__index = Jobs
 function M.of(library)
   local self = setmetatable({
     library = library, running = {}, handles = setmetatable({}, { __mode = "v" }),
-    definitions = {}, scripts = {}, idle_waiters = {},
+    definitions = {}, scripts = {}, idle_waiters = {}, steer_waiters = {},
   }, Jobs)
   self.scheduler = scheduler.new(self)
   return self
@@ -184,22 +184,7 @@ function Jobs:tell_parent(parent_id)
   if parent then parent.ctx:child_ended() end
 end
 
---- Waits until nothing below a job moves any more.
----@async
----@package
-function Jobs:wait_until_still_below(id)
-  local function moving()
-    for _, run in ipairs(self:runs_of(id)) do
-      if run.row.id ~= id and run.handle.status == "running" then return true end
-    end
-    return false
-  end
-  while moving() do
-    self.idle_waiters[#self.idle_waiters + 1] = coroutine.running()
-    core.park()
-  end
-end
-
+--- Something below a job may have come to rest.
 ---@package
 function Jobs:wake_idle()
   for i = #self.idle_waiters, 1, -1 do core.wake(table.remove(self.idle_waiters, i)) end

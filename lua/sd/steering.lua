@@ -1,4 +1,5 @@
 --- Pausing, resuming, cancelling jobs and what is below them: a part of sd.Jobs.
+local core = require "sd.core"
 local failure = require "sd.failure"
 local rows = require "sd.job_rows"
 
@@ -37,12 +38,26 @@ local function show_status(self, tree, from, to)
   end
 end
 
+-- One is steered after the other: who resumes finds all that was asked to pause before.
+local function take_turn(self)
+  while self.steered do
+    self.steer_waiters[#self.steer_waiters + 1] = coroutine.running()
+    core.park()
+  end
+  self.steered = true
+  return setmetatable({}, { __close = function()
+    self.steered = false
+    for i = #self.steer_waiters, 1, -1 do core.wake(table.remove(self.steer_waiters, i)) end
+  end })
+end
+
 --- Asks a job and all below it to pause. Takes effect at the next safe point.
 ---@async
 ---@return boolean? ok
 ---@return string? message
 ---@return string? code
 function Steering:pause(id)
+  local turn <close> = take_turn(self)
   self:recover()
   local tree = rows.tree(self.library, id)
   if #tree == 0 then return no_such_job(id) end
@@ -50,7 +65,39 @@ function Steering:pause(id)
   -- Now nothing of it can be started any more.
   for _, run in ipairs(self:runs_of(id)) do run.handle:request_pause() end
   show_status(self, tree, "queued", "paused")
-  return true
+  return true, turn and nil
+end
+
+local function pause_queued(self, id)
+  local tree = rows.tree(self.library, id)
+  for _, row in ipairs(tree) do
+    if row.status == "queued" then
+      rows.move_tree(self.library, id, "'queued'", "paused")
+      return show_status(self, tree, "queued", "paused")
+    end
+  end
+end
+
+--- Waits until nothing below a job moves any more, and nothing will: also what the job made after
+--- it was asked to pause.
+---@async
+---@package
+function Steering:calm_below(id)
+  local moving
+  repeat
+    pause_queued(self, id)
+    moving = false
+    for _, run in ipairs(self:runs_of(id)) do
+      if run.row.id ~= id and run.handle.status == "running" then
+        moving = true
+        run.handle:request_pause()
+      end
+    end
+    if moving then
+      self.idle_waiters[#self.idle_waiters + 1] = coroutine.running()
+      core.park()
+    end
+  until not moving
 end
 
 --- Goes on with a paused job, and all below it.
@@ -59,16 +106,18 @@ end
 ---@return string? message
 ---@return string? code
 function Steering:resume(id)
+  local turn <close> = take_turn(self)
   self:recover()
   local tree = rows.tree(self.library, id)
   if #tree == 0 then return no_such_job(id) end
   for _, run in ipairs(self:runs_of(id)) do
+    run.handle:wait_for_pause()
     if rows.go_on(self.library, run.row.id) then run.handle:go_on() end
   end
   rows.move_tree(self.library, id, "'paused'", "queued")
   show_status(self, tree, "paused", "queued")
   self.scheduler:kick()
-  return true
+  return true, turn and nil
 end
 
 local function cancel_one(self, row, reason)

@@ -2,6 +2,7 @@
 --- run to its end once; then again and again, interrupted at each safe point in turn, and must come
 --- to the same output and the same library every time.
 local failure = require "sd.failure"
+local jobs = require "sd.job"
 local json = require "sd.json"
 local libraries = require "sd.library"
 local probes = require "sd.testing.probe"
@@ -14,12 +15,11 @@ local task = require "sd.task"
 local M = {}
 
 ---@alias sd.testing.Way
----| "pause" Paused, and resumed in the same process.
----| "reopen" Paused, and resumed in a later process.
----| "cancel" Cancelled, and run again from the beginning.
----| "death" The process dies, as far as that can be done within it: what runs is given up, and a
---- later process goes on.
----| "kill" The same with a process of its own and `kill -9`: slower, and beyond doubt.
+---| "pause" # Paused, and resumed in the same process.
+---| "reopen" # Paused, and resumed in a later process.
+---| "cancel" # Cancelled, and run again from the beginning.
+---| "death" # As if the process died: all that runs is given up, and a later process goes on.
+---| "kill" # The same by `kill -9`, in a process of its own: slower, and beyond doubt.
 
 ---@class sd.testing.Options
 ---@field job string|sd.JobDefinition A script by path or name, or a definition.
@@ -44,11 +44,11 @@ local M = {}
 ---@field missed integer Runs that ended before the point at which they were to be interrupted.
 ---@field output any Of the uninterrupted run.
 
-local FIELDS = { job = true, args = "table", ways = "table", most = "number", prepare = "function",
+local FIELDS = { args = "table", ways = "table", most = "number", prepare = "function",
   reset = "function", output = "function", ignore = "table", check = "function", jobs = "table",
   threads = "number", timeout = "number" }
 
--- ---- all of them ----
+-- ---- comparing ----
 
 local function same(a, b)
   if type(a) ~= "table" or type(b) ~= "table" then return a == b end
@@ -75,6 +75,8 @@ local function compare(test, result, way)
   end
 end
 
+-- ---- all points ----
+
 local function interrupt_at(test, way, target, report)
   local ok, result, probe = runs.run(test, way, target)
   report.runs = report.runs + 1
@@ -82,7 +84,7 @@ local function interrupt_at(test, way, target, report)
   if ok then ok, result = pcall(compare, test, result, way) end
   if ok then return end
   local where = probe.reached and probes.describe(probe.reached) or "which it never reached"
-  error(("%s at point %d (%s): %s"):format(way, target, where, tostring(result)), 0)
+  error(("%s at point %d (%s):\n%s"):format(way, target, where, tostring(result)), 0)
 end
 
 -- Numbers from 1 to n: all, or `most` of them.
@@ -96,14 +98,18 @@ local function spread(n, most)
 end
 
 local function check_options(options)
+  if type(options.job) ~= "string" and not jobs.is_definition(options.job) then
+    error("testing: job is neither a script nor a definition", 3)
+  end
   for key, value in pairs(options) do
     local kind = FIELDS[key]
-    if not kind then error(("testing: no option '%s'"):format(tostring(key)), 3) end
-    if kind ~= true and type(value) ~= kind then
+    if not kind and key ~= "job" then
+      error(("testing: no option '%s'"):format(tostring(key)), 3)
+    end
+    if kind and type(value) ~= kind then
       error(("testing: %s is not a %s"):format(key, kind), 3)
     end
   end
-  if not options.job then error("testing: a job is missing", 3) end
   for _, way in ipairs(options.ways or {}) do
     if not runs.is_way(way) then
       error(("testing: no way '%s'"):format(tostring(way)), 3)
@@ -158,7 +164,7 @@ function M.interrupt_everywhere(options)
     local scratch <close> = scratches.new()
     return interrupt_all(options, scratch), scratch and nil
   end)
-  if not ok then error(result, 0) end
+  if not ok then error(result, 2) end
   return result
 end
 

@@ -102,7 +102,7 @@ static int move_wal(struct lsd_library *lib, struct sd_err *err) {
   uv_mutex_lock(&lib->wal_lock);
   lib->wal_moving = false;
   uv_mutex_unlock(&lib->wal_lock);
-  lib->wal_ns += sd_clock_mono() - start;
+  atomic_fetch_add(&lib->wal_ns, sd_clock_mono() - start);
   return rc;
 }
 
@@ -117,7 +117,7 @@ static int write_commit(struct commit *c) {
   int64_t start = sd_clock_mono();
   if (!rc) rc = write_checkpoint(c, s);
   if (!rc) rc = sd_store_keep_ids(s, atomic_load(&lib->next_id), &c->op.err);
-  lib->checkpoint_ns += sd_clock_mono() - start;
+  atomic_fetch_add(&lib->checkpoint_ns, sd_clock_mono() - start);
   if (!rc) rc = sd_store_commit(s, &c->op.err);
   if (rc) sd_store_rollback(s);
   if (sync && sd_store_sync(s, false, rc ? NULL : &c->op.err) && !rc) rc = c->op.err.code;

@@ -267,9 +267,9 @@ static int lsd_library_leave_out(lua_State *L) {
 static int lsd_library_metrics(lua_State *L) {
   struct lsd_library *lib = lsd_check_library(L, 1);
   lua_createtable(L, 0, 3);
-  lua_pushinteger(L, (lua_Integer)atomic_load(&lib->checkpoint_ns));
+  lua_pushinteger(L, atomic_load(&lib->checkpoint_ns));
   lua_setfield(L, -2, "checkpoint_ns");
-  lua_pushinteger(L, (lua_Integer)atomic_load(&lib->wal_ns));
+  lua_pushinteger(L, atomic_load(&lib->wal_ns));
   lua_setfield(L, -2, "wal_ns");
   lua_pushinteger(L, lib->threads);
   lua_setfield(L, -2, "threads");

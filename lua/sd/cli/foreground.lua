@@ -96,6 +96,7 @@ local function watch_signals(self, handle)
     signal:unref()
     handles[#handles + 1] = signal
   end
+  if not is_remote(self) then self.runner:guard_signals() end
   return setmetatable(handles, { __close = function()
     for _, signal in ipairs(handles) do signal:close() end
     if self.pause_timer and not self.pause_timer:is_closing() then self.pause_timer:close() end
