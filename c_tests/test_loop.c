@@ -211,6 +211,31 @@ struct later {
   bool again, inside;
 };
 
+static void run_later(void *ud);
+
+/* Whoever closes a lane does not expect that anything else happens meanwhile. */
+static void closing_a_lane_delivers_its_own_tasks_alone(void **state) {
+  struct fixture *f = *state;
+  struct sd_err err;
+  struct sd_lane *other;
+  struct later l = {.f = f, .number = 20};
+  open_lane(f, 1);
+  assert_ok(
+      sd_lane_open(f->loop, &(struct sd_lane_opts){.name = "other", .threads = 1}, &other, &err),
+      &err);
+  for (int i = 0; i < 10; i++) sd_lane_submit(i % 2 ? other : f->lane, &f->jobs[i].task);
+  sd_loop_defer(f->loop, run_later, &l);
+  usleep(50000);
+  sd_lane_close(other);
+  assert_int_equal(f->delivered_len, 5);
+  for (int i = 0; i < 5; i++) assert_int_equal(f->delivered[i], 2 * i + 1);
+  f->expected = 11;
+  sd_loop_run(f->loop);
+  assert_int_equal(f->delivered_len, 11);
+  for (int i = 5; i < 10; i++) assert_int_equal(f->delivered[i], 2 * (i - 5));
+  assert_int_equal(f->delivered[10], 20);
+}
+
 static void run_later(void *ud) {
   struct later *l = ud;
   assert_false(l->inside);
@@ -295,6 +320,7 @@ int main(void) {
       loop_test(an_idle_lane_closes_at_once),
       loop_test(a_lane_may_be_closed_from_a_delivery_of_its_own),
       loop_test(closing_one_lane_leaves_the_other_alone),
+      loop_test(closing_a_lane_delivers_its_own_tasks_alone),
       loop_test(deferred_calls_come_in_order_and_never_from_inside),
       loop_test(what_was_deferred_is_dropped_when_the_loop_closes),
       loop_test(a_loop_ends_when_nothing_is_left_that_could_happen),

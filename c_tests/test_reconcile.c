@@ -224,6 +224,22 @@ static void each_kind_of_change_is_found(void **state) {
   close_lib(&l);
 }
 
+/* A file was removed, and one of the same size and time got its inode. */
+static void an_inode_that_was_reused_is_another_file(void **state) {
+  struct lib l = open_lib(state);
+  sh(&l, "echo one > f");
+  scan(&l);
+  long long known = run_number(
+      "sqlite3 '%s/library.db' 'SELECT count(*) FROM entry WHERE kind=1 AND btime<>0'", l.dir);
+  if (known) {
+    exec(l.writer, "UPDATE entry SET btime=btime-1000000000,sig=NULL WHERE kind=1");
+    assert_int_equal(scan(&l).content, 1);
+    assert_settled(&l);
+  }
+  close_lib(&l);
+  if (!known) skip_because("this file system does not say when a file was made");
+}
+
 static void a_tree_that_vanished_is_swept(void **state) {
   struct lib l = open_lib(state);
   sh(&l, small_tree);
@@ -311,6 +327,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       temp_test(a_first_scan_stores_what_find_prints),
       temp_test(each_kind_of_change_is_found),
+      temp_test(an_inode_that_was_reused_is_another_file),
       temp_test(a_tree_that_vanished_is_swept),
       temp_test(a_directory_that_became_a_file_loses_its_children),
       temp_test(a_file_that_became_a_directory_is_one_in_full),

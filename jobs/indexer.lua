@@ -82,7 +82,7 @@ local function new_state(ctx, location)
     changes = { inserted = 0, updated = 0, vanished = 0 },
     new_content = { files = 0, bytes = 0 },
     batches = 0, -- written
-    content = { after = 0, files = 0, bytes = 0, linked = 0 },
+    content = { after = 0, files = 0, bytes = 0, linked = 0 }, -- and `asked`: files at first
     items_per_second = ring.new(60),
     eta = eta.new(COSTS, ctx:last_output("costs", location)),
   }
@@ -269,9 +269,8 @@ end
 
 -- Files that have no identity yet, with those that got one in this run.
 local function count_waiting(self, ctx, state)
-  local content = state.content
-  local files, bytes = ctx.library.locations:waiting(self.location, content.after)
-  self.waiting = { files = content.files + files, bytes = content.bytes + bytes }
+  local files, bytes = ctx.library.locations:waiting(self.location, state.content.after)
+  self.waiting = { files = state.content.files + files, bytes = state.content.bytes + bytes }
 end
 
 local function report_linked(self, ctx, state)
@@ -286,13 +285,13 @@ local function link_chunks(self, ctx, state, chunks)
   local counts = ctx:commit(function(tx)
     for _, chunk in ipairs(chunks) do
       local seen = chunk:stats()
+      self.current_path = chunk:last_path()
       content.after, names = seen.cursor, names + seen.hashed + seen.linked
       content.files, content.bytes = content.files + seen.files, content.bytes + seen.bytes
       ring.add(state.items_per_second, ctx:elapsed(), seen.files)
       tx:link(chunk, self.location)
     end
   end)
-  content.linked = content.linked + counts.linked
   -- Further names of the same files, as hard links have them, wait no more.
   local waiting, others = self.waiting, math.max(0, counts.linked - names)
   waiting.bytes = waiting.bytes * (1 - others / math.max(1, waiting.files))
@@ -300,27 +299,27 @@ local function link_chunks(self, ctx, state, chunks)
   report_linked(self, ctx, state)
 end
 
-function phases.content_identification(self, ctx, state)
-  upgrade(self, ctx, state)
-  local content = state.content
-  count_waiting(self, ctx, state)
-  report_linked(self, ctx, state)
-  local deep = self.args.mode == "deep"
+local function identify(self, ctx, state)
+  local content, deep = state.content, self.args.mode == "deep"
   local hasher <close> = ctx:hash {
     root = self.args.root, location_id = self.location.id, after = content.after,
     chunk = self.args.chunk, kind = deep and "full" or "sampled",
-    mime = deep and self.args.mime or "none",
+    mime = deep and self.args.mime or "none", rest = content.rest,
   }
-  local chunks, since = {}, ctx:elapsed()
-  for chunk in hasher:chunks() do
-    self.current_path = chunk:last_path()
-    chunks[#chunks + 1] = chunk
-    if ctx:elapsed() - since >= COMMIT_SECONDS then
-      link_chunks(self, ctx, state, chunks)
-      chunks, since = {}, ctx:elapsed()
-    end
+  for chunks in hasher:groups(COMMIT_SECONDS) do link_chunks(self, ctx, state, chunks) end
+end
+
+function phases.content_identification(self, ctx, state)
+  upgrade(self, ctx, state)
+  count_waiting(self, ctx, state)
+  state.content.asked = state.content.asked or self.waiting.files
+  report_linked(self, ctx, state)
+  if not state.content.rest then
+    identify(self, ctx, state)
+    state.content.rest, state.content.after = true, 0
   end
-  if #chunks > 0 then link_chunks(self, ctx, state, chunks) end
+  identify(self, ctx, state) -- other names of files that could not be read by the first one
+  state.content.linked = state.content.asked - ctx.library.locations:waiting(self.location)
   eta.finish(state.eta, self.args.mode, ctx:elapsed())
   state.phase = "finalizing"
 end
@@ -328,6 +327,11 @@ end
 -- ---- phase 4: remove what has vanished, sum up ----
 
 function phases.finalizing(self, ctx, state)
+  local locations = ctx.library.locations
+  if not state.entries then
+    state.entries = entries_in(locations:totals(self.location) or state.stats)
+    ctx:commit() -- before any of them is removed
+  end
   repeat
     eta.add(state.eta, "finalizing", ctx:elapsed(), state.changes)
     report(self, ctx, state, { name = "finalizing" })
@@ -335,8 +339,8 @@ function phases.finalizing(self, ctx, state)
     local left, removed = ctx:sweep(SWEEP)
     state.changes.vanished = state.changes.vanished + removed
   until not left
-  local locations = ctx.library.locations
   state.stats = locations:totals(self.location) or state.stats
+  state.changes.vanished = state.entries - entries_in(state.stats)
   ctx:commit(function(tx)
     locations:finish(tx, self.location, {
       state = "complete",

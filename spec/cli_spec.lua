@@ -119,6 +119,31 @@ describe("a wrong command", function()
     end
   end)
 
+  it("with a value out of its range is exit code 2, and makes nothing", function()
+    for _, words in ipairs { { "--library", "" }, { "--threads", "0" }, { "--threads", "65" },
+      { "--threads", "1.5" }, { "--threads", "x" }, { "--batch", "0" }, { "--batch", "65537" },
+      { "--batch", "-1" }, { "--chunk", "0" }, { "--chunk", "65537" }, { "--mode", "deeper" },
+      { "--mime", "all" } } do
+      local result = index(words[1], words[2], tree)
+      assert.equal(2, result.status, table.concat(words, " ") .. ": " .. result.err)
+      assert_find(words[1], result.err)
+      assert.is_false(exists(library))
+    end
+  end)
+
+  it("on a root that is no directory, or not there, is exit code 1, and makes nothing", function()
+    fixture.write(dir .. "/file", "x")
+    assert_find("file: not a directory", index(dir .. "/file").err)
+    assert.equal(1, index(dir .. "/file").status)
+    assert.equal(1, index(dir .. "/none").status)
+    assert.is_false(exists(library))
+  end)
+
+  it("has a tip in a line of its own", function()
+    assert_find("sdlua: unknown option '-x'\nDid you mean '-h'?\nUsage: ",
+      fixture.run_sdlua("index", "-x").err)
+  end)
+
   it("leaves a message of readable lines", function()
     for _, words in ipairs { { "index", "--nonsense\27[31m" }, { "index", "--mode\n", "x" },
       { "run", "no\27such" }, { "index", "/none\27[2J\n" }, { "index", "--mode", "\27", "/" } } do
@@ -192,6 +217,19 @@ describe("--json", function()
     assert.same({ "paused", "incomplete" }, { object.status, object.completeness })
   end)
 
+  it("says of a run that was paused what it was about, how far it came, what it cost", function()
+    fixture.sh(("truncate -s 30G %s/sparse && echo x > %s/y"):format(tree, tree))
+    local process = fixture.start({ sdlua, "index", "--library", library, "--mode", "deep",
+      "--json", "--progress", "none", tree }, { out = dir .. "/out" })
+    process:sleep(500)
+    process:kill("sigint")
+    assert.equal(130, (process:wait(5000)))
+    local object = decode { out = fixture.read(dir .. "/out") }
+    assert.equal(fixture.sh("realpath " .. quote(tree)), object.root .. "\n")
+    assert.same({ files = 2, dirs = 0, symlinks = 0, bytes = (30 << 30) + 2 }, object.stats)
+    assert.is_true(object.metrics.wall_ns > 0 and object.duration > 0)
+  end)
+
   it("is UTF-8 whatever names are", function()
     fixture.sh(("mkdir '%s/'$(printf 'r\\377\\033')"):format(dir))
     local result = index("--json", dir .. "/r\xff\27")
@@ -219,6 +257,17 @@ describe("--progress", function()
       .. "  ETA 3 s\n"), result.err)
     assert.is_nil(result.err:find("[^%g \n]"), result.err)
     assert.equal("slow: complete\n", result.out)
+  end)
+
+  it("plain has a line for each phase, however short", function()
+    make_tree(20)
+    local result = index("--progress", "plain", tree)
+    local phases = {}
+    for line in result.err:gmatch("[^\n]+") do
+      local phase = line:match("^(%a+ ?%a*)  ")
+      if phase ~= "processing" then phases[#phases + 1] = phase end -- often nothing is left for it
+    end
+    assert.same({ "discovery", "content identification", "finalizing" }, phases, result.err)
   end)
 
   it("auto is plain where stderr is no terminal", function()
@@ -312,6 +361,27 @@ describe("--progress", function()
     end)
   end
 
+  it("shows rate, remaining time and path in 80 columns with the numbers of a large run", function()
+    if not fixture.has("script") then return pending("script is not installed") end
+    local script = write_slow_job([[{ phase = { name = "content_identification",
+      current = 400000 + i, total = 1234567 }, current_path = ("holidays/"):rep(30) .. "img.jpg",
+      total_found = { files = 1234567, dirs = 98765, bytes = 1 << 42 }, processing_rate = 12345,
+      estimated_remaining = 185 }]], 1)
+    local seen = 0
+    for _, line in ipairs(drawn(in_terminal(80, ("%s run %s --library %s"):format(quote(sdlua),
+      quote(script), quote(library))))) do
+      if line:find("content", 1, true) then
+        seen = seen + 1
+        assert_find("32%", line)
+        assert_find("12,345/s", line)
+        assert_find("ETA 3:05 min", line)
+        assert_find("holidays/img.jpg", line)
+        assert.is_true(columns_of(line) < 80, line)
+      end
+    end
+    assert.is_true(seen >= 3)
+  end)
+
   it("draws a bar for a real run, which is gone at the end", function()
     if not fixture.has("script") then return pending("script is not installed") end
     fixture.sh(([[cd %s && for d in $(seq 60); do mkdir "d$(printf '\033[31m')$d"; (cd d*m$d &&
@@ -352,7 +422,34 @@ describe("the closing line", function()
     library = tree .. "/library"
     local result = index("--progress", "none", tree)
     assert.equal(0, result.status, result.err)
-    assert.is_truthy(result.out:find("%d skipped %(%d library%)"), result.out)
+    local skipped = tonumber(result.out:match("(%d) skipped %(%d library%)"))
+    assert.equal(0, index("--progress", "none", tree).status)
+    local rows = fixture.sql(library, "SELECT DISTINCT rule, job_id, location_id FROM skips")
+    assert.same({ { "library", "2", "1" } }, rows) -- those of the last run alone
+    local names = fixture.sql(library, "SELECT path FROM skips ORDER BY path")
+    assert.is_true(#names >= skipped)
+    assert.equal("library/library.db", names[1][1])
+  end)
+
+  it("says once which root cannot be read", function()
+    local user = fixture.as_user()
+    if not user then return pending("needs an ordinary user") end
+    fixture.sh(("chmod 755 %s; chmod 0 %s"):format(dir, tree))
+    local words = { sdlua, "index", "--library", library, tree }
+    local result = fixture.run(table.move(words, 1, #words, #user + 1, { table.unpack(user) }))
+    assert.equal(1, result.status)
+    assert.is_truthy(result.err:find("^sdlua: open %S+/tree: permission denied\n$"), result.err)
+  end)
+
+  it("says a dot where the root itself could not be listed", function()
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    local result = fixture.run({ sdlua, "index", "--library", library, "--progress", "plain",
+      tree }, ("strace -f -qq -o /dev/null -P %s -e inject=getdents64:error=EIO"):format(
+      fixture.sh("realpath " .. tree):match("[^\n]+")))
+    assert.equal(3, result.status, result.err)
+    assert_find("error: ReadDir .: ", result.err)
+    assert_find("1 error (1 EIO)", result.out)
   end)
 
   it("is `complete with errors`, by errno, with the first errors on stderr, escaped", function()
@@ -381,7 +478,9 @@ describe("the closing line", function()
     process:sleep(500)
     process:kill("sigint")
     assert.equal(130, (process:wait(5000)))
-    assert_find(": incomplete: paused", fixture.read(dir .. "/out"))
+    assert_find("/tree: incomplete: paused: 1 directory, 3 entries, 30.0 GiB, ",
+      fixture.read(dir .. "/out"))
+    assert_find(" s; the same command goes on\n", fixture.read(dir .. "/out"))
     fixture.sh("truncate -s 10 " .. tree .. "/sparse")
     local result = index("--mode", "deep", "--progress", "plain", tree)
     assert.is_true(result.status == 0 or result.status == 3, result.err)
@@ -422,6 +521,22 @@ describe("several PATHs", function()
     assert.is_false(exists(library))
   end)
 
+  it("keep the results of those before one that cannot begin", function()
+    fixture.sh(("truncate -s 30G %s/two/sparse"):format(dir))
+    local process = fixture.start { sdlua, "index", "--library", library, "--mode", "deep",
+      "--progress", "none", dir .. "/two" }
+    process:sleep(500)
+    process:kill("sigint")
+    assert.equal(130, (process:wait(5000)))
+    fixture.sh(("sqlite3 %s/library.db 'UPDATE job SET version = 99'"):format(library))
+    local result = index("--mode", "deep", "--json", dir .. "/one", dir .. "/two")
+    assert.equal(13, result.status, result.err)
+    local object = dkjson.decode(result.out)
+    assert.equal(1, #object.outputs)
+    assert.equal("completed", object.outputs[1].status)
+    assert_find("/one", object.outputs[1].root)
+  end)
+
   it("stop at a signal", function()
     fixture.sh(("truncate -s 30G %s/one/sparse"):format(dir))
     local process = fixture.start({ sdlua, "index", "--library", library, "--mode", "deep",
@@ -446,6 +561,59 @@ describe("several PATHs", function()
     assert.equal(0, index("--progress", "none", dir .. "/one", dir .. "/two", dir .. "/th ree",
       tree).status)
     fixture.check_library(library)
+  end)
+end)
+
+describe("--mime", function()
+  -- Files whose names say nothing, of types that libmagic knows.
+  local NAMELESS = { gzip = "seq 100 | gzip", tar = "tar c -C / etc/passwd",
+    text = "seq 100", script = "printf '#!/bin/sh\\n'",
+    png = "printf '\\211PNG\\r\\n\\032\\n\\0\\0\\0\\rIHDR\\0\\0\\0\\1\\0\\0\\0\\1\\10\\6\\0\\0'" }
+
+  local function mimes(mode)
+    local result = index("--mode", "deep", "--mime", mode, "--progress", "none", tree)
+    assert.equal(0, result.status, result.err)
+    local map = {}
+    for _, row in ipairs(fixture.sql(library, "SELECT name, ifnull(mime, '-') FROM entries"
+      .. " WHERE kind = 'file'")) do
+      map[row[1]] = row[2]
+    end
+    fixture.sh("rm -r " .. library)
+    return map
+  end
+
+  before_each(function()
+    for name, command in pairs(NAMELESS) do
+      fixture.sh(("%s > %s/%s"):format(command, tree, name))
+    end
+    fixture.sh(("cd %s && seq 1 > a.txt && seq 2 > b.html && seq 3 > c.JPG && seq 4 > d.tar.gz")
+      :format(tree))
+  end)
+
+  it("none finds no types", function()
+    for name, mime in pairs(mimes("none")) do assert.equal("-", mime, name) end
+  end)
+
+  it("name finds those of the table of shared-mime-info, whatever the bytes are", function()
+    local found = mimes("name")
+    local expected = { ["a.txt"] = "text/plain", ["b.html"] = "text/html", ["c.JPG"] = "image/jpeg",
+      ["d.tar.gz"] = "application/x-compressed-tar" }
+    for name, mime in pairs(expected) do
+      assert.equal(mime, found[name], name)
+      fixture.sh(("grep -qE '^[0-9]+:%s:\\*%s(:|$)' /usr/share/mime/globs2"):format(mime,
+        name:sub(2):lower():gsub("%.", "\\.")))
+    end
+    for name in pairs(NAMELESS) do assert.equal("-", found[name], name) end
+  end)
+
+  it("magic finds what file(1) finds where the name does not decide", function()
+    if not fixture.has("file") then return pending("file is not installed") end
+    local found = mimes("magic")
+    for name in pairs(NAMELESS) do
+      assert.equal(fixture.sh(("file -b --mime-type %s/%s"):format(tree, name)),
+        found[name] .. "\n", name)
+    end
+    assert.equal("image/jpeg", found["c.JPG"])
   end)
 end)
 

@@ -6,7 +6,7 @@ local fixture = require "support.fixture"
 
 local HOME = os.getenv("SDLUA_HOME") or require "sd.root"
 local PAGES = { "README.md", "docs/cli.md", "docs/schema.md", "docs/sql.md", "docs/jobs.md",
-  "docs/lua-api.md", "docs/architecture.md" }
+  "docs/lua-api.md", "docs/architecture.md", "docs/testing.md" }
 
 local dir
 
@@ -181,7 +181,7 @@ describe("the documentation", function()
     local text = fixture.read(HOME .. "/docs/schema.md")
     local library = dir .. "/.local/share/sdlua/default"
     local views = fixture.sql(library, "SELECT name FROM sqlite_schema WHERE type = 'view'")
-    assert.equal(6, #views)
+    assert.equal(7, #views)
     for _, view in ipairs(views) do
       local section = text:match("\n## " .. view[1] .. "\n(.-)\n## ")
       local described, columns = {}, {}

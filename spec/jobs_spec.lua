@@ -404,7 +404,7 @@ end)
 
 describe("many small jobs", function()
   it("are dispatched by thousands a second, listed at once, and all run", function()
-    local ran, N = 0, 10000
+    local ran, N = 0, fixture.is_sanitized() and 500 or 10000
     with_jobs(function(jobs)
       local Job = define({ name = "tiny", args = { i = sd.arg.integer {} } }, function()
         ran = ran + 1
@@ -414,7 +414,7 @@ describe("many small jobs", function()
       for i = 1, N do last = jobs:dispatch(Job { i = i }) end
       local dispatched = (sd.sys.mono_ns() - began) / 1e9
       began = sd.sys.mono_ns()
-      assert.equal(1000, #jobs:list { limit = 1000 })
+      assert.equal(math.min(N, 1000), #jobs:list { limit = 1000 })
       local listed = (sd.sys.mono_ns() - began) / 1e6
       jobs.scheduler:release()
       repeat last:wait() until last.status == "completed"

@@ -670,10 +670,19 @@ describe("a handle", function()
       end
       return "done"
     end, function(handle)
-      sd.sleep(0.005)
+      repeat sd.sleep(0.001) until handle.status == "running"
       handle:pause()
       handle:resume()
       assert.equal("running", handle.status)
+    end)
+    assert.equal("done", result.output, tostring(result.err))
+  end)
+
+  it("may be paused and resumed before it runs", function()
+    local result = with_job(function() return "done" end, function(handle)
+      handle:pause()
+      handle:resume()
+      assert.not_equal("paused", handle.status)
     end)
     assert.equal("done", result.output, tostring(result.err))
   end)

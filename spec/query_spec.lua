@@ -92,6 +92,7 @@ describe("a query", function()
       n = n + #row.text
     end
     assert.equal(200000000, n)
+    if fixture.is_sanitized() then return end -- its allocator keeps what was freed
     assert.is_true(core.sys.max_rss() - before < 32 * 1024 * 1024)
   end)
 

@@ -1,9 +1,10 @@
 -- `kill -9` at any instant: the next run goes on, and in the end nothing shows that there was a
--- kill. SD_KILLS says how often (default 40), SD_SEED repeats a run.
+-- kill. SD_KILLS says how often (default 40; 12 under sanitizers), SD_SEED repeats a run.
 local fixture = require "support.fixture"
 local uv = require "sd.core".luv
 
-local KILLS = math.tointeger(tonumber(os.getenv("SD_KILLS"))) or 40
+local KILLS = math.tointeger(tonumber(os.getenv("SD_KILLS")))
+  or fixture.is_sanitized() and 12 or 40
 local FOLDERS, FILES_EACH = 400, 48
 
 local dir, tree, library, user

@@ -64,6 +64,16 @@ local function count_opens(trace, name)
   return n
 end
 
+-- The indexer with `code` at the beginning of a phase; the environment that makes it run.
+local function with_hook(phase, code)
+  local text, n = fixture.read(os.getenv("SDLUA_HOME") .. "/jobs/indexer.lua")
+    :gsub(("function phases.%s%%(self, ctx, state%%)"):format(phase), "%0 " .. code)
+  assert.equal(1, n)
+  fixture.sh(("mkdir -p %s/jobs"):format(dir))
+  fixture.write(dir .. "/jobs/indexer.lua", text)
+  return ("SDLUA_JOBS=%s/jobs"):format(dir)
+end
+
 before_each(function()
   dir = fixture.temp()
   tree, library = dir .. "/tree", dir .. "/library"
@@ -166,6 +176,41 @@ describe("hard links", function()
     opens("--mode", "deep")
     same_as_find()
     same_as_xxhsum()
+  end)
+
+  it("that are new join all at once those that were read before", function()
+    shell("echo text >a; ln a b")
+    indexed(0, nil, "--mode", "deep")
+    shell("ln a c; ln a d; ln a e; ln a f")
+    indexed(0, nil, "--mode", "deep")
+    same_as_xxhsum()
+    assert.same({ { "6" } }, query("SELECT entries FROM contents"))
+  end)
+
+  it("are read by another name where the first one is gone", function()
+    local jobs = with_hook("content_identification", "os.execute(os.getenv 'HOOK')")
+    shell("mkdir a; echo text >a/1; ln a/1 a/2; ln a/1 a/3; chmod 600 a/1")
+    local first = "$(sqlite3 %s/library.db 'SELECT name FROM entry WHERE kind=1 ORDER BY id"
+      .. " LIMIT 1')"
+    indexed(0, ("%s HOOK=\"rm %s/a/%s\""):format(jobs, tree,
+      first:format(library):gsub("%$", "\\$")), "--mode", "deep")
+    same_as_xxhsum()
+  end)
+
+  it("in two locations do not wait for each other", function()
+    shell("mkdir one two; echo text >one/a; ln one/a two/b")
+    for _, name in ipairs { "one", "two" } do
+      local result = fixture.run { fixture.sdlua, "index", "--library", library, "--progress",
+        "none", "--mode", name == "one" and "shallow" or "content", tree .. "/" .. name }
+      assert.equal(0, result.status, result.err)
+    end
+    -- The first location is asked for the content of its files, and does not come to read them.
+    fixture.sh(("sqlite3 %s/library.db 'UPDATE entry SET content_id = 0 WHERE name = \"a\";"
+      .. " UPDATE entry SET content_id = 0 WHERE name = \"b\"'"):format(library))
+    local result = fixture.run { fixture.sdlua, "index", "--library", library, "--progress",
+      "none", tree .. "/two" }
+    assert.equal(0, result.status, result.err)
+    assert.same({ { "b" } }, query("SELECT name FROM entries WHERE hash IS NOT NULL"))
   end)
 end)
 
@@ -638,5 +683,20 @@ describe("the root", function()
       local sql = "SELECT count(*) > 0 FROM entries WHERE path = '%s'"
       assert.same({ { "1" } }, query(sql:format(name)))
     end
+  end)
+end)
+
+describe("a directory that became a file", function()
+  it("and is gone in the next run leaves nothing behind", function()
+    local jobs = with_hook("finalizing", "require 'sd.core'.sys.exit_now(9)")
+    shell("mkdir -p d/e/f; touch d/1 d/e/2 d/e/f/3 other")
+    indexed(0, nil)
+    shell("rm -r d; echo file >d")
+    assert.equal(9, index_in(jobs).status)
+    shell("rm d")
+    assert.equal(0, index_in(nil, "--fresh").status)
+    same_as_find()
+    assert.same({ { "2" } }, query("SELECT count(*) FROM entry"))
+    assert.same({ { "1" } }, query("SELECT count(*) FROM directory"))
   end)
 end)

@@ -81,3 +81,63 @@ describe("a coroutine", function()
     ]])
   end)
 end)
+
+local SLOW = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 400000)"
+  .. " SELECT count(*) AS n FROM c"
+
+describe("a library that is closed", function()
+  -- One query runs, another one waits behind it, and a walk is under way.
+  it("resumes nobody before it is closed, and tells everybody afterwards", function()
+    prints("closed\nfirst\t400000\tfalse\nsecond\tECANCELED\tfalse\n", ([[
+      local lib = assert(sd.library.open(arg[1], { create = true }))
+      local function query(name)
+        local rows, message, code = lib.db:query("%s")
+        print(name, rows and rows[1].n or code, (pcall(lib.db.query, lib.db, "SELECT 1")))
+      end
+      local first, second = sd.spawn(query, "first"), sd.spawn(query, "second")
+      sd.sleep(0.02)
+      lib:close()
+      print "closed"
+      first:join()
+      second:join()
+    ]]):format(SLOW))
+  end)
+
+  it("ends with an error who waits for a walk", function()
+    prints("closed\nfalse\tthe library is closed\n", [[
+      local lib = assert(sd.library.open(arg[1], { create = true }))
+      local queue = core.queue.new("dirs")
+      local walker = assert(core.walker.open(lib.core, { root = "/usr", root_id = 1, queue = queue,
+        batch = 65536 }))
+      walker:push_root()
+      local task = sd.spawn(function() return walker:next() end)
+      local other = sd.spawn(function() sd.sleep(0) lib:close() print "closed" end)
+      other:join()
+      local ok, message = task:join()
+      print(ok, message:match("%d: ([^\n]*)"))
+    ]])
+  end)
+
+  it("may be left open with a job at work when a script fails", function()
+    fixture.write(dir .. "/endless.lua", [[
+      local sd = require "sd"
+      local Job = sd.job.define { name = "endless" }
+      function Job:run(ctx)
+        local state = ctx:state(function() return { n = 0 } end)
+        while true do
+          ctx:commit(function() state.n = state.n + 1 end)
+          ctx:library_db():query("SELECT 1")
+        end
+      end
+      return Job
+    ]])
+    local result = run(([[
+      local lib = assert(sd.library.open(arg[1], { create = true }))
+      lib.jobs:dispatch_by_name("%s/endless.lua", {})
+      sd.sleep(0.05)
+      error "on purpose"
+    ]]):format(dir))
+    assert.equal(1, result.status, result.err)
+    assert.truthy(result.err:find("on purpose", 1, true), result.err)
+  end)
+end)

@@ -33,6 +33,33 @@ end)
 
 local function index(...) return index_in_shell("", "", ...) end
 
+describe("a stdout that takes nothing", function()
+  it("makes a result that was lost a failure", function()
+    for _, flag in ipairs { "--json", "--fresh" } do
+      local result = index_in_shell("", ">/dev/full", flag, tree)
+      assert.equal(1, result.status)
+      assert.equal("sdlua: cannot write to standard output: No space left on device\n", result.err)
+    end
+    assert.equal(1, fixture.run({ "sh", "-c", quote(sdlua) .. " --help >/dev/full" }).status)
+    fixture.check_library(library)
+  end)
+
+  it("does not hide what else went wrong", function()
+    assert.equal(1, index_in_shell("", ">/dev/full", tree .. "/none").status)
+    assert.equal(2, index_in_shell("", ">/dev/full", "--nonsense").status)
+  end)
+
+  it("of a job's results larger than a buffer is seen, too", function()
+    local script = dir .. "/large.lua"
+    fixture.write(script, 'local sd = require "sd"\nlocal J = sd.job.define { name = "large" }\n'
+      .. 'function J:run() return { text = ("x"):rep(100000) } end\nreturn J\n')
+    local result = fixture.run { "sh", "-c", ("%s run %s --json --library %s >/dev/full"):format(
+      quote(sdlua), quote(script), quote(library)) }
+    assert.equal(1, result.status, result.err)
+    assert.is_truthy(result.err:find("standard output", 1, true), result.err)
+  end)
+end)
+
 -- Something wrong is said in one line, with this exit code.
 local function assert_fails(status, part, result)
   assert.equal(status, result.status, result.err)
@@ -221,7 +248,75 @@ describe("a disk that fails while the tree is read", function()
   end)
 end)
 
+describe("a power cut", function()
+  it("cannot take a run that is complete", function()
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    local strace = ("strace -f -qq -o %s/calls -P %s/library.db-wal"
+      .. " -e trace=pwrite64,fdatasync,fsync"):format(dir, library)
+    assert.equal(0, index(tree).status)
+    fixture.sh(("cd %s && seq 3000 | xargs touch"):format(tree))
+    local result = index_in_shell(strace, "", tree)
+    assert.equal(0, result.status, result.err)
+    local syncs, unsynced = 0, 0
+    for line in io.lines(dir .. "/calls") do
+      if line:find("sync(", 1, true) then syncs, unsynced = syncs + 1, 0
+      elseif line:find("pwrite64(", 1, true) then unsynced = unsynced + 1 end
+    end
+    assert.equal(0, unsynced)
+    assert.is_true(syncs >= 3 and syncs < 10, tostring(syncs)) -- phases, not commits
+  end)
+end)
+
+describe("nice", function()
+  it("holds for all threads, and some are nicer than that", function()
+    fixture.sh(("truncate -s 30G %s/sparse"):format(tree))
+    local process = fixture.start { "nice", "-n", "5", sdlua, "index", "--library", library,
+      "--mode", "deep", "--progress", "none", tree }
+    process:sleep(500)
+    local values = {}
+    for line in fixture.sh(("cat /proc/%d/task/*/stat"):format(process.pid)):gmatch("[^\n]+") do
+      local fields = line:match("%) (.*)") -- from the third on
+      local i = 0
+      for field in fields:gmatch("%S+") do
+        i = i + 1
+        if i == 17 then values[#values + 1] = tonumber(field) end
+      end
+    end
+    process:kill("sigint")
+    process:wait(5000)
+    assert.is_true(#values > 4)
+    table.sort(values)
+    local base = tonumber(fixture.sh("nice")) + 5
+    assert.same({ math.min(base, 19), math.min(base + 3, 19) }, { values[1], values[#values] })
+  end)
+end)
+
+describe("libmagic without its database", function()
+  it("costs types and no hashes, and is said once", function()
+    fixture.sh(("cd %s && seq 50 > a/text.txt && seq 300 | xargs touch"):format(tree))
+    local result = fixture.run({ sdlua, "index", "--library", library, "--progress", "plain",
+      "--mode", "deep", "--chunk", "1", tree }, "MAGIC=/nonexistent")
+    assert.equal(0, result.status, result.err)
+    assert.equal(1, select(2, result.err:gsub("warning: MIME types come from names alone: ", "")))
+    assert.same({ { "0" } }, fixture.sql(library, "SELECT count(*) FROM entries"
+      .. " WHERE kind = 'file' AND size > 0 AND hash IS NULL"))
+    assert.same({ { "text/plain" } },
+      fixture.sql(library, "SELECT mime FROM entries WHERE name = 'text.txt'"))
+  end)
+end)
+
 describe("too little of what a process needs", function()
+  it("is no error in a script where there are few descriptors", function()
+    for n = 16, 40 do
+      local result = index_in_shell(("ulimit -n %d;"):format(n), "", "--mode", "deep", tree)
+      assert.is_nil(result.err:find("traceback", 1, true), ("%d: %s"):format(n, result.err))
+      assert.is_true(result.status ~= 15, ("%d: %s"):format(n, result.err))
+      if n >= 32 then assert.equal(0, result.status, result.err) end
+      fixture.sh("rm -rf " .. library)
+    end
+  end)
+
   it("is named where no thread can be started", function()
     if not fixture.has("strace") then return pending("strace is not installed") end
     if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end

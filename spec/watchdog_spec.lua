@@ -187,6 +187,57 @@ describe("a callback that lets nothing else run", function()
   end)
 end)
 
+describe("a process whose script lets it hear nothing", function()
+  local function start(...)
+    return fixture.start({ fixture.sdlua, ... }, { err = dir .. "/err", out = dir .. "/out" })
+  end
+
+  local function wait_for_report(process)
+    for _ = 1, 2000 do
+      if fixture.read(dir .. "/err"):find("nothing else", 1, true) then return end
+      assert.is_false(process:sleep(10))
+    end
+    error("no report")
+  end
+
+  for _, case in ipairs {
+    { "loops", "while true do ctx.endless = ('x'):rep(100) end" },
+    { "waits in a C function", "io.popen('sleep 20'):read()" },
+  } do
+    for signal, status in pairs { sigint = 130, sigterm = 143 } do
+      it(("ends at %s, and nothing is lost, where it %s"):format(signal, case[1]), function()
+        local script = write_job([[local state = ctx:state(function() return { n = 0 } end)
+          state.n = state.n + 1
+          ctx:commit()
+          if state.n > 1 then return { n = state.n } end
+          ]] .. case[2])
+        local process = start("run", script, "--library", library, "--progress", "plain")
+        wait_for_report(process)
+        process:kill(signal)
+        local ended, ms = process:wait(60000)
+        assert.equal(status, ended)
+        assert.is_true(ms < (slow and 20000 or 5000), ms .. " ms")
+        assert_find("stopped; the same command goes on", fixture.read(dir .. "/err"))
+        local result = run("--json", "--progress", "none")
+        assert.equal(0, result.status, result.err)
+        assert.equal(2, dkjson.decode(result.out).n)
+        assert_find("the process was ended meanwhile", log_of(1))
+      end)
+    end
+  end
+
+  it("ends at SIGTERM as a service too", function()
+    local process = start("serve", "--library", library)
+    repeat until process:sleep(5) or uv.fs_stat(library .. "/library.sock")
+    local script = write_job("while true do ctx.endless = ('x'):rep(100) end")
+    local result = fixture.run_sdlua("run", script, "--library", library, "--detach")
+    assert.equal(0, result.status, result.err)
+    wait_for_report(process)
+    process:kill("sigterm")
+    assert.equal(143, (process:wait(60000)))
+  end)
+end)
+
 describe("SDLUA_WATCHDOG", function()
   it("must be a number of seconds", function()
     write_job("return 1")

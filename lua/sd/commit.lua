@@ -105,7 +105,9 @@ function M.prepare(ctx, fn, status)
   if fn then fn(setmetatable({ args = args }, Commit)) end
   ctx.location_id = args.location_id or ctx.location_id
   args.location_id = ctx.location_id
+  local phase = ctx.phase
   note_phase(ctx)
+  args.sync = phase ~= ctx.phase and ctx.parent_id == 0
   args.state = state_statements(ctx, status)
   for _, queue in pairs(ctx.queues) do args.queues[#args.queues + 1] = queue end
   return args

@@ -4,10 +4,13 @@ local children = require "sd.children"
 local commits = require "sd.commit"
 local core = require "sd.core"
 local failure = require "sd.failure"
+local hasher = require "sd.hasher"
 local json = require "sd.json"
+local metrics = require "sd.metrics"
 local progresses = require "sd.progress"
 local rows = require "sd.job_rows"
 local task = require "sd.task"
+local walker = require "sd.walker"
 require "sd.queue"
 
 local M = {}
@@ -21,6 +24,7 @@ local M = {}
 ---@field package definition sd.JobDefinition
 ---@field package queues table<string, userdata>
 ---@field package branches sd.Branches
+---@field package probe? fun(ctx: sd.Context, kind: string) Called at safe points; sd.testing's.
 local Context = {}
 Context.__index = Context
 Context.__name = "sd.Context"
@@ -40,7 +44,7 @@ function M.new(library, handle, row, script)
     lines = {}, spawned = {}, commits = 0, child_waiters = {}, child_progress = {},
     children_ended = 0, furthest = {}, active_ns = row.active_ns or 0,
     started_ns = core.sys.mono_ns(), stored = row.state, phase = row.phase,
-    location_id = row.location_id, metrics = {},
+    location_id = row.location_id, metrics = {}, probe = library.probe,
   }, Context)
   self.branches = branches.new(function() self:pause_now() end)
   return self
@@ -163,7 +167,7 @@ end
 ---@param options sd.WalkerOptions
 ---@return sd.Walker walker Close it.
 function Context:walker(options)
-  return require "sd.walker".open(self, options)
+  return walker.open(self, options)
 end
 
 ---@class sd.HashOptions
@@ -178,7 +182,7 @@ end
 ---@param options sd.HashOptions
 ---@return sd.Hasher hasher Close it.
 function Context:hash(options)
-  return require "sd.hasher".open(self, options)
+  return hasher.open(self, options)
 end
 
 -- ---- state and checkpoints ----
@@ -228,6 +232,8 @@ end
 ---@return table counts inserted, updated, vanished, linked, errors
 function Context:commit(fn, status)
   if self.broken then error(self.broken, 0) end
+  local probe = not status and self.probe -- a pause is no point where one could pause
+  if probe then probe(self, "commit") end
   local args = commits.prepare(self, fn, status or "running")
   self.commits = self.commits + 1
   local ok, counts, message, code = pcall(self.library.core.commit, self.library.core, args)
@@ -241,6 +247,7 @@ function Context:commit(fn, status)
   if self.commits == 0 then
     for _, queue in pairs(self.queues) do queue:evict(QUEUE_IN_MEMORY) end
   end
+  if probe then probe(self, "committed") end
   return counts
 end
 
@@ -350,6 +357,7 @@ end
 --- The safe point: a pause takes effect here.
 ---@async
 function Context:check_interrupt()
+  if self.probe then self.probe(self, "check") end
   self.branches:safe_point()
 end
 
@@ -373,6 +381,7 @@ end
 ---@async
 ---@package
 function Context:wait_in(list, seconds)
+  if self.probe then self.probe(self, "wait") end
   self.branches:wait_in(list, seconds)
 end
 
@@ -406,11 +415,13 @@ end
 -- to their rest first.
 function Context:pause_now()
   task.spawn(function()
-    self.library.jobs:wait_until_still_below(self.id)
+    self.library.jobs:calm_below(self.id)
     if self.ended then return end
     local ok, err = xpcall(self.commit, debug.traceback, self, nil, "paused")
+    if ok then self.library.jobs:calm_below(self.id) end -- and children of that commit
     self.active_ns, self.started_ns = self:elapsed_ns(), nil
     self:interrupt(false)
+    metrics.fill(self)
     self.handle:paused(ok, err)
   end)
 end

@@ -3,6 +3,7 @@ local context = require "sd.context"
 local core = require "sd.core"
 local failure = require "sd.failure"
 local json = require "sd.json"
+local metrics = require "sd.metrics"
 local rows = require "sd.job_rows"
 local task = require "sd.task"
 local text = require "sd.text"
@@ -21,28 +22,6 @@ Run.__index = Run
 
 -- What may be over when it is tried again; EACCES is not.
 local TRANSIENT = { EIO = true, ESTALE = true, ETIMEDOUT = true, ENOSPC = true, EMFILE = true }
-
--- ---- what a run costs ----
-
-local function start_metrics(ctx)
-  local m = ctx.library.core:metrics()
-  ctx.measured = {
-    wall = core.sys.mono_ns(), cpu = core.sys.process_ns(), lua = core.sys.thread_ns(),
-    checkpoint = m.checkpoint_ns, wal = m.wal_ns,
-  }
-end
-
-local function fill_metrics(ctx)
-  local started = ctx.measured
-  local m = ctx.library.core:metrics()
-  ctx.metrics.wall_ns = core.sys.mono_ns() - started.wall
-  ctx.metrics.cpu_ns = core.sys.process_ns() - started.cpu
-  ctx.metrics.lua_cpu_ns = core.sys.thread_ns() - started.lua
-  ctx.metrics.checkpoint_ns = m.checkpoint_ns - started.checkpoint
-  ctx.metrics.wal_ns = m.wal_ns - started.wal
-  ctx.metrics.threads = m.threads
-  ctx.metrics.max_rss = core.sys.max_rss()
-end
 
 -- ---- the end ----
 
@@ -66,7 +45,7 @@ local function end_row(run, status, ending)
   end
   local sql = leftovers(run)
   for _, statement in ipairs(rows.ending(ctx.id, status, ending)) do sql[#sql + 1] = statement end
-  return failure.check(ctx.library.core:commit { state = sql })
+  return failure.check(ctx.library.core:commit { state = sql, sync = ctx.parent_id == 0 })
 end
 
 -- The last commit of a job that ended well: what it noted, and its place in the history.
@@ -76,8 +55,7 @@ local function complete(run, output)
   local counts = ctx:errors(0).counts
   handle.error_counts = next(counts) and counts
   end_row(run, "completed", { output = output ~= nil and json.encode(output) or nil })
-  fill_metrics(ctx)
-  handle.metrics = ctx.metrics
+  metrics.fill(ctx)
   handle.result = output == nil and true or output
   handle:set_status("completed", { type = "completed", status = "completed", output = output,
     metrics = ctx.metrics, error_counts = handle.error_counts or nil })
@@ -105,8 +83,7 @@ end
 
 local function fail(run, err)
   local ctx, handle = run.ctx, run.handle
-  fill_metrics(ctx)
-  handle.metrics = ctx.metrics
+  metrics.fill(ctx)
   local at, seconds = retry_at(run, err)
   if at then
     ctx:log("attempt %d failed: %s; trying again in %.1f s", run.row.attempt, tostring(err),
@@ -158,7 +135,7 @@ function M.start(jobs, row, script, job)
   local ctx = context.new(jobs.library, handle, row, script)
   local run = setmetatable({ jobs = jobs, row = row, handle = handle, ctx = ctx }, Run)
   handle.ctx, handle.error = ctx, nil
-  start_metrics(ctx)
+  metrics.start(ctx)
   handle:set_status("running")
   run.main = task.spawn(main, run, job)
   core.set_job(run.main.thread, row.id)

@@ -18,6 +18,7 @@ local M = {}
 ---@field jobs sd.Jobs
 ---@field package last_progress? table
 ---@field package listeners table[]
+---@field package asked? sd.Task That carries a pause to what is queued.
 ---@field package pausing? boolean A pause was asked for and has not taken effect.
 local Handle = {}
 Handle.__index = Handle
@@ -84,6 +85,7 @@ end
 ---@param update? sd.Update
 function Handle:set_status(status, update)
   self.status = status
+  if status ~= "running" then self.pausing = false end
   self:emit(update or { type = "status", status = status })
   wake_all(self.waiters)
 end
@@ -144,7 +146,7 @@ end
 function Handle:pause()
   if FINAL[self.status] or self.status == "paused" then return end
   for _, run in ipairs(self.jobs:runs_of(self.id)) do run.handle:request_pause() end
-  task.spawn(self.jobs.pause, self.jobs, self.id) -- and what is queued
+  self.asked = task.spawn(self.jobs.pause, self.jobs, self.id) -- and what is queued
 end
 
 ---@package
@@ -154,13 +156,21 @@ function Handle:request_pause()
   self.ctx:request_pause()
 end
 
---- Goes on after a pause; one that was asked for takes effect first.
+--- Waits until a pause that was asked for has taken effect.
 ---@async
-function Handle:resume()
-  while self.pausing and not FINAL[self.status] do
+---@package
+function Handle:wait_for_pause()
+  while self.pausing do
     self.waiters[#self.waiters + 1] = coroutine.running()
     core.park()
   end
+end
+
+--- Goes on after a pause; one that was asked for takes effect first.
+---@async
+function Handle:resume()
+  if self.asked then self.asked:join() end
+  self:wait_for_pause()
   if self.status == "paused" then self.jobs:resume(self.id) end
 end
 
@@ -182,7 +192,6 @@ end
 
 ---@package
 function Handle:paused(ok, err)
-  self.pausing = false
   if FINAL[self.status] then return end
   if ok then self:set_status("paused")
   else

@@ -4,6 +4,10 @@ local failure = require "sd.failure"
 
 local M = {}
 
+---@class sd.HashOptions
+---@field rest? boolean Of files with several names, those that were not given since another one
+--- was (default false): when everything is linked, for files that could not be read by that.
+
 ---@class sd.Hasher
 ---@field package core? userdata Nil between a pause and what follows.
 ---@field package options sd.HashOptions
@@ -27,6 +31,13 @@ function M.open(ctx, options)
   return self
 end
 
+local function warn(self)
+  local message = not self.warned and self.core:warning()
+  if not message then return end
+  self.warned = true
+  self.ctx:add_warning("MIME types come from names alone: %s", message)
+end
+
 -- A chunk that a pause cut short is given up, with those behind it: its files are hashed again.
 local function accept(self, chunk)
   local stats = chunk:stats()
@@ -46,6 +57,7 @@ function Hasher:next()
     open(self)
     local chunk, what, code = self.core:next()
     if chunk then
+      warn(self)
       if accept(self, chunk) then return chunk end
     elseif type(what) == "string" then
       failure.check(nil, what, code)
@@ -60,6 +72,21 @@ end
 ---@return fun(): sd.Chunk?
 function Hasher:chunks()
   return function() return self:next() end
+end
+
+--- Chunks in groups, as many as come within so many seconds:
+--- `for chunks in hasher:groups(0.25) do`.
+---@param seconds number
+---@return fun(): sd.Chunk[]?
+function Hasher:groups(seconds)
+  return function()
+    local group, since = {}, self.ctx:elapsed()
+    repeat
+      local chunk = self:next()
+      group[#group + 1] = chunk
+    until not chunk or self.ctx:elapsed() - since >= seconds
+    return #group > 0 and group or nil
+  end
 end
 
 function Hasher:close()

@@ -74,14 +74,15 @@ function M.insert(new)
   }
 end
 
---- Makes a job; its id.
+--- Makes a job; its id, or nil where it is unique and there.
 ---@async
 ---@param library sd.Library
 ---@param new sd.NewJob
----@return integer id
+---@return integer? id
 function M.put(library, new)
   local sql, params = M.insert(new)
-  return library:fresh_rows(sql .. " RETURNING id", params)[1].id
+  local row = library:fresh_rows(sql .. " ON CONFLICT DO NOTHING RETURNING id", params)[1]
+  return row and row.id
 end
 
 ---@async
@@ -94,6 +95,18 @@ end
 ---@return boolean
 function M.is_open(library, id)
   return library:fresh_rows("SELECT 1 FROM job WHERE id = ?", { id })[1] ~= nil
+end
+
+--- The job with that id or uuid, open or ended: id, status, output (JSON), error.
+---@async
+---@param id? integer
+---@param uuid? string 16 bytes.
+---@return table?
+function M.find(library, id, uuid)
+  local where = " WHERE id = ? OR uuid = ?"
+  return library:fresh_rows("SELECT id, status, NULL AS output, error FROM job" .. where
+    .. " UNION ALL SELECT id, status, output, error FROM job_history" .. where,
+    { id, blob(uuid), id, blob(uuid), n = 4 })[1]
 end
 
 --- The status of a job, open or ended; nil where there is none.

@@ -1,6 +1,8 @@
 --- An open library: its database, its locations, its jobs.
 local core = require "sd.core"
 local failure = require "sd.failure"
+local jobs = require "sd.jobs"
+local locations = require "sd.location"
 
 local M = {}
 
@@ -10,6 +12,7 @@ local M = {}
 ---@field locations sd.Locations
 ---@field jobs sd.Jobs
 ---@field core userdata The handle of C.
+---@field package probe? fun(ctx: sd.Context, kind: string) Given to each job that starts.
 local Library = {}
 Library.__index = Library
 Library.__name = "sd.Library"
@@ -82,8 +85,8 @@ function M.open(path, options)
   if not handle then return nil, message, code end
   local self = setmetatable({ path = path, core = handle }, Library)
   self.db = setmetatable({ core = handle }, Db)
-  self.locations = require "sd.location".of(self)
-  self.jobs = require "sd.jobs".of(self)
+  self.locations = locations.of(self)
+  self.jobs = jobs.of(self)
   return self
 end
 

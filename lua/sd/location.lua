@@ -201,6 +201,9 @@ function Locations:finish(tx, location, ended)
   tx:exec_own("UPDATE location SET state = ?2, content_mode = ?3 WHERE id = ?1"
     .. " AND (state IS NOT ?2 OR content_mode IS NOT ?3)",
     { location.id, ended.state, ended.content_mode, n = 3 })
+  -- What was left out is that of the last run: else each run would add the same rows again.
+  tx:exec_own("DELETE FROM job_skip WHERE location_id = ? AND job_id <> ?",
+    { location.id, tx.args.note_id })
   if ended.upgraded then tx:exec_own("DELETE FROM content WHERE entries <= 0") end
 end
 

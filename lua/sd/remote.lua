@@ -99,8 +99,10 @@ end
 ---@return string[] messages
 function Remote:start(params)
   local started = self:call("start", { script = params.script, args = params.args,
-    fresh = params.fresh, match = params.match })
-  return add_handle(self, started.id, started.status), started.messages
+    fresh = params.fresh, match = params.match, uuid = params.uuid, id = params.id })
+  local handle = add_handle(self, started.id, started.status)
+  handle.result, handle.error = started.output, started.error and failure.new(started.error)
+  return handle, started.messages
 end
 
 --- A handle of a job that runs in the runner.

@@ -53,6 +53,11 @@ function Here:serve()
   return true
 end
 
+--- Signals that were just asked for end the process, where a script keeps it from hearing them.
+function Here:guard_signals()
+  if self.watchdog then self.watchdog:guard_signals() end
+end
+
 --- Clients that are connected.
 ---@return integer
 function Here:clients()

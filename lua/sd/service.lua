@@ -2,6 +2,7 @@
 --- same methods where it is the runner itself.
 local core = require "sd.core"
 local failure = require "sd.failure"
+local handles = require "sd.handle"
 local json = require "sd.json"
 local rows = require "sd.job_rows"
 local scripts = require "sd.script"
@@ -73,10 +74,13 @@ end
 function Service:start(params, session)
   local job, script = job_of(params)
   local handle, messages = unfinished.start(self.jobs, job, script,
-    { fresh = params.fresh, match = params.match })
-  if session then follow(self, handle, session) end
+    { fresh = params.fresh, match = params.match, uuid = params.uuid, id = params.id })
+  local ended = handles.is_final(handle.status)
+  if session and not ended then follow(self, handle, session) end
   self.jobs.scheduler:admit(handle.id)
-  return { id = handle.id, status = handle.status, messages = messages }
+  return { id = handle.id, status = handle.status, messages = messages,
+    output = ended and handle.result or nil, error = ended and handle.error
+      and tostring(handle.error) or nil }
 end
 
 --- Queues a job. `id`.

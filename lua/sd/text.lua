@@ -107,6 +107,15 @@ function M.count(n)
   return sign .. digits
 end
 
+--- 1 -> "1 error", 2 -> "2 errors"
+---@param n integer
+---@param one string
+---@param many string
+---@return string
+function M.counted(n, one, many)
+  return ("%s %s"):format(M.count(n), n == 1 and one or many)
+end
+
 local UNITS = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" }
 
 --- Bytes with three digits or so: "12.3 MiB".

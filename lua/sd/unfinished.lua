@@ -1,4 +1,7 @@
 --- Starting a job where an earlier run of it may be unfinished: it is resumed, or given up.
+local handles = require "sd.handle"
+local rows = require "sd.job_rows"
+
 local M = {}
 
 local function same(a, b)
@@ -20,6 +23,8 @@ end
 ---@class sd.StartOptions
 ---@field fresh? boolean An unfinished run is given up.
 ---@field match? string[] Arguments that make it the same job (default: all).
+---@field uuid? string Of the job, where a new one is made: who lost the answer asks again with it.
+---@field id? integer Of the job that was started for the same request before.
 
 --- Dispatches `job`, or goes on with its unfinished run. One with other options is given up, since
 --- what it has written stays and is not read again.
@@ -33,6 +38,8 @@ end
 function M.start(jobs, job, script, options)
   options = options or {}
   local messages = {}
+  local known = (options.id or options.uuid) and rows.find(jobs.library, options.id, options.uuid)
+  if known and handles.is_final(known.status) then return jobs:ended_handle(known), messages end
   for _, row in ipairs(jobs:unfinished(script.definition.name, options.fresh)) do
     if row.args == nil or is_same(row.args, job, options.match) then
       if options.fresh then
@@ -49,7 +56,7 @@ function M.start(jobs, job, script, options)
       jobs:cancel(row.id, "given up for a new run")
     end
   end
-  return jobs:dispatch(job, script), messages
+  return jobs:dispatch(job, script, { uuid = options.uuid }), messages
 end
 
 return M

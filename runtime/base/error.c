@@ -7,9 +7,8 @@
 #include <string.h>
 
 int sd_err_os(struct sd_err *err, const char *what, const char *path) {
-  int en = errno;                        /* anything below may overwrite it */
-  const char *why = strerrordesc_np(en); /* NULL for what only a FUSE server would say */
-  return sd_err_set(err, -en, "%s %s: %s", what, path, why ? why : "unknown error");
+  int en = errno; /* anything below may overwrite it */
+  return sd_err_set(err, -en, "%s %s: %s", what, path, sd_err_text(-en));
 }
 
 int sd_err_nomem(struct sd_err *err) {
@@ -49,6 +48,11 @@ const char *sd_err_name(int code) {
   if (name) return name;
   snprintf(number, sizeof(number), "E%d", code < 0 ? -code : code);
   return number;
+}
+
+const char *sd_err_text(int code) {
+  const char *text = strerrordesc_np(-code);
+  return text ? text : "unknown error"; /* ours, or what only a FUSE server would say */
 }
 
 _Noreturn void sd_verify_failed(const char *cond, const char *file, int line) {

@@ -35,6 +35,10 @@ int sd_err_set(struct sd_err *err, int code, const char *fmt, ...)
  * The result is a static string, or lives in a buffer of the calling thread. */
 const char *sd_err_name(int code);
 
+/* What strerror(3) says of a negative errno, in English; a text for every code, not only for those
+ * that have one. Static. */
+const char *sd_err_text(int code);
+
 /* Preconditions (debug builds) and impossible states (always). Both end the process with the place.
  * */
 #define sd_verify(cond) ((cond) ? (void)0 : sd_verify_failed(#cond, __FILE__, __LINE__))

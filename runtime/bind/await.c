@@ -162,6 +162,33 @@ bool lsd_wake(struct lsd_wait *w) {
   return true;
 }
 
+void lsd_wake_later(struct lsd_wait *w) {
+  struct lsd_co *co = w->co;
+  if (!co) return;
+  w->co = NULL;
+  co->waiting = NULL;
+  defer_go_on(co);
+}
+
+static void call_late(void *ud) {
+  struct lsd_core *core = ud;
+  struct lsd_late *late = core->late;
+  core->late = core->late_tail = NULL;
+  while (late) {
+    struct lsd_late *next = late->next;
+    late->fn(late);
+    late = next;
+  }
+}
+
+void lsd_defer(struct lsd_core *core, struct lsd_late *late) {
+  late->next = NULL;
+  if (core->late) core->late_tail->next = late;
+  else core->late = late;
+  core->late_tail = late;
+  if (core->late == late) sd_loop_defer(core->loop, call_late, core);
+}
+
 /* ---- for Lua ---- */
 
 /* spawn(on_done, fn, ...) -> thread */
@@ -272,6 +299,7 @@ static int lsd_awaitable(lua_State *L) {
 static int core_gc(lua_State *L) {
   struct lsd_core *core = lua_touserdata(L, 1);
   core->closing = true;
+  call_late(core);
   sd_loop_close(core->loop);
   core->loop = NULL;
   return 0;

@@ -24,6 +24,12 @@ struct lsd_wait {
   struct lsd_co *co; /* who waits; NULL: nobody (any more) */
 };
 
+/* What is to be done later; lies in what it is done for. */
+struct lsd_late {
+  struct lsd_late *next;
+  void (*fn)(struct lsd_late *late);
+};
+
 /* What runs since the loop entered Lua. The loop's thread writes it; its signal handlers and the
  * watchdog's thread read it. */
 struct lsd_running {
@@ -37,6 +43,7 @@ struct lsd_running {
 struct lsd_core {
   lua_State *main;
   struct sd_loop *loop;
+  struct lsd_late *late, *late_tail;
   bool closing;    /* the state is being closed: nobody is resumed */
   int failure_ref; /* an error that a callback of the loop raised; LUA_NOREF: none */
   struct lsd_running running;
@@ -63,6 +70,12 @@ int lsd_await(lua_State *L, struct lsd_wait *w, lua_KFunction k, lua_KContext ct
 
 /* The wait is over. False: nobody waits any more, and the operation is the caller's to release. */
 bool lsd_wake(struct lsd_wait *w);
+
+/* The same, where nothing is to happen now: who waits goes on from the loop. */
+void lsd_wake_later(struct lsd_wait *w);
+
+/* Calls late->fn(late) from the loop, or when the state is closed, but in any case. */
+void lsd_defer(struct lsd_core *core, struct lsd_late *late);
 
 /* Calls the function on top of the main state's stack with `n` arguments below it protected; an
  * error ends the loop and is raised by run(). */

@@ -34,6 +34,7 @@ struct work {
   size_t contents_len, contents_cap;
   struct sd_sql *sql;
   size_t sql_len, sql_cap;
+  bool sync;         /* a power cut must not take it */
   size_t sql_before; /* that many run before the rows, the others after */
   struct delta *deltas;
   size_t deltas_len, deltas_cap;
@@ -91,7 +92,7 @@ static int move_wal(struct lsd_library *lib, struct sd_err *err) {
   uv_mutex_lock(&lib->wal_lock);
   lib->wal_moving = false;
   uv_mutex_unlock(&lib->wal_lock);
-  lib->wal_ns += sd_clock_mono() - start;
+  atomic_fetch_add(&lib->wal_ns, sd_clock_mono() - start);
   return rc;
 }
 
@@ -100,14 +101,18 @@ static void run_commit(struct sd_task *t, unsigned worker) {
   struct lsd_library *lib = c->op.lib;
   struct sd_store *s = lib->writer;
   (void)worker;
-  int rc = sd_store_begin(s, &c->op.err);
+  /* Not while somebody waits for a pause: the disk may take its time. */
+  bool sync = c->w.sync && !atomic_load(&lib->interrupt);
+  int rc = sync ? sd_store_sync(s, true, &c->op.err) : 0;
+  if (!rc) rc = sd_store_begin(s, &c->op.err);
   if (!rc) rc = write_rows(c, s);
   int64_t start = sd_clock_mono();
   if (!rc) rc = write_checkpoint(c, s);
   if (!rc) rc = sd_store_keep_ids(s, atomic_load(&lib->next_id), &c->op.err);
-  lib->checkpoint_ns += sd_clock_mono() - start;
+  atomic_fetch_add(&lib->checkpoint_ns, sd_clock_mono() - start);
   if (!rc) rc = sd_store_commit(s, &c->op.err);
   if (rc) sd_store_rollback(s);
+  if (sync && sd_store_sync(s, false, rc ? NULL : &c->op.err) && !rc) rc = c->op.err.code;
   c->op.rc = rc ? rc : move_wal(lib, &c->op.err);
 }
 
@@ -251,6 +256,8 @@ int lsd_library_commit(lua_State *L) {
   w->opts.location_id = field_int(L, "location_id");
   lua_getfield(L, 2, "want_content");
   w->opts.want_content = lua_toboolean(L, -1);
+  lua_getfield(L, 2, "sync");
+  w->sync = lua_toboolean(L, -1);
   take_sql(L, w, "sql", false);
   w->sql_before = w->sql_len;
   take_sql(L, w, "state", true);

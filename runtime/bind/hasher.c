@@ -21,8 +21,10 @@ enum mime_mode { MIME_NONE, MIME_NAME, MIME_MAGIC };
 /* What a thread of the hash lane keeps from file to file. */
 struct worker {
   struct sd_hasher *hasher;
-  struct sd_mime_magic *magic;
-  int64_t dir_id; /* the directory that dir_fd is; 0: none */
+  struct sd_mime_magic *magic; /* opened for the first name that does not decide */
+  struct sd_err magic_err;     /* with magic_failed */
+  atomic_bool magic_failed;    /* there is none, and will be none */
+  int64_t dir_id;              /* the directory that dir_fd is; 0: none */
   int dir_fd;
   int dir_code; /* why it could not be opened */
 };
@@ -69,10 +71,15 @@ struct handle {
 
 /* ---- on the hash lane ---- */
 
-static int open_worker(struct handle *h, struct worker *w, struct sd_err *err) {
-  int rc = w->hasher ? 0 : sd_hasher_open(&w->hasher, err);
-  if (!rc && h->mime == MIME_MAGIC && !w->magic) rc = sd_mime_magic_open(&w->magic, err);
-  return rc;
+static int open_worker(struct worker *w, struct sd_err *err) {
+  return w->hasher ? 0 : sd_hasher_open(&w->hasher, err);
+}
+
+/* A hash without a type is worth more than no hash: without libmagic only names decide. */
+static struct sd_mime_magic *magic_of(struct worker *w) {
+  if (!w->magic && !atomic_load(&w->magic_failed) && sd_mime_magic_open(&w->magic, &w->magic_err))
+    atomic_store(&w->magic_failed, true);
+  return w->magic;
 }
 
 /* Files of one directory follow each other: its descriptor is kept for them. */
@@ -90,7 +97,8 @@ static int open_parent(struct handle *h, struct worker *w, const struct sd_conte
 static const char *find_mime(struct handle *h, struct worker *w, struct chunk *c,
                              const struct sd_content *i, const struct sd_hash_result *r) {
   const char *mime = h->names ? sd_mime_by_name(h->names, i->name, i->name_len) : NULL;
-  if (!mime && h->mime == MIME_MAGIC) mime = sd_mime_by_magic(w->magic, r->head, r->head_len);
+  if (!mime && h->mime == MIME_MAGIC && magic_of(w))
+    mime = sd_mime_by_magic(w->magic, r->head, r->head_len);
   if (!mime) return NULL;
   uv_mutex_lock(&c->lock);
   const char *copy = sd_arena_copy(&c->contents->arena, mime, strlen(mime));
@@ -107,7 +115,7 @@ static void hash_item(struct handle *h, struct worker *w, struct chunk *c, struc
                               .ino = i->st.ino,
                               .cancel = &h->lib->interrupt};
   if (i->twin) return;
-  i->code = atomic_load(&h->lib->interrupt) ? SD_ECANCELED : open_worker(h, w, &err);
+  i->code = atomic_load(&h->lib->interrupt) ? SD_ECANCELED : open_worker(w, &err);
   if (!i->code) i->code = open_parent(h, w, i);
   if (!i->code) i->code = sd_hash_file(w->hasher, w->dir_fd, i->name, &want, &r, &err);
   if (i->code) return;
@@ -179,7 +187,7 @@ static void start(lua_State *L, struct handle *h, struct sd_lane *lane, struct s
 static void delivered(struct handle *h) {
   lua_State *L = h->core->main;
   h->running--;
-  lsd_wake(&h->waiting);
+  lsd_library_wake(h->lib, &h->waiting);
   if (h->running) return;
   int self = h->self;
   h->self = LUA_NOREF;
@@ -199,7 +207,7 @@ static void deliver_select(struct sd_task *t) {
   c->selected = true;
   if (!c->rc && c->contents->items_len) {
     h->want.after = c->contents->items[c->contents->items_len - 1].entry_id;
-    c->parts_left = h->closed ? 0 : h->lib->threads;
+    c->parts_left = h->closed || h->lib->closing ? 0 : h->lib->threads;
     h->running += c->parts_left;
     for (unsigned i = 0; i < c->parts_left; i++) sd_lane_submit(h->lib->hash, &c->parts[i].task);
   } else {
@@ -247,6 +255,7 @@ static void select_more(lua_State *L, struct handle *h) {
 static int take_ready(lua_State *L, int status, lua_KContext ctx) {
   struct handle *h = check_handle(L, 1);
   (void)status, (void)ctx;
+  lsd_check_open(L, h->lib);
   for (;;) {
     struct chunk *c = h->head;
     select_more(L, h);
@@ -314,7 +323,7 @@ static int open_files(struct handle *h, const char *root, struct sd_err *err) {
 }
 
 /* open(library, {root, location_id, after = 0, chunk = 100, kind = "sampled" | "full",
- * mime = "none" | "name" | "magic"}) -> hasher */
+ * mime = "none" | "name" | "magic", rest = false}) -> hasher */
 static int lsd_hasher_open(lua_State *L) {
   static const char *const kinds[] = {"sampled", "full", NULL};
   static const char *const mimes[] = {"none", "name", "magic", NULL};
@@ -329,6 +338,8 @@ static int lsd_hasher_open(lua_State *L) {
                                  .limit = (int)field_int(L, 2, "chunk", 100)};
   luaL_argcheck(L, want.limit >= 1 && want.limit <= 65536, 2, "chunk: from 1 to 65536");
   want.full = field_option(L, 2, "kind", kinds) == 1;
+  lua_getfield(L, 2, "rest");
+  want.rest = lua_toboolean(L, -1);
   int mime = field_option(L, 2, "mime", mimes);
   struct handle *h = lua_newuserdatauv(L, sizeof(*h), 1);
   memset(h, 0, sizeof(*h));
@@ -349,10 +360,24 @@ static int lsd_hasher_open(lua_State *L) {
   return 1;
 }
 
+/* warning() -> what is wrong and does not end the hashing, or nil */
+static int lsd_hasher_warning(lua_State *L) {
+  struct handle *h = check_handle(L, 1);
+  for (unsigned i = 0; i < h->lib->threads; i++) {
+    struct worker *w = &h->workers[i];
+    if (!atomic_load(&w->magic_failed)) continue;
+    lua_pushstring(L, w->magic_err.msg);
+    return 1;
+  }
+  return 0;
+}
+
 static const luaL_Reg functions[] = {{"open", lsd_hasher_open}, {NULL, NULL}};
 
-static const luaL_Reg methods[] = {
-    {"next", lsd_hasher_next}, {"close", lsd_hasher_close}, {NULL, NULL}};
+static const luaL_Reg methods[] = {{"next", lsd_hasher_next},
+                                   {"warning", lsd_hasher_warning},
+                                   {"close", lsd_hasher_close},
+                                   {NULL, NULL}};
 
 static const luaL_Reg metamethods[] = {
     {"__gc", lsd_hasher_close}, {"__close", lsd_hasher_close}, {NULL, NULL}};

@@ -25,8 +25,17 @@ static struct lsd_library *check_any(lua_State *L, int i) {
 
 struct lsd_library *lsd_check_library(lua_State *L, int i) {
   struct lsd_library *lib = check_any(L, i);
-  if (!lib->writer) luaL_argerror(L, i, "the library is closed");
+  if (!lib->writer || lib->closing) luaL_argerror(L, i, "the library is closed");
   return lib;
+}
+
+void lsd_check_open(lua_State *L, const struct lsd_library *lib) {
+  if (lib->closing) luaL_error(L, "the library is closed");
+}
+
+void lsd_library_wake(const struct lsd_library *lib, struct lsd_wait *w) {
+  if (lib->closing) lsd_wake_later(w);
+  else lsd_wake(w);
 }
 
 static size_t reader_count(const struct lsd_library *lib) {
@@ -44,6 +53,7 @@ int lsd_library_reader(struct lsd_library *lib, enum lsd_reader lane, unsigned w
 
 /* Lanes end first: a task may use a store. */
 static void close_library(struct lsd_library *lib) {
+  lib->closing = true;
   atomic_store(&lib->interrupt, true);
   sd_lane_close(lib->walk);
   sd_lane_close(lib->hash);
@@ -68,6 +78,7 @@ static void close_library(struct lsd_library *lib) {
 static int make_dirs(const char *dir, struct sd_err *err) {
   char path[PATH_MAX];
   size_t n = strlen(dir);
+  if (n == 0) return sd_err_set(err, -EINVAL, "the library's path is empty");
   if (n >= sizeof(path)) return sd_err_set(err, -ENAMETOOLONG, "library path too long");
   memcpy(path, dir, n + 1);
   for (char *p = path + 1;; p++) {
@@ -253,9 +264,9 @@ static int lsd_library_leave_out(lua_State *L) {
 static int lsd_library_metrics(lua_State *L) {
   struct lsd_library *lib = lsd_check_library(L, 1);
   lua_createtable(L, 0, 3);
-  lua_pushinteger(L, lib->checkpoint_ns);
+  lua_pushinteger(L, atomic_load(&lib->checkpoint_ns));
   lua_setfield(L, -2, "checkpoint_ns");
-  lua_pushinteger(L, lib->wal_ns);
+  lua_pushinteger(L, atomic_load(&lib->wal_ns));
   lua_setfield(L, -2, "wal_ns");
   lua_pushinteger(L, lib->threads);
   lua_setfield(L, -2, "threads");

@@ -18,6 +18,7 @@ enum { LSD_OWN_FILES = 8, LSD_NOTE_MAX = 4400 };
 
 struct lsd_library {
   char *dir;
+  bool closing; /* or closed: nothing is started any more, nobody resumed on the spot */
   int lock_fd;
   char *note; /* of the process that held the lock before; NULL: none */
   unsigned threads;
@@ -31,12 +32,18 @@ struct lsd_library {
   bool wal_moving;       /* the write lane moves the log into the database; wal_lock */
   struct sd_file_id own[LSD_OWN_FILES];
   size_t own_len;
-  int64_t checkpoint_ns; /* spent on job state and queues; the write lane writes */
-  int64_t wal_ns;        /* spent on moving the log into the database; the write lane writes */
+  atomic_llong checkpoint_ns; /* spent on job state and queues; any thread */
+  atomic_llong wal_ns;        /* spent on moving the log into the database; any thread */
 };
 
 /* The open library at `i`; raises where it is closed. */
 struct lsd_library *lsd_check_library(lua_State *L, int i);
+
+/* The same for one that something else holds. */
+void lsd_check_open(lua_State *L, const struct lsd_library *lib);
+
+/* lsd_wake(), unless the library is being closed: then later. */
+void lsd_library_wake(const struct lsd_library *lib, struct lsd_wait *w);
 
 /* The reader of a worker, opened on first use by the thread that owns it. */
 enum lsd_reader { LSD_READER_WALK, LSD_READER_HASH, LSD_READER_READ };

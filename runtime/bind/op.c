@@ -1,6 +1,9 @@
 #include "bind/op.h"
 
+#include <stddef.h>
 #include <stdlib.h>
+
+#include "bind/library.h"
 
 static void end(struct lsd_op *op) {
   luaL_unref(op->core->main, LUA_REGISTRYINDEX, op->anchor);
@@ -27,17 +30,37 @@ static int finish(lua_State *L, int status, lua_KContext ctx) {
   return n;
 }
 
+static void wake(struct lsd_op *op) {
+  if (!lsd_wake(&op->wait)) end(op);
+}
+
+static void wake_late(struct lsd_late *late) {
+  wake((struct lsd_op *)((char *)late - offsetof(struct lsd_op, late)));
+}
+
+/* Whoever closes a library does not expect that a coroutine goes on meanwhile. */
 static void deliver(struct sd_task *t) {
   struct lsd_op *op = (struct lsd_op *)t;
-  if (!lsd_wake(&op->wait)) end(op);
+  op->late.fn = wake_late;
+  if (op->lib->closing) lsd_defer(op->core, &op->late);
+  else wake(op);
+}
+
+/* A lane that is closed delivers what it did not run. */
+static void run_op(struct sd_task *t, unsigned worker) {
+  struct lsd_op *op = (struct lsd_op *)t;
+  op->rc = 0;
+  op->run(t, worker);
 }
 
 void lsd_op_init(lua_State *L, struct lsd_op *op, struct lsd_library *lib,
                  void (*run)(struct sd_task *t, unsigned worker)) {
   op->core = lsd_core(L);
   op->lib = lib;
-  op->task.run = run;
+  op->task.run = run_op;
   op->task.deliver = deliver;
+  op->run = run;
+  op->rc = sd_err_set(&op->err, SD_ECANCELED, "the library was closed");
   op->anchor = luaL_ref(L, LUA_REGISTRYINDEX);
 }
 

@@ -6,7 +6,7 @@
  *
  * Owner:  the operation owns itself from lsd_op_start() on; it holds the library userdata alive.
  * Thread: run on the lane; all else on the loop's thread.
- * Errors: rc and err, set by run. */
+ * Errors: rc and err, set by run; SD_ECANCELED where that did not come to run. */
 #ifndef SD_BIND_OP_H
 #define SD_BIND_OP_H
 
@@ -18,9 +18,11 @@ struct lsd_library;
 struct lsd_op {
   struct sd_task task; /* first: a task is its operation */
   struct lsd_wait wait;
+  struct lsd_late late; /* delivered while the library was being closed */
   struct lsd_core *core;
   struct lsd_library *lib;
   int anchor; /* ref of what must not be collected while this runs */
+  void (*run)(struct sd_task *t, unsigned worker);
   int rc;
   struct sd_err err;
   int (*push)(lua_State *L, struct lsd_op *op); /* number of results; NULL: true */

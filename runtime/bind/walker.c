@@ -141,7 +141,7 @@ static void deliver_step(struct sd_task *t) {
   h->running--;
   if (h->closed) free_step(s); /* what it found is walked again when the job is resumed */
   else add_ready(h, s);
-  lsd_wake(&h->waiting);
+  lsd_library_wake(h->lib, &h->waiting);
   if (h->running) return;
   int self = h->self;
   h->self = LUA_NOREF;
@@ -248,6 +248,7 @@ static int take_ready(lua_State *L, int status, lua_KContext ctx) {
   struct handle *h = lua_touserdata(L, 1);
   struct step *s = h->ready_head;
   (void)status, (void)ctx;
+  lsd_check_open(L, h->lib);
   if (!s) return 0;
   h->ready_head = s->next;
   if (!h->ready_head) h->ready_tail = NULL;
@@ -270,6 +271,7 @@ static int lsd_walker_next(lua_State *L) {
   struct handle *h = check_handle(L, 1);
   lsd_check_await(L);
   lua_settop(L, 1);
+  lsd_check_open(L, h->lib);
   if (h->waiting.co) return luaL_error(L, "the walker is waited for already");
   if (!atomic_load(&h->lib->interrupt)) submit_steps(L, h);
   if (h->ready_head) return take_ready(L, LUA_OK, 0);

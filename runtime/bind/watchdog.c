@@ -22,6 +22,10 @@ enum { TEXT_MAX = 4000, HEAD_MAX = 64 };
 /* By default it is ignored, and nobody else sends it to a thread. */
 #define ASK_SIGNAL SIGURG
 
+/* What ends the process where the loop does not come to it. */
+static const int guarded[] = {SIGINT, SIGTERM};
+enum { GUARDED = sizeof(guarded) / sizeof(guarded[0]), PATIENCE_MS = 120 };
+
 struct report {
   long long job;
   uint64_t since; /* uv_hrtime() */
@@ -45,10 +49,18 @@ struct watchdog {
   unsigned long long seen; /* the entry at the last look */
   unsigned long long told; /* the last one that was reported */
   uint64_t since, looked;  /* when `seen` was first seen; the last look */
+  uint64_t unheard_since;  /* a guarded signal was seen that the loop had not come to */
   struct report report;
 };
 
 static _Atomic(struct watchdog *) active;
+
+/* The last guarded signal; any thread's handler writes it, the watchdog's thread takes it. */
+static struct {
+  atomic_int sig; /* 0: none */
+  atomic_ullong entry;
+  void (*handlers[GUARDED])(int sig); /* libuv's; the loop's thread writes, before they are used */
+} came;
 
 /* The hook that ours took the place of; the loop's thread and its handler. */
 static struct {
@@ -179,6 +191,51 @@ static void on_left(struct lsd_core *core) {
   sd_loop_defer(core->loop, tell_over, core);
 }
 
+/* ---- signals that the loop should take ---- */
+
+static void on_guarded(int sig) {
+  struct watchdog *w = atomic_load(&active);
+  if (w) {
+    atomic_store(&came.entry, atomic_load(&w->core->running.entry));
+    atomic_store(&came.sig, sig);
+  }
+  for (int i = 0; i < GUARDED; i++)
+    if (guarded[i] == sig) came.handlers[i](sig);
+}
+
+/* guard_signals(): behind whoever handles them on the loop */
+static int lsd_watchdog_guard_signals(lua_State *L) {
+  luaL_checkudata(L, 1, WATCHDOG);
+  for (int i = 0; i < GUARDED; i++) {
+    struct sigaction act;
+    sigaction(guarded[i], NULL, &act);
+    if (act.sa_flags & SA_SIGINFO || act.sa_handler == SIG_DFL || act.sa_handler == SIG_IGN ||
+        act.sa_handler == on_guarded)
+      continue;
+    came.handlers[i] = act.sa_handler;
+    act.sa_handler = on_guarded;
+    sigaction(guarded[i], &act, NULL);
+  }
+  return 0;
+}
+
+/* The loop has not come to the signal since the last look, and is in the same Lua as then: the
+ * library stands an end like that of a crash. */
+static void end_where_unheard(struct watchdog *w, uint64_t now) {
+  struct lsd_running *r = &w->core->running;
+  int sig = atomic_load(&came.sig);
+  if (!sig) return;
+  if (!atomic_load(&r->L) || atomic_load(&r->entry) != atomic_load(&came.entry)) {
+    atomic_compare_exchange_strong(&came.sig, &sig, 0);
+    w->unheard_since = 0;
+  } else if (!w->unheard_since) {
+    w->unheard_since = now;
+  } else if (now - w->unheard_since >= PATIENCE_MS * (uint64_t)SD_NS_PER_MS) {
+    put_stderr("stopped; the same command goes on from the last checkpoint\n");
+    _exit(128 + sig);
+  }
+}
+
 /* ---- the watchdog's thread ---- */
 
 static void look(struct watchdog *w) {
@@ -186,6 +243,7 @@ static void look(struct watchdog *w) {
   uint64_t now = uv_hrtime(), before = w->looked;
   unsigned long long entry = atomic_load(&r->entry);
   w->looked = now;
+  end_where_unheard(w, now);
   /* A late look tells that the whole process stood still. */
   if (!atomic_load(&r->L) || entry != w->seen || now - before > 4 * w->tick_ns) {
     w->seen = entry;
@@ -240,6 +298,7 @@ static void close_watchdog(lua_State *L, struct watchdog *w) {
   if (atomic_load(&active) == w) {
     if (w->started) stop_thread(w);
     atomic_store(&active, NULL);
+    atomic_store(&came.sig, 0);
     w->core->on_left = NULL;
     atomic_store(&w->core->running.reported, false);
     sigaction(ASK_SIGNAL, &w->handler_before, NULL);
@@ -301,7 +360,8 @@ static int lsd_watchdog_start(lua_State *L) {
 
 static const luaL_Reg functions[] = {{"start", lsd_watchdog_start}, {NULL, NULL}};
 
-static const luaL_Reg methods[] = {{"close", lsd_watchdog_close}, {NULL, NULL}};
+static const luaL_Reg methods[] = {
+    {"close", lsd_watchdog_close}, {"guard_signals", lsd_watchdog_guard_signals}, {NULL, NULL}};
 
 static const luaL_Reg metamethods[] = {
     {"__gc", lsd_watchdog_close},

@@ -3,7 +3,8 @@
  * A thread of its own looks whether the loop is still in the Lua that it entered some seconds ago.
  * Then it sends the loop's thread a signal, whose handler sets a hook on the state that runs; the
  * hook finds a script at its next instruction, where a traceback can be made. Where no instruction
- * comes, the script waits in a C function.
+ * comes, the script waits in a C function. SIGINT and SIGTERM that the loop does not come to
+ * therefore end the process.
  *
  * Owner:  the userdata owns thread, signal handler and note; one at a time in a process.
  * Thread: the loop's thread, but for the thread inside.

@@ -55,6 +55,6 @@ void sd_batch_new_content(const struct sd_batch *b, int64_t *files, int64_t *byt
     bool is_new = e->change == SD_CHANGE_INSERT || e->change == SD_CHANGE_CONTENT;
     if (!is_new || e->st.kind != SD_KIND_FILE || e->st.size <= 0) continue;
     (*files)++;
-    *bytes += e->st.size;
+    if (__builtin_add_overflow(*bytes, e->st.size, bytes)) *bytes = INT64_MAX; /* sparse files */
   }
 }

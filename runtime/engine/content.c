@@ -24,16 +24,22 @@ void sd_contents_free(struct sd_contents *c) {
 
 /* ---- what is to be hashed ---- */
 
+/* The twin is another name of the same file: an inode may have been given to another one since, so
+ * all must agree that the kernel sets, and a name that is known to be gone says nothing. Of the
+ * names in one location only the first is given, and the others when that has failed (?5). */
 static const char select_sql[] =
-    "SELECT e.id,e.parent_id,e.name,e.size,e.allocated,e.mtime,e.ctime,e.dev,e.ino,e.nlink,"
+    "SELECT e.id,e.parent_id,e.name,e.size,e.allocated,e.mtime,e.ctime,e.dev,e.ino,e.nlink,e.btime,"
     "d.anchor,d.path,"
     " iif(e.nlink>1,(SELECT t.id FROM entry t INDEXED BY entry_inode JOIN content c"
     "  ON c.id=t.content_id WHERE t.dev=e.dev AND t.ino=e.ino AND t.nlink>1 AND t.kind=1"
-    "  AND t.size=e.size AND t.mtime=e.mtime AND (c.hash_kind=1 OR NOT ?4) LIMIT 1),0)"
+    "  AND t.size=e.size AND t.mtime=e.mtime AND t.ctime=e.ctime AND t.btime IS e.btime"
+    "  AND (c.hash_kind=1 OR NOT ?4)"
+    "  AND NOT EXISTS(SELECT 1 FROM vanished v WHERE v.entry_id=t.id) LIMIT 1),0)"
     " FROM entry e INDEXED BY entry_todo JOIN directory d ON d.entry_id=e.parent_id"
     " WHERE e.content_id=0 AND e.id>?1 AND d.location_id=?2"
-    " AND (e.nlink<2 OR NOT EXISTS(SELECT 1 FROM entry t INDEXED BY entry_inode WHERE t.dev=e.dev"
-    "  AND t.ino=e.ino AND t.nlink>1 AND t.kind=1 AND t.content_id=0 AND t.id<e.id))"
+    " AND ?5=(e.nlink>1 AND EXISTS(SELECT 1 FROM entry t INDEXED BY entry_inode"
+    "  CROSS JOIN directory f ON f.entry_id=t.parent_id WHERE t.dev=e.dev AND t.ino=e.ino"
+    "  AND t.nlink>1 AND t.kind=1 AND t.content_id=0 AND t.id<e.id AND f.location_id=?2))"
     " ORDER BY e.id LIMIT ?3";
 
 static const char anchor_sql[] = "SELECT anchor,path FROM directory WHERE entry_id=?1";
@@ -99,12 +105,14 @@ static int add_item(struct sd_store *s, struct sd_contents *c, sqlite3_stmt *q,
   i->st.dev = (uint64_t)sqlite3_column_int64(q, 7);
   i->st.ino = (uint64_t)sqlite3_column_int64(q, 8);
   i->st.nlink = (uint32_t)sqlite3_column_int64(q, 9);
-  i->dir = copy_column(c, q, 11, &i->dir_len);
-  i->twin = sqlite3_column_int64(q, 12);
+  i->st.btime = sqlite3_column_int64(q, 10);
+  i->st.flags = sqlite3_column_type(q, 10) != SQLITE_NULL ? SD_ENTRY_BTIME : 0;
+  i->dir = copy_column(c, q, 12, &i->dir_len);
+  i->twin = sqlite3_column_int64(q, 13);
   if (!i->name || !i->dir) return sd_err_nomem(err);
   c->items_len++;
   if (!i->twin) c->bytes += (uint64_t)i->st.size;
-  int64_t anchor = sqlite3_column_int64(q, 10);
+  int64_t anchor = sqlite3_column_int64(q, 11);
   return anchor ? add_anchors(s, c, i, anchor, err) : 0;
 }
 
@@ -118,6 +126,7 @@ int sd_contents_select(struct sd_store *s, const struct sd_content_want *want,
   sqlite3_bind_int64(q, 2, want->location_id);
   sqlite3_bind_int(q, 3, want->limit);
   sqlite3_bind_int(q, 4, want->full);
+  sqlite3_bind_int(q, 5, want->rest);
   while (!rc && (step = sqlite3_step(q)) == SQLITE_ROW) rc = add_item(s, out, q, err);
   if (!rc && step != SQLITE_DONE) rc = sd_store_error(s, err, "read the library");
   /* Whoever asks goes on from the last id: it must rise, or the questions would not end. */
@@ -151,113 +160,141 @@ static int put_content(struct sd_store *s, const struct sd_content *i, int64_t n
   return code;
 }
 
-/* The file has changed since it was listed: its row says what was hashed. */
-static int refresh_stat(struct sd_store *s, const struct sd_content *i, int64_t entry_id,
-                        struct sd_err *err) {
-  struct sd_totals t = {0};
-  sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_STAT, err);
-  if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, entry_id);
-  sqlite3_bind_int64(st, 2, i->now.size);
-  sqlite3_bind_int64(st, 3, i->now.allocated);
-  sqlite3_bind_int64(st, 4, i->now.mtime);
-  sqlite3_bind_int64(st, 5, i->now.ctime);
-  int rc = sqlite3_step(st);
-  int64_t parent = rc == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
-  int code = rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : sd_store_error(s, err, "update an entry");
-  sqlite3_reset(st);
-  sd_totals_add(&t, &i->now, 1);
-  sd_totals_add(&t, &i->st, -1);
-  return code ? code : sd_store_add_totals(s, parent, &t, err);
-}
-
-static int link_entry(struct sd_store *s, const struct sd_content *i, int64_t entry_id,
-                      int64_t content_id, struct sd_err *err) {
-  bool stale = i->now.size != i->st.size || i->now.allocated != i->st.allocated ||
-               i->now.mtime != i->st.mtime || i->now.ctime != i->st.ctime;
-  int rc = stale ? refresh_stat(s, i, entry_id, err) : 0;
-  sqlite3_stmt *st = rc ? NULL : sd_store_stmt(s, ST_ENTRY_LINK, err);
-  if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, entry_id);
-  if (content_id) sqlite3_bind_int64(st, 2, content_id);
-  else sqlite3_bind_null(st, 2);
-  return sd_store_run(s, st, err, "link a content");
-}
-
-/* The other names of the inode that still wait. */
-struct names {
-  int64_t *ids;
-  size_t ids_len, ids_cap;
+/* An entry that still waits, as its row has it. */
+struct name {
+  int64_t id, parent_id;
+  struct sd_stat st; /* size, allocated, mtime, ctime */
 };
 
-static int other_names(struct sd_store *s, const struct sd_content *i, struct names *out,
-                       struct sd_err *err) {
+/* The names of an inode that still wait: the one that was given first. */
+struct names {
+  struct name *items;
+  size_t items_len, items_cap;
+};
+
+static struct name read_name(sqlite3_stmt *st) {
+  struct name n = {.id = sqlite3_column_int64(st, 0), .parent_id = sqlite3_column_int64(st, 1)};
+  n.st.kind = SD_KIND_FILE;
+  n.st.size = sqlite3_column_int64(st, 2);
+  n.st.allocated = sqlite3_column_int64(st, 3);
+  n.st.mtime = sqlite3_column_int64(st, 4);
+  n.st.ctime = sqlite3_column_int64(st, 5);
+  return n;
+}
+
+static int add_names(struct sd_store *s, sqlite3_stmt *st, struct names *out, struct sd_err *err) {
   int step = SQLITE_DONE, rc = 0;
-  if (i->st.nlink < 2) return 0;
-  sqlite3_stmt *st = sd_store_stmt(s, ST_INODE_CONTENT, err);
-  if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, (int64_t)i->st.dev);
-  sqlite3_bind_int64(st, 2, (int64_t)i->st.ino);
-  sqlite3_bind_int64(st, 3, i->entry_id);
   while (!rc && (step = sqlite3_step(st)) == SQLITE_ROW)
-    if (!SD_ARRAY_ROOM(out, ids)) rc = sd_err_nomem(err);
-    else out->ids[out->ids_len++] = sqlite3_column_int64(st, 0);
+    if (!SD_ARRAY_ROOM(out, items)) rc = sd_err_nomem(err);
+    else out->items[out->items_len++] = read_name(st);
   if (!rc && step != SQLITE_DONE) rc = sd_store_error(s, err, "read the library");
   sqlite3_reset(st);
   return rc;
 }
 
-/* 1: the entry is gone or has been linked meanwhile. */
-static int still_waits(struct sd_store *s, int64_t entry_id, struct sd_err *err) {
-  sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_GET, err);
+/* None: the entry is gone, or has been linked meanwhile. */
+static int waiting_names(struct sd_store *s, const struct sd_content *i,
+                         const struct sd_write_opts *o, struct names *out, struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_WAITING, err);
   if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, entry_id);
-  int rc = sqlite3_step(st);
-  bool waits = rc == SQLITE_ROW && sqlite3_column_type(st, 4) == SQLITE_INTEGER &&
-               sqlite3_column_int64(st, 4) == 0;
-  int code =
-      rc == SQLITE_ROW || rc == SQLITE_DONE ? !waits : sd_store_error(s, err, "read an entry");
-  sqlite3_reset(st);
-  return code;
+  sqlite3_bind_int64(st, 1, i->entry_id);
+  int rc = add_names(s, st, out, err);
+  if (rc || !out->items_len || i->st.nlink < 2) return rc;
+  if (!(st = sd_store_stmt(s, ST_INODE_WAITING, err))) return err->code;
+  sqlite3_bind_int64(st, 1, (int64_t)i->st.dev);
+  sqlite3_bind_int64(st, 2, (int64_t)i->st.ino);
+  if (i->st.flags & SD_ENTRY_BTIME) sqlite3_bind_int64(st, 3, i->st.btime);
+  else sqlite3_bind_null(st, 3);
+  sqlite3_bind_int64(st, 4, o->location_id);
+  sqlite3_bind_int64(st, 5, i->entry_id);
+  return add_names(s, st, out, err);
 }
 
-static int link_hashed(struct sd_store *s, const struct sd_content *i, struct sd_link_count *n,
-                       struct sd_err *err) {
-  struct names names = {0};
+/* The file has changed since it was listed: its row says what was hashed. */
+static int refresh_stat(struct sd_store *s, const struct sd_stat *now, const struct name *n,
+                        struct sd_err *err) {
+  struct sd_totals t = {0};
+  sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_STAT, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, n->id);
+  sqlite3_bind_int64(st, 2, now->size);
+  sqlite3_bind_int64(st, 3, now->allocated);
+  sqlite3_bind_int64(st, 4, now->mtime);
+  sqlite3_bind_int64(st, 5, now->ctime);
+  int rc = sd_store_run(s, st, err, "update an entry");
+  sd_totals_add(&t, now, 1);
+  sd_totals_add(&t, &n->st, -1);
+  return rc ? rc : sd_store_add_totals(s, n->parent_id, &t, err);
+}
+
+static bool is_stale(const struct sd_stat *row, const struct sd_stat *now) {
+  return now->size != row->size || now->allocated != row->allocated || now->mtime != row->mtime ||
+         now->ctime != row->ctime;
+}
+
+static int link_name(struct sd_store *s, const struct name *n, int64_t content_id,
+                     struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_LINK, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, n->id);
+  if (content_id) sqlite3_bind_int64(st, 2, content_id);
+  else sqlite3_bind_null(st, 2);
+  return sd_store_run(s, st, err, "link a content");
+}
+
+static int link_hashed(struct sd_store *s, const struct sd_content *i, const struct names *names,
+                       struct sd_link_count *n, struct sd_err *err) {
   int64_t content_id = 0;
-  int rc = still_waits(s, i->entry_id, err);
-  if (rc) return rc < 0 ? rc : 0;
-  rc = other_names(s, i, &names, err);
+  int rc = 0;
   /* Emptied since it was listed: no content, as for what was listed empty. */
-  if (!rc && i->now.size) rc = put_content(s, i, 1 + (int64_t)names.ids_len, &content_id, err);
-  if (!rc) rc = link_entry(s, i, i->entry_id, content_id, err);
-  for (size_t k = 0; !rc && k < names.ids_len; k++)
-    rc = link_entry(s, i, names.ids[k], content_id, err);
-  n->linked += 1 + names.ids_len;
-  free(names.ids);
+  if (i->now.size) rc = put_content(s, i, (int64_t)names->items_len, &content_id, err);
+  for (size_t k = 0; !rc && k < names->items_len; k++) {
+    const struct name *name = &names->items[k];
+    if (is_stale(&name->st, &i->now)) rc = refresh_stat(s, &i->now, name, err);
+    if (!rc) rc = link_name(s, name, content_id, err);
+    n->linked++;
+  }
   return rc;
 }
 
-/* Another name of the inode was hashed before: its content is this one's. */
-static int link_twin(struct sd_store *s, const struct sd_content *i, struct sd_link_count *n,
-                     struct sd_err *err) {
-  static const char sql[] =
-      "UPDATE content SET entries=entries+1 WHERE id=(SELECT content_id FROM entry WHERE id=?1)"
-      " RETURNING id";
-  sqlite3_stmt *st = NULL;
-  int rc = still_waits(s, i->entry_id, err);
-  if (rc) return rc < 0 ? rc : 0;
-  if (sqlite3_prepare_v2(sd_store_db(s), sql, -1, &st, NULL) != SQLITE_OK)
-    return sd_store_error(s, err, "prepare");
+/* 1: the twin has no content any more. */
+static int add_to_twin(struct sd_store *s, const struct sd_content *i, int64_t n,
+                       int64_t *content_id, struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_CONTENT_JOIN, err);
+  if (!st) return err->code;
   sqlite3_bind_int64(st, 1, i->twin);
+  sqlite3_bind_int64(st, 2, n);
   int step = sqlite3_step(st);
-  int64_t content_id = step == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
-  rc = step == SQLITE_ROW || step == SQLITE_DONE ? 0 : sd_store_error(s, err, "link a content");
-  sqlite3_finalize(st);
-  struct sd_content same = *i;
-  same.now = i->st;
-  if (!rc && content_id) rc = link_entry(s, &same, i->entry_id, content_id, err);
-  n->linked++;
+  *content_id = step == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
+  int rc = step == SQLITE_ROW || step == SQLITE_DONE ? step == SQLITE_DONE
+                                                     : sd_store_error(s, err, "link a content");
+  sqlite3_reset(st);
+  return rc;
+}
+
+/* Another name of the inode was hashed before: its content is that of all listed alike. */
+static int link_twin(struct sd_store *s, const struct sd_content *i, struct names *names,
+                     struct sd_link_count *n, struct sd_err *err) {
+  int64_t content_id;
+  size_t alike = 0;
+  for (size_t k = 0; k < names->items_len; k++) {
+    const struct sd_stat *row = &names->items[k].st;
+    if (row->size == i->st.size && row->mtime == i->st.mtime)
+      names->items[alike++] = names->items[k];
+  }
+  int rc = alike ? add_to_twin(s, i, (int64_t)alike, &content_id, err) : 1;
+  for (size_t k = 0; !rc && k < alike; k++, n->linked++)
+    rc = link_name(s, &names->items[k], content_id, err);
+  return rc < 0 ? rc : 0;
+}
+
+static int link_names(struct sd_store *s, const struct sd_content *i, const struct sd_write_opts *o,
+                      struct sd_link_count *n, struct sd_err *err) {
+  struct names names = {0};
+  int rc = waiting_names(s, i, o, &names, err);
+  if (!rc && names.items_len)
+    rc = i->twin ? link_twin(s, i, &names, n, err) : link_hashed(s, i, &names, n, err);
+  free(names.items);
   return rc;
 }
 
@@ -275,7 +312,7 @@ static int note_failed(struct sd_store *s, const struct sd_content *i,
     struct sd_note note = {.path = path, .path_len = (uint32_t)len, .op = SD_OP_CONTENT_ID};
     note.code = i->code;
     note.reason = i->code == SD_ECHANGED ? "changed while it was read, or since it was listed"
-                                         : strerrordesc_np(-i->code);
+                                         : sd_err_text(i->code);
     rc = sd_store_note(s, o, &note, err);
   }
   sd_arena_fini(&a);
@@ -300,8 +337,7 @@ int sd_contents_link(struct sd_store *s, const struct sd_contents *c, const stru
   int rc = 0;
   for (size_t k = 0; !rc && k < c->items_len; k++) {
     const struct sd_content *i = &c->items[k];
-    if (i->twin) rc = link_twin(s, i, n, err);
-    else if (i->kind) rc = link_hashed(s, i, n, err);
+    if (i->twin || i->kind) rc = link_names(s, i, o, n, err);
     else if (i->code == -ENOENT) rc = note_vanished(s, i, o, n, err);
     else if (i->code != SD_ECANCELED) rc = note_failed(s, i, o, n, err);
   }

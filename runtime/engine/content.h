@@ -14,7 +14,7 @@ struct sd_content {
   const char *name;
   uint32_t dir_len;
   uint16_t name_len;
-  struct sd_stat st;      /* as the library has it: size, mtime, ctime, dev, ino, nlink */
+  struct sd_stat st;      /* as the library has it: sizes, times, dev, ino, nlink */
   struct sd_stat now;     /* as it was when it was hashed */
   int64_t twin;           /* an entry of the same inode that has a content; 0: none */
   uint8_t hash[16], kind; /* kind 0: no hash */
@@ -34,13 +34,15 @@ struct sd_content_want {
   int64_t after; /* entries with a greater id */
   int limit;
   bool full; /* a sampled identity of another name of the inode is not enough */
+  bool rest; /* the names that were not given since another name of the inode was */
 };
 
 struct sd_contents *sd_contents_new(void);
 void sd_contents_free(struct sd_contents *c); /* accepts NULL */
 
-/* Reads the next files, in the order of their ids. Of an inode with several names that all wait,
- * only the first is given. */
+/* Reads the next files, in the order of their ids. Of an inode with several names in the location
+ * that all wait, only the first is given. When all that was given is linked, ask for the rest: the
+ * other names of those that could not be read. */
 int sd_contents_select(struct sd_store *reader, const struct sd_content_want *want,
                        struct sd_contents *out, struct sd_err *err);
 
@@ -48,7 +50,8 @@ struct sd_link_count {
   uint64_t linked, errors, vanished;
 };
 
-/* Inside a transaction: writes contents and links their entries, all names of an inode at once. */
+/* Inside a transaction: writes contents and links their entries, all names of an inode in the
+ * location at once. */
 int sd_contents_link(struct sd_store *s, const struct sd_contents *c, const struct sd_write_opts *o,
                      struct sd_link_count *n, struct sd_err *err);
 

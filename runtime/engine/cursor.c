@@ -91,9 +91,9 @@ void sd_dir_cursor_remove(struct sd_dir_cursor *c, uint64_t hash) {
 
 enum { HELD_MAX = 4096 };
 
-static int copy(struct sd_batch *to, const struct sd_note *notes, size_t n) {
+static int copy(struct sd_batch *to, const struct sd_note *notes, size_t from, size_t below) {
   int rc = 0;
-  for (size_t i = 0; !rc && i < n; i++)
+  for (size_t i = from; !rc && i < below; i++)
     rc = sd_batch_note(to, notes[i].op, notes[i].code, notes[i].path, notes[i].path_len,
                        notes[i].reason);
   return rc;
@@ -103,8 +103,8 @@ int sd_dir_cursor_hold(struct sd_dir_cursor *c, struct sd_batch *b, size_t error
   if (b->errors_len == errors && b->skips_len == skips) return 0;
   if (!c->notes && !(c->notes = sd_batch_new())) return -ENOMEM;
   if (c->notes->errors_len + c->notes->skips_len >= HELD_MAX) return 0;
-  int rc = copy(c->notes, b->errors + errors, b->errors_len - errors);
-  if (!rc) rc = copy(c->notes, b->skips + skips, b->skips_len - skips);
+  int rc = copy(c->notes, b->errors, errors, b->errors_len);
+  if (!rc) rc = copy(c->notes, b->skips, skips, b->skips_len);
   b->errors_len = errors;
   b->skips_len = skips;
   return rc;
@@ -112,6 +112,6 @@ int sd_dir_cursor_hold(struct sd_dir_cursor *c, struct sd_batch *b, size_t error
 
 int sd_dir_cursor_release(struct sd_dir_cursor *c, struct sd_batch *b) {
   const struct sd_batch *held = c->notes;
-  int rc = held ? copy(b, held->errors, held->errors_len) : 0;
-  return rc || !held ? rc : copy(b, held->skips, held->skips_len);
+  int rc = held ? copy(b, held->errors, 0, held->errors_len) : 0;
+  return rc || !held ? rc : copy(b, held->skips, 0, held->skips_len);
 }

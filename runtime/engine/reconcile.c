@@ -90,6 +90,7 @@ static void column_stat(sqlite3_stmt *q, struct sd_stat *st) {
   st->gid = (uint32_t)sqlite3_column_int64(q, 10);
   st->nlink = (uint32_t)sqlite3_column_int64(q, 11);
   st->flags = mode & SD_STORED_CLAMPED ? SD_ENTRY_CLAMPED : 0;
+  if (sqlite3_column_type(q, 5) != SQLITE_NULL) st->flags |= SD_ENTRY_BTIME;
 }
 
 /* What the library has of the entry, in the arena of the batch. */
@@ -107,11 +108,16 @@ static int read_stat(struct sd_reconcile *r, struct sd_batch *b, struct sd_entry
   return code;
 }
 
+/* An inode that was given to another file since. */
+static bool was_reused(const struct sd_stat *a, const struct sd_stat *b) {
+  return a->flags & b->flags & SD_ENTRY_BTIME && a->btime != b->btime;
+}
+
 /* Whether the bytes may differ: what `--changed-by mtime` of rsync and git look at, and the inode.
  * */
 static bool bytes_may_differ(const struct sd_stat *a, const struct sd_stat *b) {
   return a->kind != b->kind || a->size != b->size || a->mtime != b->mtime || a->ino != b->ino ||
-         a->dev != b->dev;
+         a->dev != b->dev || was_reused(a, b);
 }
 
 static bool attributes_differ(const struct sd_stat *a, const struct sd_stat *b) {

@@ -108,7 +108,8 @@ static const char tables[] =
     "CREATE TABLE vanished("
     " id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL, entry_id INTEGER NOT NULL,"
     " keep INTEGER NOT NULL) STRICT;"
-    "CREATE INDEX vanished_job ON vanished(job_id);";
+    "CREATE INDEX vanished_job ON vanished(job_id);"
+    "CREATE INDEX vanished_entry ON vanished(entry_id);";
 
 #define UUID_TEXT(col)                                                                  \
   "lower(substr(hex(" col "),1,8)||'-'||substr(hex(" col "),9,4)||'-'||substr(hex(" col \
@@ -220,7 +221,9 @@ static const char views[] =
     " created_at, started_at, finished_at, error FROM job_history;"
 
     "CREATE VIEW errors AS"
-    " SELECT job_id, location_id, path, operation, error, message, at FROM job_error;";
+    " SELECT job_id, location_id, path, operation, error, message, at FROM job_error;"
+
+    "CREATE VIEW skips AS SELECT job_id, location_id, path, rule FROM job_skip;";
 
 const char *sd_schema_step(int from) {
   static char first[sizeof(tables) + sizeof(triggers) + sizeof(views)];

@@ -48,12 +48,14 @@ static const char *const sql[ST_COUNT] = {
     [ST_ENTRY_PARENT] = "SELECT parent_id FROM entry WHERE id=?1",
     [ST_ENTRY_LINK] = "UPDATE entry SET content_id=?2 WHERE id=?1 AND content_id=0",
     [ST_ENTRY_STAT] =
-        "UPDATE entry SET size=?2,allocated=?3,mtime=?4,ctime=?5,sig=NULL WHERE id=?1"
-        " RETURNING parent_id",
-    [ST_ENTRY_UNWANT] = "UPDATE entry SET content_id=NULL WHERE id=?1 AND content_id=0",
-    [ST_INODE_CONTENT] =
-        "SELECT id FROM entry INDEXED BY entry_inode"
-        " WHERE dev=?1 AND ino=?2 AND nlink>1 AND kind=1 AND content_id=0 AND id<>?3",
+        "UPDATE entry SET size=?2,allocated=?3,mtime=?4,ctime=?5,sig=NULL WHERE id=?1",
+    [ST_ENTRY_WAITING] =
+        "SELECT id,parent_id,size,allocated,mtime,ctime FROM entry WHERE id=?1 AND content_id=0",
+    [ST_INODE_WAITING] =
+        "SELECT e.id,e.parent_id,e.size,e.allocated,e.mtime,e.ctime FROM entry e"
+        " INDEXED BY entry_inode CROSS JOIN directory d ON d.entry_id=e.parent_id"
+        " WHERE e.dev=?1 AND e.ino=?2 AND e.nlink>1 AND e.kind=1 AND e.content_id=0"
+        " AND e.btime IS ?3 AND d.location_id=?4 AND e.id<>?5",
     [ST_DIR_PATH] = "SELECT path FROM directory WHERE entry_id=?1",
     [ST_DIR_INSERT] =
         "INSERT INTO directory(entry_id,location_id,anchor,path,scanned_at,files,dirs,symlinks,"
@@ -75,6 +77,9 @@ static const char *const sql[ST_COUNT] = {
         " entries=entries+?7,verified_at=?8,"
         " kind=iif(excluded.mime<coalesce(mime,x''),excluded.kind,kind),"
         " mime=min(coalesce(mime,excluded.mime),coalesce(excluded.mime,mime)) RETURNING id",
+    [ST_CONTENT_JOIN] =
+        "UPDATE content SET entries=entries+?2 WHERE id=(SELECT content_id FROM entry WHERE id=?1)"
+        " RETURNING id",
     [ST_CONTENT_DROP] = "UPDATE content SET entries=entries-1 WHERE id=?1 RETURNING entries",
     [ST_CONTENT_DELETE] = "DELETE FROM content WHERE id=?1",
     [ST_VANISHED_PUT] = "INSERT INTO vanished(job_id,entry_id,keep) VALUES(?1,?2,?3)",
@@ -388,6 +393,10 @@ int sd_store_begin(struct sd_store *s, struct sd_err *err) {
 int sd_store_commit(struct sd_store *s, struct sd_err *err) {
   int rc = sd_store_flush_totals(s, err);
   return rc ? rc : run_stmt(s, ST_COMMIT, err, "commit");
+}
+
+int sd_store_sync(struct sd_store *s, bool on, struct sd_err *err) {
+  return exec(s, on ? "PRAGMA synchronous=FULL" : "PRAGMA synchronous=NORMAL", err, "sync");
 }
 
 void sd_store_rollback(struct sd_store *s) {

@@ -32,6 +32,10 @@ void sd_store_close(struct sd_store *s); /* accepts NULL; an open transaction is
 
 int sd_store_begin(struct sd_store *s, struct sd_err *err);
 int sd_store_commit(struct sd_store *s, struct sd_err *err);
+
+/* Outside a transaction: whether the next commits come back only when they, and all before them,
+ * are on the disk. */
+int sd_store_sync(struct sd_store *s, bool on, struct sd_err *err);
 void sd_store_rollback(struct sd_store *s);
 
 /* Moves the WAL into the database when it has grown past `pages` (0: always). Writer only.

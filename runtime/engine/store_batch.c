@@ -261,18 +261,20 @@ static int delete_row(struct sd_store *s, enum sd_stmt which, int64_t id, struct
   return sd_store_run(s, st, err, "remove an entry");
 }
 
+/* The climb from the directory's own slot needs to know where it was. */
+static int delete_dir(struct sd_store *s, int64_t id, int64_t parent_id, struct sd_err *err) {
+  struct sd_totals_slot *slot = sd_totals_map_put(&s->totals, id);
+  if (!slot) return sd_err_nomem(err);
+  slot->parent_id = parent_id;
+  return delete_row(s, ST_DIR_DELETE, id, err);
+}
+
 static int delete_entry(struct sd_store *s, int64_t id, const struct known *k, struct sd_err *err) {
   struct sd_totals gone = {0};
   sd_totals_add(&gone, &k->st, -1);
   int rc = sd_store_add_totals(s, k->parent_id, &gone, err);
   if (!rc && k->content_id) rc = sd_store_drop_content(s, k->content_id, err);
-  if (!rc && k->st.kind == SD_KIND_DIRECTORY) {
-    /* The climb from its own slot needs to know where it was. */
-    struct sd_totals_slot *slot = sd_totals_map_put(&s->totals, id);
-    if (!slot) return sd_err_nomem(err);
-    slot->parent_id = k->parent_id;
-    rc = delete_row(s, ST_DIR_DELETE, id, err);
-  }
+  if (!rc && k->st.kind == SD_KIND_DIRECTORY) rc = delete_dir(s, id, k->parent_id, err);
   return rc ? rc : delete_row(s, ST_ENTRY_DELETE, id, err);
 }
 
@@ -354,6 +356,18 @@ static int next_vanished(struct sd_store *s, int64_t job_id, struct vanished *v,
   return rc == 1 ? next_vanished_of(s, 0, v, err) : rc;
 }
 
+/* Whether the entry has a directory's row, also where it is none any more. */
+static int has_dir(struct sd_store *s, int64_t id, struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_DIR_PATH, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, id);
+  int rc = sqlite3_step(st);
+  int code = rc == SQLITE_ROW || rc == SQLITE_DONE ? rc == SQLITE_ROW
+                                                   : sd_store_error(s, err, "read a directory");
+  sqlite3_reset(st);
+  return code;
+}
+
 /* Removes at most `most` rows. */
 static int sweep_one(struct sd_store *s, int64_t job_id, const struct vanished *v, int64_t most,
                      uint64_t *removed, struct sd_err *err) {
@@ -365,10 +379,11 @@ static int sweep_one(struct sd_store *s, int64_t job_id, const struct vanished *
   /* A directory again: it has been listed since, and what is gone is noted for itself. */
   if (v->keep && there && k.st.kind == SD_KIND_DIRECTORY)
     return delete_row(s, ST_VANISHED_DONE, v->row, err);
-  if (there && (v->keep || k.st.kind == SD_KIND_DIRECTORY)) {
+  rc = there ? has_dir(s, v->entry, err) : 0;
+  if (rc > 0) {
     if ((rc = sweep_children(s, job_id, v->entry, &count, removed, err))) return rc;
     if (count) return 0; /* comes again when they are gone */
-    if (v->keep) rc = delete_row(s, ST_DIR_DELETE, v->entry, err);
+    if (k.st.kind != SD_KIND_DIRECTORY) rc = delete_dir(s, v->entry, k.parent_id, err);
   }
   if (rc < 0) return rc;
   if (there && !v->keep) {

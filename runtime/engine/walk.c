@@ -160,8 +160,7 @@ static int note(struct sd_walker *wk, struct sd_batch *b, uint8_t op, int code,
 
 static int note_error(struct sd_walker *wk, struct sd_batch *b, uint8_t op, int code,
                       const struct sd_dir *d, const char *name) {
-  const char *why = strerrordesc_np(-code); /* NULL for what only a FUSE server would say */
-  return note(wk, b, op, code, d, name, why ? why : "unknown error");
+  return note(wk, b, op, code, d, name, sd_err_text(code));
 }
 
 static bool is_own(const struct sd_walk *w, const struct sd_stat *st) {

@@ -15,6 +15,7 @@
  * Two modes. A word that lua/sd/commands.lua lists, or a request for help or version, is a command
  * and belongs to sd.cli, which returns the exit code. Anything else is for the stock `lua5.4`,
  * whose place lua_cli.c takes. */
+#include <errno.h>
 #include <fcntl.h>
 #include <lauxlib.h>
 #include <limits.h>
@@ -32,6 +33,7 @@
 #include "host/repl.h"
 
 enum {
+  EXIT_ERRORS = 3,
   EXIT_SCRIPT = 15,
   EXIT_MEMORY = 17
 }; /* of commands; a plain script fails with EXIT_FAILURE */
@@ -171,6 +173,16 @@ static int report_command(lua_State *L, int status) {
   return EXIT_SCRIPT;
 }
 
+/* A result that was lost on the way is no success. */
+static void check_output(lua_State *L, struct host *h) {
+  int en = fflush(stdout) != 0 ? errno : 0;
+  if (!en && !ferror(stdout)) return;
+  if (h->status != EXIT_SUCCESS && h->status != EXIT_ERRORS) return; /* said already */
+  lua_pushfstring(L, "cannot write to standard output: %s", en ? strerror(en) : "write error");
+  sd_lua_message("sdlua", lua_tostring(L, -1));
+  h->status = EXIT_FAILURE;
+}
+
 /* SIGINT stays as it is: a command handles it on the loop. */
 static void run_command(lua_State *L, struct host *h) {
   lua_settop(L, 0);
@@ -180,6 +192,7 @@ static void run_command(lua_State *L, struct host *h) {
   int status = lua_pcall(L, 1, 0, 1);
   lua_remove(L, 1);
   if (status != LUA_OK) h->status = report_command(L, status);
+  check_output(L, h);
 }
 
 /* ---- the program ---- */

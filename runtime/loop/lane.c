@@ -41,7 +41,8 @@ static void work(void *arg) {
   char name[16]; /* what ps(1) and perf show; Linux keeps 15 bytes */
   snprintf(name, sizeof(name), "%s/%u", w->lane->opts.name, w->index);
   pthread_setname_np(pthread_self(), name);
-  if (w->lane->opts.nice) setpriority(PRIO_PROCESS, 0, w->lane->opts.nice); /* Linux: this thread */
+  /* Linux: of this thread. Whoever was called with nice(1) stays at least as nice. */
+  setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + w->lane->opts.nice);
   while ((t = next_task(w->lane))) {
     t->run(t, w->index);
     sd_loop_finished(w->lane->loop, t);
@@ -86,7 +87,7 @@ void sd_lane_close(struct sd_lane *lane) {
     sd_loop_finished(lane->loop, t);
     t = next;
   }
-  sd_loop_drain(lane->loop);
+  sd_loop_drain(lane->loop, lane);
   uv_cond_destroy(&lane->more);
   uv_mutex_destroy(&lane->lock);
   free(lane->workers);

@@ -6,8 +6,9 @@
 
 void sd_lane_delivered(struct sd_lane *lane);                /* the loop's thread */
 void sd_loop_finished(struct sd_loop *l, struct sd_task *t); /* any thread */
-void sd_loop_drain(struct sd_loop *l);                       /* the loop's thread */
-void sd_loop_hold(struct sd_loop *l);                        /* the loop's thread */
-void sd_loop_release(struct sd_loop *l);                     /* the loop's thread */
+void sd_loop_drain(struct sd_loop *l,
+                   const struct sd_lane *lane); /* the loop's thread: its tasks */
+void sd_loop_hold(struct sd_loop *l);           /* the loop's thread */
+void sd_loop_release(struct sd_loop *l);        /* the loop's thread */
 
 #endif

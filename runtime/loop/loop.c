@@ -65,15 +65,19 @@ static void ring(struct sd_loop *l) {
   sd_verify(n == sizeof(one) || errno == EAGAIN); /* EAGAIN: it rings already, 2^64 - 2 times */
 }
 
-/* The one place where finished work meets the loop's thread. A delivery may close a lane, and so
- * come here again: the inner call then delivers what is left, the outer one finds nothing. */
+static void deliver(struct sd_task *t) {
+  sd_lane_delivered(t->lane);
+  t->deliver(t);
+}
+
+/* The one place where finished work meets the loop's thread. A delivery may close a lane: what that
+ * lane has left in `out` is then delivered from there. */
 static void drain(struct sd_loop *l) {
   take_done(l);
   while (l->out) {
     struct sd_task *t = l->out;
     l->out = t->next;
-    sd_lane_delivered(t->lane);
-    t->deliver(t);
+    deliver(t);
   }
   run_deferred(l);
 }
@@ -171,6 +175,20 @@ void sd_loop_finished(struct sd_loop *l, struct sd_task *t) {
   if (first) ring(l); /* else it rings already */
 }
 
-void sd_loop_drain(struct sd_loop *l) {
-  drain(l);
+/* Nothing but what cannot wait, since whoever closes a lane is in the middle of something. */
+void sd_loop_drain(struct sd_loop *l, const struct sd_lane *lane) {
+  struct sd_task *mine = NULL, **mine_end = &mine, **out_end = &l->out;
+  take_done(l);
+  for (struct sd_task *t = l->out; t; t = t->next) {
+    struct sd_task ***end = t->lane == lane ? &mine_end : &out_end;
+    if (t->lane != lane) l->out_tail = t;
+    **end = t;
+    *end = &t->next;
+  }
+  *mine_end = *out_end = NULL;
+  while (mine) {
+    struct sd_task *t = mine;
+    mine = t->next;
+    deliver(t);
+  }
 }

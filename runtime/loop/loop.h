@@ -41,7 +41,7 @@ void sd_loop_defer(struct sd_loop *l, void (*fn)(void *ud), void *ud);
 struct sd_lane_opts {
   const char *name; /* of the threads, as ps(1) shows it; kept, not copied */
   unsigned threads; /* at least 1 */
-  int nice;         /* less of the processor than others, from 0 to 19; see setpriority(2) */
+  int nice;         /* so much nicer than the process, from 0 to 19; see setpriority(2) */
 };
 
 int sd_lane_open(struct sd_loop *l, const struct sd_lane_opts *opts, struct sd_lane **out,

@@ -25,6 +25,7 @@ local PAUSE_MS = 120
 ---@field package show sd.Show
 ---@field package json boolean
 ---@field package outputs table[]
+---@field several? boolean Several jobs were asked for: --json prints a list.
 ---@field stopped? integer The status of the signal that came.
 local Foreground = {}
 Foreground.__index = Foreground
@@ -95,6 +96,7 @@ local function watch_signals(self, handle)
     signal:unref()
     handles[#handles + 1] = signal
   end
+  if not is_remote(self) then self.runner:guard_signals() end
   return setmetatable(handles, { __close = function()
     for _, signal in ipairs(handles) do signal:close() end
     if self.pause_timer and not self.pause_timer:is_closing() then self.pause_timer:close() end
@@ -129,11 +131,11 @@ local function say_failed(self, handle, status)
   end
 end
 
-local function finish(self, handle, script)
+local function finish(self, handle, script, args)
   local status = status_of(self, handle)
   self.show:clear()
   if handle.status == "failed" then say_failed(self, handle, status) end
-  local output = summary.output(handle, script)
+  local output = summary.output(handle, script, args)
   self.outputs[#self.outputs + 1] = output
   if not self.json then summary.print(handle, output, self.show) end
   return status
@@ -166,14 +168,28 @@ local function take_over(self)
   if not is_remote(self) then self.runner:serve() end
 end
 
+-- Whether the runner went away, at whatever moment; then the library is asked for another one.
+local function is_lost(self, err)
+  return is_remote(self) and failure.is(err) and err.code == "EPIPE"
+end
+
+local function start_somewhere(self, request)
+  while true do
+    local ok, handle = pcall(start, self, request)
+    if ok then return handle end
+    if not is_lost(self, handle) then error(handle, 0) end
+    take_over(self)
+  end
+end
+
 local function run_attached(self, request)
   while true do
-    local handle = start(self, request)
+    local handle = start_somewhere(self, request)
     local logs <close> = show_logs(self, handle)
+    request.id, request.fresh = handle.id, nil
     wait_for(self, handle)
-    if not self.runner.lost then return handle, logs and nil end
+    if not is_lost(self, handle.error) then return handle, logs and nil end
     take_over(self)
-    request.fresh = nil
   end
 end
 
@@ -197,7 +213,7 @@ end
 ---@return integer status
 function Foreground:run(job, script, match)
   local request = { job = job, loaded = script, script = script.path, args = job.args,
-    fresh = self.fresh, match = match }
+    fresh = self.fresh, match = match, uuid = core.sys.uuid7() }
   if self.spec then
     local made = self.runner:call("schedule", { script = script.path, args = job.args,
       spec = self.spec })
@@ -210,7 +226,15 @@ function Foreground:run(job, script, match)
     io.stdout:write(("job %d: %s\n"):format(handle.id, handle.status))
     return EXIT.OK
   end
-  return finish(self, run_attached(self, request), script)
+  return finish(self, run_attached(self, request), script, job.args)
+end
+
+-- What --json asks for. Where something was raised, only what had come to its end before.
+local function print_outputs(self, ok)
+  local all = self.outputs
+  if not self.json or self.detach or self.spec or not ok and #all == 0 then return end
+  local one = #all == 1 and not self.several
+  io.stdout:write(json.encode(one and all[1] or { outputs = json.array(all) }), "\n")
 end
 
 --- Becomes the library's runner, or a client of the one that is there; calls `fn(foreground)`,
@@ -218,7 +242,7 @@ end
 ---@param fn async fun(foreground: sd.Foreground): integer
 ---@return integer status
 function Foreground:with_library(fn)
-  local status = task.run(function()
+  local ok, status = pcall(task.run, function()
     if self.detach then background.start(self.path, self.threads) end
     self.runner = open_runner(self)
     local guard <close> = setmetatable({}, { __close = function() self.runner:close() end })
@@ -228,10 +252,8 @@ function Foreground:with_library(fn)
     if not is_remote(self) and not self.stopped then self.runner.library:settle() end
     return result, guard and nil
   end)
-  if self.json and not self.detach and not self.spec then
-    local all = self.outputs
-    io.stdout:write(json.encode(#all == 1 and all[1] or { outputs = json.array(all) }), "\n")
-  end
+  print_outputs(self, ok)
+  if not ok then error(status, 0) end
   return status
 end
 

@@ -7,17 +7,28 @@ local script = require "sd.script"
 
 local M = {}
 
+-- libuv says "EACCES: permission denied: /root".
+local function reason_of(text, path)
+  text = text:gsub("^%u%w*: ", "")
+  local tail = ": " .. path
+  return text:sub(-#tail) == tail and text:sub(1, -#tail - 1) or text
+end
+
 -- What cannot be a location is said before anything is made.
 local function check_root(path)
   local root, message, code = core.sys.realpath(path)
   failure.check_other(root, message, code)
   local stat, why = core.luv.fs_stat(root)
-  if not stat then error(failure.new(("stat %s: %s"):format(root, why), "EIO"), 0) end
+  if not stat then
+    error(failure.new(("stat %s: %s"):format(root, reason_of(why, root)), "EIO"), 0)
+  end
   if stat.type ~= "directory" then
     error(failure.new(("%s: not a directory"):format(root), "ENOTDIR"), 0)
   end
   local dir, reason = core.luv.fs_opendir(root)
-  if not dir then error(failure.new(("open %s: %s"):format(root, reason), "EACCES"), 0) end
+  if not dir then
+    error(failure.new(("open %s: %s"):format(root, reason_of(reason, root)), "EACCES"), 0)
+  end
   core.luv.fs_closedir(dir)
   return root
 end
@@ -41,6 +52,7 @@ function M.main(args)
   for i, path in ipairs(parsed.paths) do roots[i] = check_root(path) end
   return foreground.new(parsed):with_library(function(run)
     local worst = 0
+    run.several = #roots > 1
     for _, root in ipairs(roots) do
       if run.stopped then return run.stopped end -- as the last one was being finished
       local values = options.declared_values(parsed)

@@ -164,21 +164,22 @@ function RUN.prune(runner, parsed)
   if parsed.json then put_json(result) else put(("%d jobs forgotten\n"):format(result.removed)) end
 end
 
--- Where the runner goes away in the middle of it, the library tells the rest.
-local function run_action(runner, parsed, path)
-  local ok, err = pcall(RUN[parsed.action], runner, parsed)
-  if ok then return end
-  if not (runner.lost and (parsed.follow or parsed.action == "watch")) then error(err, 0) end
-  local next_one <close> = runners.open(path, {})
-  run_action(next_one, parsed, path)
-  return next_one and nil
+local function act(runner, parsed)
+  if parsed.id then parsed.id = runner:call("find", { text = tostring(parsed.id) }).id end
+  RUN[parsed.action](runner, parsed)
 end
 
-local function act(parsed, path)
+-- Where the runner goes away in the middle of it, the library is asked for the rest: all but
+-- `retry` may be said twice.
+local function run_action(parsed, path)
   local runner <close> = runners.open(path, {})
-  if parsed.id then parsed.id = runner:call("find", { text = parsed.id }).id end
-  run_action(runner, parsed, path)
-  return runner and nil
+  local ok, err = pcall(act, runner, parsed)
+  if ok then return runner and nil end
+  if not (failure.is(err) and err.code == "EPIPE") or parsed.action == "retry" then
+    error(err, 0)
+  end
+  runner:close()
+  return run_action(parsed, path)
 end
 
 ---@param args string[]
@@ -191,7 +192,7 @@ function M.main(args)
     if id then
       parsed.id = id
       put_done(parsed, id)
-    else act(parsed, path) end
+    else run_action(parsed, path) end
     return 0
   end)
 end

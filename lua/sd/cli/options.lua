@@ -34,6 +34,10 @@ end
 function M.add_library(parser, more)
   parser:option("--library", "directory of the library (default: $SDLUA_LIBRARY,"
     .. " else $XDG_DATA_HOME/sdlua/default); " .. more):argname("DIR")
+    :convert(function(s)
+      if s ~= "" then return s end
+      return nil, "--library: a directory must be named"
+    end)
 end
 
 --- --threads
@@ -117,7 +121,8 @@ end
 function M.parse(parser, words)
   local ok, result = parser:pparse(words)
   if ok then return result end
-  error(failure.usage(result, parser:get_usage()), 0)
+  local message, tip = result:match("^(.*)\n(Did you mean .*)$")
+  error(failure.usage(message or result, (tip and tip .. "\n" or "") .. parser:get_usage()), 0)
 end
 
 return M

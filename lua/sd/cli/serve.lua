@@ -26,7 +26,7 @@ local function say(...)
 end
 
 -- Whoever waits for a signal, or for idleness.
-local function watch(state, thread)
+local function watch(here, state, thread)
   for name, status in pairs(SIGNALS) do
     local signal = core.luv.new_signal()
     signal:start(name, function()
@@ -36,6 +36,7 @@ local function watch(state, thread)
     end)
     state[#state + 1] = signal
   end
+  here:guard_signals()
   return setmetatable(state, { __close = function()
     for _, signal in ipairs(state) do signal:close() end
   end })
@@ -74,7 +75,7 @@ local function serve(parsed)
   failure.check_other(ok, message)
   here.library.jobs.scheduler:start_schedules()
   say(("serving %s"):format(path))
-  local state <close> = watch({}, coroutine.running())
+  local state <close> = watch(here, {}, coroutine.running())
   here.library.jobs.scheduler:kick()
   if parsed.until_idle then wait_until_idle(here, state)
   else

@@ -1,6 +1,7 @@
 --- Progress on a terminal, as lines, or as NDJSON.
 local core = require "sd.core"
 local json = require "sd.json"
+local task = require "sd.task"
 local text = require "sd.text"
 
 local M = {}
@@ -15,7 +16,9 @@ Show.__index = Show
 local PIECE = 4096
 local TICK_MS = { bar = 100, plain = 1000, json = 500 }
 local PLAIN_EVERY = 5 -- seconds, within a phase
-local BAR = 20
+local BAR = 20 -- cells; half of them where there are fewer columns than NARROW
+local NARROW = 100
+local PATH = 20 -- columns that a path gets at least
 
 ---@param mode string As --progress says it.
 ---@return sd.Show
@@ -45,46 +48,73 @@ local function phase_of(progress)
   return tostring(phase or ""), {}
 end
 
-local function counts_of(progress)
-  local found, parts = progress.total_found, {}
-  if type(found) ~= "table" then return parts end
-  if number(found.files) then parts[#parts + 1] = text.count(found.files) .. " files" end
-  if number(found.dirs) then parts[#parts + 1] = text.count(found.dirs) .. " dirs" end
-  if number(found.bytes) then parts[#parts + 1] = text.bytes(found.bytes) end
-  return parts
-end
+-- What there is to say but the path, by name and in the order of a line; and the part that is done.
+local ORDER = { "phase", "share", "files", "dirs", "bytes", "message", "rate", "remaining" }
 
--- Everything but the path.
-local function summary(progress)
+local function parts_of(progress)
   local name, phase = phase_of(progress)
-  local parts = { (text.escape(name):gsub("_", " ")) }
-  local part = number(phase.fraction)
-  if part then parts[#parts + 1] = ("%d%%"):format(part * 100 // 1) end
-  for _, count in ipairs(counts_of(progress)) do parts[#parts + 1] = count end
-  if progress.message then parts[#parts + 1] = text.escape(tostring(progress.message)) end
+  local part, found = number(phase.fraction), progress.total_found
+  local parts = { phase = text.escape(name):gsub("_", " ") }
+  if part then parts.share = ("%d%%"):format(part * 100 // 1) end
+  if type(found) == "table" then
+    if number(found.files) then parts.files = text.count(found.files) .. " files" end
+    if number(found.dirs) then parts.dirs = text.count(found.dirs) .. " dirs" end
+    if number(found.bytes) then parts.bytes = text.bytes(found.bytes) end
+  end
+  if progress.message then parts.message = text.escape(tostring(progress.message)) end
   if number(progress.processing_rate) then
-    parts[#parts + 1] = text.count(progress.processing_rate) .. "/s"
+    parts.rate = text.count(progress.processing_rate) .. "/s"
   end
   local left = number(progress.estimated_remaining)
   if left or name ~= "finalizing" then
-    parts[#parts + 1] = "ETA "
+    parts.remaining = "ETA "
       .. (left and text.remaining(left, number(progress.remaining_uncertainty)) or "unknown")
   end
-  return table.concat(parts, "  "), part
+  return parts, part
+end
+
+local function join(parts)
+  local list = {}
+  for _, name in ipairs(ORDER) do list[#list + 1] = parts[name] end
+  return (parts.bar and parts.bar .. " " or "") .. table.concat(list, "  ")
+end
+
+-- What goes first where a line is too long.
+local LESS = {
+  function(parts) parts.dirs = nil end,
+  function(parts) parts.bytes = nil end,
+  function(parts) parts.phase = parts.phase:match("^%S+") or parts.phase end,
+  function(parts) parts.files = nil end,
+  function(parts) parts.message = nil end,
+  function(parts) parts.bar = nil end,
+  function(parts) parts.rate = nil end,
+  function(parts) parts.share = nil end,
+}
+
+local function fit(parts, columns)
+  for _, lessen in ipairs(LESS) do
+    if text.width(join(parts)) <= columns then break end
+    lessen(parts)
+  end
+  return text.cut(join(parts), columns)
+end
+
+local function bar_of(part, cells)
+  local full = math.floor(part * cells)
+  return ("[%s%s]"):format(("#"):rep(full), ("."):rep(cells - full))
 end
 
 local function draw_bar(self, progress)
   local columns = (core.sys.winsize(2) or 80) - 1
-  local line, part = summary(progress)
-  if part then
-    local full = math.floor(part * BAR)
-    line = ("[%s%s] %s"):format(("#"):rep(full), ("."):rep(BAR - full), line)
-  end
-  line = text.cut(line, columns)
-  local room, path = columns - text.width(line) - 2, progress.current_path
-  if type(path) == "string" and path ~= "" and room > 8 then
-    line = line .. "  " .. text.shorten(path, room)
-  end
+  local parts, part = parts_of(progress)
+  local path = type(progress.current_path) == "string" and progress.current_path or ""
+  if part then parts.bar = bar_of(part, columns < NARROW and BAR // 2 or BAR) end
+  -- The end of a path says where the run is, and that it moves: some of it has its place.
+  local room = (path == "" or columns < PATH * 3) and 0
+    or math.min(text.width(text.escape(path)), PATH) + 2
+  local line = fit(parts, columns - room)
+  room = columns - text.width(line) - 2
+  if path ~= "" and room > 8 then line = line .. "  " .. text.shorten(path, room) end
   put(self, "\r" .. line .. "\27[K")
   self.drawn = true
 end
@@ -94,7 +124,7 @@ local function plain_line(self, progress)
   local now = core.sys.mono_ns() / 1e9
   if name == self.last_phase and now - self.last_line < PLAIN_EVERY then return end
   self.last_phase, self.last_line = name, now
-  put(self, (summary(progress)) .. "\n")
+  put(self, join((parts_of(progress))) .. "\n")
 end
 
 --- Takes the bar away, so that a line can be written.
@@ -135,6 +165,16 @@ function Show:log(level, message)
   put(self, (level == "info" and "" or level .. ": ") .. text.escape(message) .. "\n")
 end
 
+-- A phase may be over before the next tick.
+local function watch_phases(self, handle)
+  local updates = handle:subscribe()
+  return task.spawn(function()
+    for update in updates do
+      if update.type == "progress" then draw(self, handle) end
+    end
+  end)
+end
+
 --- Shows a job's progress until the result is closed.
 ---@param handle sd.Handle
 ---@return table closer To be closed.
@@ -147,9 +187,11 @@ function Show:follow(handle)
   local every = TICK_MS[self.mode]
   timer:start(every, every, function() draw(self, handle) end)
   timer:unref()
+  local watcher = self.mode == "plain" and watch_phases(self, handle)
   closer.stop = function()
     if not timer:is_closing() then timer:close() end
-    if self.mode == "json" then draw(self, handle) end
+    if watcher then watcher:cancel() end
+    if self.mode ~= "bar" then draw(self, handle) end
     self:clear()
     self.following = false
   end

@@ -21,11 +21,20 @@ local function completeness(handle)
   return M.error_counts(handle) and "complete with errors" or "complete"
 end
 
+-- Of a run that has not come to its end: what it was about, and how far it came.
+local function add_incomplete(output, handle, args)
+  local progress = type(handle.last_progress) == "table" and handle.last_progress or {}
+  if type(args.root) == "string" then output.root = args.root end
+  if type(progress.total_found) == "table" then output.stats = progress.total_found end
+  if handle.ctx then output.duration = handle.ctx:elapsed() end
+end
+
 --- The job's output with what is common to all jobs.
 ---@param handle sd.Handle
 ---@param script sd.Script
+---@param args table The job's arguments.
 ---@return table
-function M.output(handle, script)
+function M.output(handle, script, args)
   local output = { job = handle.id, name = script.definition.name, status = handle.status,
     completeness = completeness(handle), metrics = handle.metrics or {} }
   if type(handle.result) == "table" then
@@ -33,6 +42,7 @@ function M.output(handle, script)
   elseif handle.result ~= nil then
     output.output = handle.result
   end
+  if handle.status ~= "completed" then add_incomplete(output, handle, args) end
   output.error_counts = output.error_counts or M.error_counts(handle)
   if handle.error then output.error = tostring(handle.error) end
   if output.errors then json.array(output.errors) end
@@ -50,26 +60,35 @@ local function counted(counts)
   return sum, table.concat(parts, ", ")
 end
 
-local function noted(counts, what, none)
+local function noted(counts, one, many, none)
   if not counts or next(counts) == nil then return none end
   local sum, list = counted(counts)
-  return ("%s %s (%s)"):format(text.count(sum), what, list)
+  return ("%s (%s)"):format(text.counted(sum, one, many), list)
+end
+
+-- Whether a job counts what the indexer counts.
+local function are_stats(stats)
+  if type(stats) ~= "table" then return false end
+  for _, name in ipairs { "dirs", "files", "symlinks", "bytes" } do
+    if math.type(stats[name]) ~= "integer" then return false end
+  end
+  return true
 end
 
 local function line_of(output)
   local parts = {}
   local stats = output.stats
-  if stats then
+  if are_stats(stats) then
     -- The root is a directory and an entry too.
-    parts[1] = text.count(stats.dirs + 1) .. " directories"
-    parts[2] = text.count(stats.files + stats.dirs + stats.symlinks + 1) .. " entries"
+    parts[1] = text.counted(stats.dirs + 1, "directory", "directories")
+    parts[2] = text.counted(stats.files + stats.dirs + stats.symlinks + 1, "entry", "entries")
     parts[3] = text.bytes(stats.bytes)
   end
   if output.error_counts then
-    parts[#parts + 1] = noted(output.error_counts, "errors", "no errors")
+    parts[#parts + 1] = noted(output.error_counts, "error", "errors", "no errors")
   end
   if output.skipped then
-    parts[#parts + 1] = noted(output.skipped, "skipped", "nothing skipped")
+    parts[#parts + 1] = noted(output.skipped, "skipped", "skipped", "nothing skipped")
   end
   if output.duration then parts[#parts + 1] = text.duration(output.duration) end
   return table.concat(parts, ", ")
@@ -81,7 +100,8 @@ local function print_errors(output, show)
       show:log("info", ("… and more: SELECT * FROM errors WHERE job_id = %d"):format(output.job))
       return
     end
-    show:log("error", ("%s %s: %s"):format(err.operation, err.path, err.message))
+    show:log("error", ("%s %s: %s"):format(err.operation, err.path == "" and "." or err.path,
+      err.message))
   end
 end
 
@@ -91,15 +111,12 @@ end
 ---@param show sd.Show
 function M.print(handle, output, show)
   print_errors(output, show)
-  local what = text.escape(output.root or output.name)
-  if handle.status == "paused" then
-    io.stdout:write(("%s: incomplete: paused; the same command goes on\n"):format(what))
-  elseif handle.status == "completed" then
-    local line = line_of(output)
-    io.stdout:write(what, ": ", output.completeness, line ~= "" and ": " or "", line, "\n")
-  else
-    io.stdout:write(("%s: incomplete: failed\n"):format(what))
-  end
+  local parts, line = { text.escape(output.root or output.name), output.completeness },
+    line_of(output)
+  if handle.status ~= "completed" then parts[3] = handle.status end
+  if line ~= "" then parts[#parts + 1] = line end
+  io.stdout:write(table.concat(parts, ": "),
+    handle.status == "paused" and "; the same command goes on\n" or "\n")
 end
 
 return M

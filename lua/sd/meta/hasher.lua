@@ -24,6 +24,10 @@ local Hasher = {}
 ---@return string? code
 function Hasher:next() end
 
+--- What is wrong and does not end the hashing: libmagic cannot be used.
+---@return string? message
+function Hasher:warning() end
+
 --- Closes when the last task has ended. `__close` and `__gc` do it.
 function Hasher:close() end
 

@@ -81,6 +81,8 @@ function Library:query(sql, params, options) end
 ---@field batches? sd.Batch[] In the order in which they came; they are used up.
 ---@field contents? sd.Chunk[] They are used up.
 ---@field state? table[] As `sql`, all our own; after the rows.
+---@field sync? boolean It is on the disk when this returns, with all before it (default false: a
+--- power cut may take it).
 ---@field queues? sd.Queue[] Their changes since the last commit.
 
 ---@class sd.CommitCounts

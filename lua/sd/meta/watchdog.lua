@@ -22,6 +22,10 @@ function M.start(options) end
 ---@class sd.core.Watchdog: userdata
 local Watchdog = {}
 
+--- SIGINT and SIGTERM, where they are handled on the loop at this moment, end the process soon if
+--- a script keeps the loop from it: as a crash would, with 128 + the signal.
+function Watchdog:guard_signals() end
+
 --- Ends it. May be called again. `__close` and `__gc` do it.
 function Watchdog:close() end
 

@@ -1,0 +1,214 @@
+/* Which files are to be hashed, and what becomes of the names of an inode. Rows are made by SQL. */
+#include "support.h"
+
+#include <errno.h>
+#include <sqlite3.h>
+
+#include "engine/content.h"
+#include "engine/hash.h"
+
+enum { HOME = 1, OTHER = 2, JOB = 7 };
+
+static struct sd_store *open_store(const char *dir) {
+  struct sd_err err;
+  struct sd_store *s = NULL;
+  assert_ok(sd_store_open(dir, SD_STORE_WRITE, &s, &err), &err);
+  return s;
+}
+
+static void exec(struct sd_store *s, const char *sql) {
+  if (sqlite3_exec(sd_store_db(s), sql, NULL, NULL, NULL) != SQLITE_OK)
+    fail_msg("%s: %s", sql, sqlite3_errmsg(sd_store_db(s)));
+}
+
+/* Two locations; the root of each is the entry of the same id. */
+static struct sd_store *new_library(const char *dir) {
+  struct sd_store *s = open_store(dir);
+  exec(s,
+       "INSERT INTO location(id,uuid,root,entry_id,created_at,state) VALUES"
+       " (1,zeroblob(16),'/home',1,0,'new'),(2,zeroblob(16),'/other',2,0,'new');"
+       "INSERT INTO entry(id,parent_id,name,kind,uuid) VALUES(1,-1,'',2,zeroblob(16)),"
+       " (2,-2,'',2,zeroblob(16));"
+       "INSERT INTO directory(entry_id,location_id,path,files,dirs,symlinks,file_bytes,bytes,"
+       " allocated) SELECT id,id,'',0,0,0,0,0,0 FROM entry;"
+       "INSERT INTO content(id,uuid,hash,hash_kind,size,entries,first_seen) VALUES"
+       " (1,zeroblob(16),x'01',1,10,1,0)");
+  return s;
+}
+
+struct row {
+  int64_t id, parent_id, size, ctime, btime, content_id; /* btime 0: not known */
+};
+
+/* A name of one inode, with three links. */
+static void add_name(struct sd_store *s, struct row r) {
+  char sql[512], btime[24] = "NULL";
+  int64_t size = r.size ? r.size : 10;
+  if (r.btime) snprintf(btime, sizeof(btime), "%lld", (long long)r.btime);
+  snprintf(sql, sizeof(sql),
+           "INSERT INTO entry(id,parent_id,name,kind,size,allocated,mtime,ctime,btime,dev,ino,mode,"
+           "uid,gid,nlink,content_id,uuid) VALUES(%lld,%lld,'n%lld',1,%lld,%lld,5,%lld,%s,1,77,420,"
+           "0,0,3,%lld,zeroblob(16));"
+           "UPDATE directory SET files=files+1,file_bytes=file_bytes+%lld,bytes=bytes+%lld,"
+           "allocated=allocated+%lld WHERE entry_id=%lld",
+           (long long)r.id, (long long)r.parent_id, (long long)r.id, (long long)size,
+           (long long)size * 2, (long long)r.ctime, btime, (long long)r.content_id, (long long)size,
+           (long long)size, (long long)size * 2, (long long)r.parent_id);
+  exec(s, sql);
+}
+
+static struct sd_contents *select_next(struct sd_store *s, int64_t location, bool rest) {
+  struct sd_err err;
+  struct sd_contents *c = sd_contents_new();
+  struct sd_content_want want = {.location_id = location, .limit = 10, .full = true, .rest = rest};
+  assert_non_null(c);
+  assert_ok(sd_contents_select(s, &want, c, &err), &err);
+  return c;
+}
+
+/* The ids of what is given, with "=twin" where there is one. */
+static void assert_given(struct sd_store *s, int64_t location, bool rest, const char *want) {
+  char text[256] = "";
+  struct sd_contents *c = select_next(s, location, rest);
+  for (size_t i = 0; i < c->items_len; i++) {
+    size_t n = strlen(text);
+    n += (size_t)snprintf(text + n, sizeof(text) - n, "%s%lld", n ? " " : "",
+                          (long long)c->items[i].entry_id);
+    if (c->items[i].twin)
+      snprintf(text + n, sizeof(text) - n, "=%lld", (long long)c->items[i].twin);
+  }
+  assert_string_equal(text, want);
+  sd_contents_free(c);
+}
+
+/* As if each file had been read: `code` 0, and then it has grown by `grown` bytes. */
+static struct sd_link_count link_next(struct sd_store *s, int64_t location, int code,
+                                      int64_t grown) {
+  struct sd_err err;
+  struct sd_link_count n = {0};
+  struct sd_write_opts o = {.location_id = location, .job_id = JOB, .want_content = true};
+  struct sd_contents *c = select_next(s, location, false);
+  for (size_t i = 0; i < c->items_len; i++) {
+    struct sd_content *item = &c->items[i];
+    item->code = code;
+    item->kind = code ? SD_HASH_NONE : SD_HASH_FULL;
+    item->now = item->st;
+    item->now.size += grown;
+    item->now.mtime += grown;
+  }
+  assert_ok(sd_store_begin(s, &err), &err);
+  assert_ok(sd_contents_link(s, c, &o, &n, &err), &err);
+  assert_ok(sd_store_commit(s, &err), &err);
+  sd_contents_free(c);
+  return n;
+}
+
+#define assert_sqlite(dir, sql, want)                                     \
+  do {                                                                    \
+    struct sd_buf out_ = run("sqlite3 '%s/library.db' \"%s\"", dir, sql); \
+    assert_string_equal((char *)out_.data, want);                         \
+    sd_buf_fini(&out_);                                                   \
+  } while (0)
+
+/* ---- twins ---- */
+
+static void a_twin_is_a_name_of_the_same_file(void **state) {
+  struct sd_store *s = new_library(*state);
+  add_name(s, (struct row){.id = 10, .parent_id = HOME, .ctime = 6, .btime = 4, .content_id = 1});
+  add_name(s, (struct row){.id = 20, .parent_id = OTHER, .ctime = 6, .btime = 4});
+  assert_given(s, OTHER, false, "20=10");
+  sd_store_close(s);
+}
+
+/* Both names were replaced by those of another file, of the same size and time. */
+static void an_inode_that_was_given_to_another_file_has_no_twin(void **state) {
+  struct sd_store *s = new_library(*state);
+  add_name(s, (struct row){.id = 10, .parent_id = HOME, .ctime = 6, .btime = 4, .content_id = 1});
+  add_name(s, (struct row){.id = 20, .parent_id = HOME, .ctime = 9, .btime = 8});
+  assert_given(s, HOME, false, "20");
+  exec(s, "UPDATE entry SET ctime=6 WHERE id=20");
+  assert_given(s, HOME, false, "20");
+  exec(s, "UPDATE entry SET btime=4 WHERE id=20");
+  assert_given(s, HOME, false, "20=10");
+  exec(s, "INSERT INTO vanished(job_id,entry_id,keep) VALUES(7,10,0)");
+  assert_given(s, HOME, false, "20");
+  sd_store_close(s);
+}
+
+static void all_new_names_join_one_that_was_read_before(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  add_name(s, (struct row){.id = 10, .parent_id = HOME, .content_id = 1});
+  for (int64_t id = 20; id < 24; id++) add_name(s, (struct row){.id = id, .parent_id = HOME});
+  assert_given(s, HOME, false, "20=10");
+  assert_int_equal(link_next(s, HOME, 0, 0).linked, 4);
+  assert_given(s, HOME, false, "");
+  assert_given(s, HOME, true, "");
+  assert_sqlite(dir, "SELECT entries FROM content", "5\n");
+  sd_store_close(s);
+}
+
+/* ---- several names that wait ---- */
+
+static void names_in_another_location_neither_block_nor_follow(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  add_name(s, (struct row){.id = 10, .parent_id = OTHER});
+  add_name(s, (struct row){.id = 20, .parent_id = HOME});
+  add_name(s, (struct row){.id = 21, .parent_id = HOME});
+  assert_given(s, HOME, false, "20");
+  assert_int_equal(link_next(s, HOME, 0, 0).linked, 2);
+  assert_given(s, OTHER, false, "10=20");
+  sd_store_close(s);
+}
+
+static void the_rest_is_given_where_the_first_name_could_not_be_read(void **state) {
+  struct sd_store *s = new_library(*state);
+  for (int64_t id = 20; id < 23; id++) add_name(s, (struct row){.id = id, .parent_id = HOME});
+  assert_given(s, HOME, false, "20");
+  assert_int_equal(link_next(s, HOME, -ENOENT, 0).vanished, 1);
+  assert_given(s, HOME, true, "21 22");
+  sd_store_close(s);
+}
+
+static void names_that_were_listed_while_the_file_grew_are_right_in_the_totals(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  add_name(s, (struct row){.id = 20, .parent_id = HOME});
+  add_name(s, (struct row){.id = 21, .parent_id = HOME, .size = 15}); /* listed later */
+  add_name(s, (struct row){.id = 22, .parent_id = HOME, .size = 20});
+  assert_int_equal(link_next(s, HOME, 0, 10).linked, 3);
+  assert_sqlite(dir, "SELECT id,size,allocated,mtime FROM entry WHERE id>=20",
+                "20|20|20|15\n21|20|20|15\n22|20|20|15\n");
+  assert_sqlite(dir, "SELECT files,file_bytes,bytes,allocated FROM directory WHERE entry_id=1",
+                "3|60|60|60\n");
+  sd_store_close(s);
+}
+
+/* ---- errors ---- */
+
+static void an_error_without_a_text_has_one(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  add_name(s, (struct row){.id = 20, .parent_id = HOME});
+  static const int codes[] = {-4242, SD_EFORMAT, SD_ECHANGED, -EIO};
+  for (size_t i = 0; i < 4; i++) assert_int_equal(link_next(s, HOME, codes[i], 0).errors, 1);
+  assert_sqlite(dir, "SELECT error,message FROM job_error",
+                "E4242|unknown error\nEFORMAT|unknown error\n"
+                "ECHANGED|changed while it was read, or since it was listed\n"
+                "EIO|Input/output error\n");
+  sd_store_close(s);
+}
+
+int main(void) {
+  const struct CMUnitTest tests[] = {
+      temp_test(a_twin_is_a_name_of_the_same_file),
+      temp_test(an_inode_that_was_given_to_another_file_has_no_twin),
+      temp_test(all_new_names_join_one_that_was_read_before),
+      temp_test(names_in_another_location_neither_block_nor_follow),
+      temp_test(the_rest_is_given_where_the_first_name_could_not_be_read),
+      temp_test(names_that_were_listed_while_the_file_grew_are_right_in_the_totals),
+      temp_test(an_error_without_a_text_has_one),
+  };
+  return cmocka_run_group_tests_name("content", tests, NULL, NULL);
+}

@@ -1,0 +1,214 @@
+--- Pausing, resuming, cancelling jobs and what is below them: a part of sd.Jobs.
+local core = require "sd.core"
+local failure = require "sd.failure"
+local rows = require "sd.job_rows"
+
+---@class sd.Jobs
+local Steering = {}
+
+local function no_such_job(id)
+  return nil, ("there is no open job %s"):format(tostring(id)), "ESRCH"
+end
+
+local function is_below(self, run, id)
+  while run do
+    if run.row.id == id then return true end
+    run = run.row.parent_id and self.running[run.row.parent_id]
+  end
+  return false
+end
+
+--- The runs of a job and of what is below it.
+---@package
+---@param id integer
+---@return sd.Run[]
+function Steering:runs_of(id)
+  local list = {}
+  for _, run in pairs(self.running) do
+    if is_below(self, run, id) then list[#list + 1] = run end
+  end
+  return list
+end
+
+-- The status of handles whose job does not run.
+local function show_status(self, tree, from, to)
+  for _, row in ipairs(tree) do
+    local handle = self.handles[row.id]
+    if handle and handle.status == from and not self.running[row.id] then handle:set_status(to) end
+  end
+end
+
+-- One is steered after the other: who resumes finds all that was asked to pause before.
+local function take_turn(self)
+  while self.steered do
+    self.steer_waiters[#self.steer_waiters + 1] = coroutine.running()
+    core.park()
+  end
+  self.steered = true
+  return setmetatable({}, { __close = function()
+    self.steered = false
+    for i = #self.steer_waiters, 1, -1 do core.wake(table.remove(self.steer_waiters, i)) end
+  end })
+end
+
+--- Asks a job and all below it to pause. Takes effect at the next safe point.
+---@async
+---@return boolean? ok
+---@return string? message
+---@return string? code
+function Steering:pause(id)
+  local turn <close> = take_turn(self)
+  self:recover()
+  local tree = rows.tree(self.library, id)
+  if #tree == 0 then return no_such_job(id) end
+  rows.move_tree(self.library, id, "'queued'", "paused")
+  -- Now nothing of it can be started any more.
+  for _, run in ipairs(self:runs_of(id)) do run.handle:request_pause() end
+  show_status(self, tree, "queued", "paused")
+  return true, turn and nil
+end
+
+local function pause_queued(self, id)
+  local tree = rows.tree(self.library, id)
+  for _, row in ipairs(tree) do
+    if row.status == "queued" then
+      rows.move_tree(self.library, id, "'queued'", "paused")
+      return show_status(self, tree, "queued", "paused")
+    end
+  end
+end
+
+--- Waits until nothing below a job moves any more, and nothing will: also what the job made after
+--- it was asked to pause.
+---@async
+---@package
+function Steering:calm_below(id)
+  local moving
+  repeat
+    pause_queued(self, id)
+    moving = false
+    for _, run in ipairs(self:runs_of(id)) do
+      if run.row.id ~= id and run.handle.status == "running" then
+        moving = true
+        run.handle:request_pause()
+      end
+    end
+    if moving then
+      self.idle_waiters[#self.idle_waiters + 1] = coroutine.running()
+      core.park()
+    end
+  until not moving
+end
+
+--- Goes on with a paused job, and all below it.
+---@async
+---@return boolean? ok
+---@return string? message
+---@return string? code
+function Steering:resume(id)
+  local turn <close> = take_turn(self)
+  self:recover()
+  local tree = rows.tree(self.library, id)
+  if #tree == 0 then return no_such_job(id) end
+  for _, run in ipairs(self:runs_of(id)) do
+    run.handle:wait_for_pause()
+    if rows.go_on(self.library, run.row.id) then run.handle:go_on() end
+  end
+  rows.move_tree(self.library, id, "'paused'", "queued")
+  show_status(self, tree, "paused", "queued")
+  self.scheduler:kick()
+  return true, turn and nil
+end
+
+local function cancel_one(self, row, reason)
+  local id = row.id
+  local run = self.running[id]
+  if run then
+    run:cancel(reason)
+    return
+  end
+  local ending = rows.ending(id, "cancelled", { error = reason })
+  failure.check(self.library.core:commit { state = ending })
+  local handle = self.handles[id]
+  if handle then handle:set_status("cancelled") end
+  self:tell_parent(row.parent_id)
+  self:cancel_dependents(id, "was cancelled")
+end
+
+--- Ends a job and all below it for good.
+---@async
+---@param id integer
+---@param reason? string
+---@return boolean? ok
+---@return string? message
+---@return string? code
+function Steering:cancel(id, reason)
+  self:recover()
+  local tree = rows.tree(self.library, id)
+  if #tree == 0 then return no_such_job(id) end
+  -- From the top: a parent must not see its children go.
+  for _, row in ipairs(tree) do
+    if rows.is_open(self.library, row.id) then cancel_one(self, row, reason) end
+  end
+  self.scheduler:kick()
+  return true
+end
+
+---@async
+---@package
+function Steering:cancel_below(id)
+  for _, row in ipairs(rows.tree(self.library, id)) do
+    if row.id ~= id and rows.is_open(self.library, row.id) then
+      self:cancel(row.id, ("its parent, job %d, has ended"):format(id))
+    end
+  end
+end
+
+---@async
+---@package
+function Steering:cancel_dependents(id, why)
+  for _, dependent in ipairs(rows.dependents(self.library, id)) do
+    if rows.is_open(self.library, dependent) then
+      self:cancel(dependent, ("depends on job %d, which %s"):format(id, why))
+    end
+  end
+end
+
+--- Queues the same job again, after it failed or was cancelled.
+---@async
+---@return sd.Handle? handle
+---@return string? message
+---@return string? code
+function Steering:retry(id)
+  local job = rows.show(self.library, id)
+  if not job then return nil, ("there is no job %s"):format(tostring(id)), "ESRCH" end
+  if job.status ~= "failed" and job.status ~= "cancelled" then
+    return nil, ("job %d is %s: only what failed or was cancelled is tried again"):format(id,
+      job.status), "EINVAL"
+  end
+  local script = self:script_for { id = id, name = job.name, script = job.script }
+  if not script then
+    return nil, ("job %d: its script %s cannot be loaded"):format(id, job.script), "ENOENT"
+  end
+  return self:dispatch(script.definition(job.args), script)
+end
+
+--- Runs pause where they can and then wait again, for a later runner.
+---@async
+---@package
+function Steering:put_away()
+  self.scheduler:hold()
+  local waiting = {}
+  for _, run in pairs(self.running) do
+    if not run.row.parent_id then waiting[#waiting + 1] = run.handle end
+  end
+  for _, handle in ipairs(waiting) do self:pause(handle.id) end
+  for _, handle in ipairs(waiting) do
+    handle:wait()
+    if handle.status == "paused" then
+      rows.move_tree(self.library, handle.id, "'paused'", "queued")
+    end
+  end
+end
+
+return Steering
