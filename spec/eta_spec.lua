@@ -141,6 +141,15 @@ describe("an estimate", function()
     assert.is_true(largest_error(said, ended, 0.3, 0.95) < 0.04)
   end)
 
+  it("is steady over hours, where the speed wavers by the minute", function()
+    local slowness = wavering(8, 0.3, 40)
+    local phase = { name = "walk", steps = 5000, work = function() return { entries = 1000 } end,
+      seconds = function() return slowness(2) * 2 end }
+    local ended, said = simulate(eta.new(GUESS), { phase })
+    assert.is_true(ended > 9000)
+    assert.is_true(largest_error(said, ended, 0.1, 0.8) < 0.3)
+  end)
+
   it("tells apart what a file and what a byte costs", function()
     -- Many small files, then few large ones: a rate of either alone would be wrong.
     local function work(i)
@@ -277,10 +286,11 @@ describe("an estimator", function()
       function() eta.expect(e, "hash", { files = 1 }) end,
       function() eta.add(e, "walk", 0, {}) end,
       function() eta.finish(e, "wlak", 0) end,
+      function() eta.new { walk = { entries = 0 } } end,
     } do
       local ok, message = pcall(misuse)
       assert.is_false(ok)
-      assert.is_truthy(message:find("eta_spec%.lua:%d+: eta: no "), message)
+      assert.is_truthy(message:find("eta_spec%.lua:%d+: eta: .*no "), message)
     end
   end)
 end)

@@ -1,6 +1,6 @@
 --- How long a job still takes, and how sure that is. Work is counted in units, phase by phase, such
 --- as entries, or files and bytes. Each unit costs some seconds: as the previous run found, or as
---- the script guesses. What the last minute shows corrects that, unit by unit.
+--- the script guesses. What was seen lately corrects that, unit by unit.
 ---
 ---     local e = eta.new({ copying = { files = 1e-4, bytes = 1e-9 } }, costs_of_the_previous_run)
 ---     eta.expect(e, "copying", { files = 120, bytes = 4e9 })
@@ -24,7 +24,7 @@ local M = {}
 ---@field began? number[] What was done when the phase began.
 ---@field at? number When the last interval ended …
 ---@field from? number[] … and what was done then.
----@field spent number Seconds, like all that follows of about the last minute.
+---@field spent number Seconds. This and what follows is what was seen lately.
 ---@field expected number[] Expected seconds.
 ---@field cross number[] Square matrix: products of expected seconds of an interval, over their sum.
 ---@field mixed number[] Expected seconds times those that passed, over the same sum.
@@ -32,8 +32,9 @@ local M = {}
 ---@field factor number[] On the costs: what was found.
 
 -- Seconds that an interval has at least, and in which its weight falls by a factor of e: what is a
--- minute old hardly counts.
-local INTERVAL, MEMORY = 0.2, 30
+-- minute old hardly counts. In a long phase that is a part of its time: what is a passing mood for
+-- hours of work should not change their estimate.
+local INTERVAL, MEMORY, MEMORY_PART = 0.2, 30, 1 / 4
 -- Seconds after which what is seen counts more than the costs before the run, and the deviation (a
 -- share) that these are taken to have.
 local TRUST_KNOWN, TRUST_GUESS, DEVIATION_KNOWN, DEVIATION_GUESS = 2, 0.5, 0.25, 1
@@ -87,8 +88,7 @@ local function new_phase(guess, known)
     time = 0.0, spent = 0.0, expected = zeros(n), cross = zeros(n * n), mixed = zeros(n),
     noise = 0.0, factor = factor }
   for i, unit in ipairs(units) do
-    phase.cost[i] = phase.cost[i] or guess[unit]
-    factor[i] = 1.0
+    phase.cost[i], factor[i] = phase.cost[i] or guess[unit], 1.0
   end
   return phase
 end
@@ -101,6 +101,9 @@ end
 function M.new(guess, known)
   local phases = {}
   for name, costs in pairs(guess) do
+    for unit, cost in pairs(costs) do
+      if not is_cost(cost) then error(("eta: %s of %s: no cost"):format(unit, name), 2) end
+    end
     phases[name] = new_phase(costs, type(known) == "table" and known[name])
   end
   return { phases = phases }
@@ -184,7 +187,7 @@ local function fit(phase)
 end
 
 local function forget(phase, seconds)
-  local keep = math.exp(-seconds / MEMORY)
+  local keep = math.exp(-seconds / math.max(MEMORY, phase.time * MEMORY_PART))
   phase.spent, phase.noise = phase.spent * keep, phase.noise * keep
   for _, list in ipairs { phase.expected, phase.cross, phase.mixed } do
     for i = 1, #list do list[i] = list[i] * keep end
