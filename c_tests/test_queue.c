@@ -321,7 +321,7 @@ static void many_leases_end_in_time(void **state) {
   for (int i = 0; i < N; i++) assert_non_null(sd_queue_pop_front(q));
   int64_t start = sd_clock_mono();
   for (int64_t seq = 0; seq < N; seq++) sd_queue_done(q, sd_queue_find_lease(q, seq));
-  assert_true(sd_clock_mono() - start < 5 * SD_NS_PER_S);
+  assert_true(sd_clock_mono() - start < INT64_C(5) * SD_NS_PER_S);
   assert_int_equal(sd_queue_leased(q), 0);
   ends(q);
 }
