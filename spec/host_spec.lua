@@ -82,6 +82,16 @@ local function starts_little(case)
 end
 
 SDLUA = assert(which(SDLUA), "no program under test: " .. SDLUA)
+local HOLDS_SIGNALS = read(SDLUA):find("__tsan_init", 1, true) ~= nil
+
+--- False, and the test is pending, where a signal is held back until the program calls the C library,
+--- as the thread sanitizer does; a Lua loop never does.
+local function hears_signals(case)
+  if not HOLDS_SIGNALS or not case.before then return true end
+  if not case.before:find("INT", 1, true) then return true end
+  pending("the thread sanitizer holds signals back")
+  return false
+end
 local LUA = which("lua5.4")
 
 -- ---- the same as lua5.4 ----
@@ -359,7 +369,7 @@ describe("sdlua as lua5.4", function()
   for _, case in ipairs(CASES) do
     case.args = table.move(case, 2, #case, 1, {})
     it("agrees on " .. case[1], function()
-      if not starts_little(case) then return end
+      if not starts_little(case) or not hears_signals(case) then return end
       local expected = normal(run(LUA, case), LUA, case)
       if echoes and case.args[1] == "-i" then expected.out = drop_echo(expected.out, case.stdin) end
       assert.same(expected, normal(run(SDLUA, case), SDLUA, case))
