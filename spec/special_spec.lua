@@ -715,7 +715,7 @@ describe("a mode", function()
   end)
 
   it("deep finds the MIME types that an earlier run was not to look for", function()
-    shell("echo text >a.txt; printf '%%PDF-1.4\\n' >no-name")
+    shell("echo text >a.txt; echo '%%PDF-1.4' >no-name")
     local types = "SELECT path, coalesce(mime, '-') FROM entries WHERE kind = 'file' ORDER BY path"
     indexed(0, nil, "--mode", "deep", "--mime", "none")
     assert.same({ { "a.txt", "-" }, { "no-name", "-" } }, query(types))

@@ -160,7 +160,7 @@ describe("commits of a job that are under way at the same time", function()
   -- The first one fails. What it took from the queue is in neither commit: the second one must not
   -- make that durable. Other jobs go on, and so does this one when nothing is under way any more.
   it("fail with the first that fails", function()
-    prints("ESQL\tESQL\ttrue\ttrue\n0\t1\t1\n", [[
+    prints("EDAMAGED\tEDAMAGED\ttrue\ttrue\n0\t1\t1\n", [[
       local lib = assert(sd.library.open(arg[1], { create = true }))
       local queue = core.queue.new("q")
       local function commit(job, sql, value)

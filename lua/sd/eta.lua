@@ -34,7 +34,7 @@ local M = {}
 -- Seconds that an interval has at least, and in which its weight falls by a factor of e: what is a
 -- minute old hardly counts. In a long phase that is a part of its time: what is a passing mood for
 -- hours of work should not change their estimate.
-local INTERVAL, MEMORY, MEMORY_PART = 0.2, 30, 1 / 4
+local INTERVAL, MEMORY, MEMORY_PART = 0.2, 30, 1 / 8
 -- Seconds after which what is seen counts more than the costs before the run, and the deviation (a
 -- share) that these are taken to have.
 local TRUST_KNOWN, TRUST_GUESS, DEVIATION_KNOWN, DEVIATION_GUESS = 2, 0.5, 0.25, 1

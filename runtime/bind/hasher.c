@@ -89,8 +89,8 @@ static struct sd_mime_magic *magic_of(struct worker *w) {
 static int open_parent(struct handle *h, struct worker *w, const struct sd_content *i) {
   if (w->dir_id == i->parent_id) return w->dir_code;
   if (w->dir_fd >= 0) close(w->dir_fd);
-  w->dir_fd = sd_open_below(h->root_fd, i->dir, i->dir_len,
-                            O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  w->dir_fd =
+      sd_open_below(h->root_fd, i->dir, i->dir_len, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
   w->dir_code = w->dir_fd < 0 ? -errno : 0;
   /* No directory any more: what was in it is gone, as the walk may have noted already. */
   if (w->dir_code == -ENOTDIR || w->dir_code == -ELOOP) w->dir_code = -ENOENT;

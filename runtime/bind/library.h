@@ -24,15 +24,14 @@ struct lsd_library {
   int lock_fd;
   char *note; /* of the process that held the lock before; NULL: none */
   unsigned threads;
-  struct sd_store *writer; /* the write lane only, once that runs */
-  struct sd_store *
-      *readers; /* one a thread of the walk lane, then one of the read lane */
+  struct sd_store *writer;   /* the write lane only, once that runs */
+  struct sd_store **readers; /* one a thread of the walk lane, then one of the read lane */
   struct sd_lane *walk, *hash, *write, *read;
   struct lsd_committing *committing; /* jobs with commits under way; see commit.c */
-  atomic_llong next_id;  /* any thread */
-  atomic_bool interrupt; /* set: long tasks end soon; any thread */
-  uv_mutex_t wal_lock;   /* guards wal_moving against sqlite3_interrupt() */
-  bool wal_moving;       /* the write lane moves the log into the database; wal_lock */
+  atomic_llong next_id;              /* any thread */
+  atomic_bool interrupt;             /* set: long tasks end soon; any thread */
+  uv_mutex_t wal_lock;               /* guards wal_moving against sqlite3_interrupt() */
+  bool wal_moving;                   /* the write lane moves the log into the database; wal_lock */
   struct sd_file_id own[LSD_OWN_FILES];
   size_t own_len;
   atomic_llong checkpoint_ns; /* spent on job state and queues; any thread */

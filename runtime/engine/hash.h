@@ -28,9 +28,9 @@ enum sd_hash_kind {
 enum { SD_HASH_SAMPLE_MIN = 100 * 1024 };
 
 struct sd_hash_want {
-  enum sd_hash_kind kind;    /* FULL or SAMPLED */
-  bool check_identity;       /* the file must be the regular file (dev, ino) */
-  uint64_t dev, ino;         /* with check_identity */
+  enum sd_hash_kind kind;       /* FULL or SAMPLED */
+  bool check_identity;          /* the file must be the regular file (dev, ino) */
+  uint64_t dev, ino;            /* with check_identity */
   const struct sd_file_id *own; /* what is open elsewhere in the process, under POSIX locks */
   size_t own_len;
   const atomic_bool *cancel; /* looked at before each chunk; may be NULL */
