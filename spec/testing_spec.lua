@@ -64,6 +64,9 @@ while state.n < self.args.n do
 end
 return { n = state.n }]]
 
+-- The table keeps the lines of a cancelled run: the next one differs, as it is not asked here.
+local NOT_AGAIN = { ways = { "pause", "reopen", "death" } }
+
 local function count(points)
   local counts = {}
   for _, point in ipairs(points) do counts[point.kind] = (counts[point.kind] or 0) + 1 end
@@ -125,7 +128,7 @@ describe("sd.testing", function()
         ctx:commit(function(tx) tx:exec("INSERT INTO line VALUES(?)", { state.n }) end)
         state.n = state.n + 1
       end
-      return state.n]])
+      return state.n]], NOT_AGAIN)
     assert_find("death at point 2 (committed of job job at job.lua:9)", message)
     assert_find("\n+ line: n=0", message)
   end)
@@ -147,7 +150,7 @@ describe("sd.testing", function()
         state.n = state.n + 1
         ctx:library_db():exec("INSERT INTO line VALUES(?)", { state.n })
         ctx:commit()
-      end]])
+      end]], NOT_AGAIN)
     assert_find("death at point 1 (commit of job job", message)
     assert_find("\n+ line: n=1", message)
   end)
@@ -203,10 +206,12 @@ describe("sd.testing", function()
 
   it("leaves out what may differ", function()
     local body = [[ctx:library_db():exec("CREATE TABLE IF NOT EXISTS run(n INTEGER, at INTEGER)")
+      local state = ctx:state(function() return { n = 0 } end)
       ctx:commit(function(tx)
-        if not ctx:load_state() then tx:exec("INSERT INTO run VALUES(1, random())") end
-        ctx.current = { n = 1 }
+        if state.n == 0 then tx:exec("INSERT INTO run VALUES(1, random())") end
+        state.n = 1
       end)
+      ctx:check_interrupt()
       return { n = 1, attempt = ctx.attempt }]]
     assert_find("reopen at point 1", failure_of(body, { ignore = { run = { "at" } },
       ways = { "reopen" } }))
@@ -311,38 +316,39 @@ describe("pausing and resuming in quick succession", function()
     end)
   end)
 
+  -- Scenario: the commit that makes the children is the one that the pause ends with.
   it("lets nothing below a paused job run", function()
-    local path = script([[
-      if self.args.n < 3 then
-        ctx:library_db():exec("INSERT INTO line VALUES(?)", { ctx.id })
-        return 1
-      end]] .. "\n" .. TABLE .. [[
-      ctx:sleep(0.05)
-      for _ = 1, 5 do ctx:spawn_child(J { n = 1 }) end
-      ctx:check_interrupt()
-      return #ctx:wait_for_children()]])
+    local ran, handle = 0, nil
+    local Child = sd.job.define { name = "child" }
+    function Child:run() -- luacheck: ignore 212
+      ran = ran + 1
+      return 1
+    end
+    local Parent = sd.job.define { name = "parent" }
+    function Parent:run(ctx) -- luacheck: ignore 212
+      local state = ctx:state(function() return { given = false } end)
+      if not state.given then
+        state.given = true
+        for _ = 1, 5 do ctx:spawn_child(Child {}) end
+        handle:pause()
+        ctx:check_interrupt()
+      end
+      return #ctx:wait_for_children()
+    end
     sd.run(function()
       local library <close> = assert(sd.library.open(dir .. "/library", { create = true }))
-      local handle = library.jobs:dispatch_by_name(path)
-      sd.sleep(0.02)
-      handle:pause() -- takes effect within sleep(); the children come after it
+      handle = library.jobs:dispatch(Parent {})
       handle:wait()
-      handle:resume()
-      while #library.db:query("SELECT 1 FROM jobs WHERE status = 'running'") == 0 do
-        sd.sleep(0.001)
-      end
-      sd.sleep(0.03)
-      handle:pause()
-      handle:wait()
-      if handle.status == "completed" then return end
       assert.equal("paused", handle.status)
       library.jobs.scheduler:kick()
-      local before = #library.db:query("SELECT 1 FROM line")
       sd.sleep(0.2)
-      assert.equal(before, #library.db:query("SELECT 1 FROM line"))
-      assert.same({}, library.db:query("SELECT id FROM jobs WHERE status IN ('running', 'queued')"))
+      assert.equal(0, ran)
+      local status = library.db:query("SELECT status, count(*) AS n FROM jobs GROUP BY status")
+      assert.equal(1, #status)
+      assert.same({ status = "paused", n = 6 }, status[1])
       handle:resume()
       assert.equal(5, handle:wait())
+      assert.equal(5, ran)
     end)
   end)
 end)
