@@ -11,6 +11,7 @@ local schedules = require "sd.schedules"
 local scripts = require "sd.script"
 local steering = require "sd.steering"
 local stored = require "sd.stored_job"
+local view = require "sd.job_view"
 
 local M = {}
 
@@ -278,7 +279,7 @@ end
 ---@param options? {all?: boolean, limit?: integer}
 ---@return table[]
 function Jobs:list(options)
-  return rows.list(self.library, options or { all = true, children = true })
+  return view.list(self.library, options or { all = true, children = true })
 end
 
 --- Ends all runs without a trace: the library is being closed.

@@ -2,6 +2,7 @@
 local core = require "sd.core"
 local failure = require "sd.failure"
 local rows = require "sd.job_rows"
+local view = require "sd.job_view"
 
 ---@class sd.Jobs
 local Steering = {}
@@ -180,7 +181,7 @@ end
 ---@return string? message
 ---@return string? code
 function Steering:retry(id)
-  local job = rows.show(self.library, id)
+  local job = view.show(self.library, id)
   if not job then return nil, ("there is no job %s"):format(tostring(id)), "ESRCH" end
   if job.status ~= "failed" and job.status ~= "cancelled" then
     return nil, ("job %d is %s: only what failed or was cancelled is tried again"):format(id,
