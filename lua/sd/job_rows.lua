@@ -1,6 +1,7 @@
 --- The rows of jobs: how one is made, changes its status and ends, which are to run next. All SQL
 --- with which jobs are run is here; that with which they are looked at is in sd.job_view.
 local core = require "sd.core"
+local failure = require "sd.failure"
 
 local M = {}
 
@@ -159,6 +160,16 @@ end
 ---@async
 function M.recover(library)
   library:fresh_rows("UPDATE job SET status = 'queued' WHERE status = 'running'")
+end
+
+--- A job that waits begins again from nothing.
+---@async
+function M.forget_progress(library, id)
+  failure.check(library.core:commit { state = {
+    { "DELETE FROM job_queue_item WHERE job_id = (SELECT id FROM job WHERE id = ?"
+      .. " AND status = 'queued')", { id } },
+    { "UPDATE job SET state = NULL WHERE id = ? AND status = 'queued'", { id } },
+  } })
 end
 
 --- Takes a queued job for running; nil where it is none any more.

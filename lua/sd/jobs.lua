@@ -148,12 +148,10 @@ end
 ---@param script sd.Script
 ---@return boolean
 function Jobs:start(id, script)
+  if not script.definition.resumable then rows.forget_progress(self.library, id) end
   local row = rows.claim(self.library, id)
   if not row then return false end
-  if not script.definition.resumable and row.state then
-    row.state = nil
-    failure.check(self.library.db:exec("DELETE FROM job_queue_item WHERE job_id = ?", { id }))
-  end
+  -- No waiting from here on: whoever steers finds what is claimed among what runs.
   local ok, job = pcall(function()
     stored.check_version(row, script)
     return script.definition(stored.args_of(row))
