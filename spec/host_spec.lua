@@ -84,8 +84,8 @@ end
 SDLUA = assert(which(SDLUA), "no program under test: " .. SDLUA)
 local HOLDS_SIGNALS = read(SDLUA):find("__tsan_init", 1, true) ~= nil
 
---- False, and the test is pending, where a signal is held back until the program calls the C library,
---- as the thread sanitizer does; a Lua loop never does.
+--- False, and the test is pending, where a signal is held back until the program calls the C
+--- library, as the thread sanitizer does: a Lua loop never calls it.
 local function hears_signals(case)
   if not HOLDS_SIGNALS or not case.before then return true end
   if not case.before:find("INT", 1, true) then return true end

@@ -174,8 +174,8 @@ local function rank_of(location)
   return RANK[location.content_mode] or RANK.shallow
 end
 
---- Whether the location's content was identified in a lower mode than this, so that files which have
---- no identity, or a lesser one, must be looked at again.
+--- Whether the location's content was identified in a lower mode than this, so that files which
+--- have no identity, or a lesser one, must be looked at again.
 ---@param location sd.Location
 ---@param how sd.ContentMode
 ---@return boolean
