@@ -227,6 +227,15 @@ describe("a job that fails", function()
   end)
 end)
 
+-- Turns the loop until something is so.
+local function wait_for(condition)
+  for _ = 1, 20000 do
+    if condition() then return end
+    sd.sleep(0.003)
+  end
+  error("it never came", 2)
+end
+
 describe("children", function()
   -- A parent that gives each of its items to a child, in the commit that takes it off the list.
   local function pair(run, options)
@@ -336,7 +345,7 @@ describe("children", function()
         ctx:wait_for_children()
       end)
       local handle = jobs:dispatch(Parent())
-      sd.sleep(0.15)
+      wait_for(function() return ticks > 0 end)
       handle:pause()
       handle:wait()
       assert.equal("paused", handle.status)
@@ -345,8 +354,7 @@ describe("children", function()
       sd.sleep(0.1)
       assert.equal(before, ticks)
       handle:resume()
-      sd.sleep(0.1)
-      assert.is_true(ticks > before)
+      wait_for(function() return ticks > before end)
       handle:cancel()
       before = ticks
       sd.sleep(0.05)

@@ -1,5 +1,5 @@
--- Pause, resume and cancel: they take effect soon whatever the job does, and nothing moves afterwards
--- that should not.
+-- Pause, resume and cancel: they take effect soon whatever the job does, and nothing moves
+-- afterwards that should not.
 local fixture = require "support.fixture"
 local sd = require "sd"
 local uv = require "sd.core".luv
