@@ -97,7 +97,7 @@ describe("what waits", function()
       local Job = define({ name = "later" }, function() at = sd.sys.wall_ns() / 1e9 end)
       local due = sd.sys.wall_ns() / 1e9 + 0.3
       jobs:dispatch(Job(), nil, { run_at = due }):wait()
-      assert.is_true(at >= due and at < due + 5, tostring(at - due))
+      assert.is_true(at >= due and at < due + 60, tostring(at - due))
     end)
     assert.is_true(at >= began)
   end)
@@ -129,17 +129,18 @@ describe("what waits", function()
   end)
 
   it("is there once where it is unique", function()
-    local runs = 0
+    local runs, go_on = 0, false
     with_jobs(function(jobs)
       local Job = define({ name = "single", unique = true, args = { i = sd.arg.integer {} } },
         function(_, ctx)
           runs = runs + 1
-          ctx:sleep(0.05)
+          while not go_on do ctx:sleep(0.01) end
         end)
       local one, two = jobs:dispatch(Job { i = 1 }), jobs:dispatch(Job { i = 1 })
       local other = jobs:dispatch(Job { i = 2 })
       assert.equal(one, two)
       assert.not_equal(one.id, other.id)
+      go_on = true
       one:wait()
       other:wait()
       jobs:dispatch(Job { i = 1 }):wait() -- the first has ended
