@@ -48,12 +48,13 @@ local Indexer = sd.job.define {
 
 -- Batches that may wait between the walk and the writer: this bounds memory.
 local BATCHES_WAITING, OF_A_PART = 64, 16
--- Larger transactions are cheaper a row, and the last commit is what a crash may cost.
+-- Larger transactions are cheaper a row; the last one is what a crash may cost, and what a pause
+-- waits for.
 local COMMIT_ROWS, COMMIT_SECONDS = 20000, 0.25
 -- Batches in which nothing differs are cheap to keep: they wait until it is time. A directory that
 -- was read may have a row of its own to be written.
 local TAKE = {
-  most = 512, least = COMMIT_ROWS, seconds = COMMIT_SECONDS,
+  most = 512, most_weight = COMMIT_ROWS, least = COMMIT_ROWS, seconds = COMMIT_SECONDS,
   weight = function(batch) return batch:stats().changed + batch:stats().listed end,
 }
 local SWEEP, UPGRADE = 20000, 50000

@@ -569,6 +569,19 @@ describe("a queue", function()
     assert.same({ 10, 1 }, result.output, tostring(result.err))
   end)
 
+  it("gives no more than what weighs enough", function()
+    local result = with_job(function(ctx)
+      local queue, groups = ctx:queue("q"), {}
+      for i = 1, 7 do queue:push(i) end
+      local options = { most = 100, most_weight = 6, least = 50, seconds = 60,
+        weight = function(n) return n end }
+      queue:begin_input()
+      for _ = 1, 3 do groups[#groups + 1] = table.concat(queue:take(options), " ") end
+      return groups
+    end)
+    assert.same({ "1 2 3", "4 5", "6" }, result.output, tostring(result.err))
+  end)
+
   it("passes nil for nothing, and false as an item", function()
     local result = with_job(function(ctx)
       local queue = ctx:queue("q")

@@ -89,6 +89,8 @@ end
 
 ---@class sd.TakeOptions
 ---@field most integer Items at once.
+---@field most_weight? number No more are taken once they weigh so much together (default: no
+--- limit).
 ---@field least? number What the items must weigh together to be worth it (default 1) …
 ---@field seconds? number … or that much time since the last call (default 0).
 ---@field weight? fun(item: any): number Of an item (default 1 each).
@@ -105,7 +107,8 @@ local function take_turn(ctx, state)
 end
 
 local function fill(queue, group, options)
-  while group.n < options.most and #queue > 0 do
+  local most_weight = options.most_weight or math.huge
+  while group.n < options.most and group.weight < most_weight and #queue > 0 do
     local n = group.n + 1
     group.items[n], group.leases[n] = queue:pop()
     group.n = n
@@ -125,7 +128,8 @@ function methods:take(options)
   local deadline = (state.taken_at or ctx:elapsed()) + (options.seconds or 0)
   local group = { items = {}, leases = {}, n = 0, weight = 0 }
   fill(self, group, options)
-  while not state.ended and group.n < options.most and group.weight < (options.least or 1)
+  local least = math.min(options.least or 1, options.most_weight or math.huge)
+  while not state.ended and group.n < options.most and group.weight < least
     and (group.n == 0 or ctx:elapsed() < deadline) do
     ctx:wake_all(state.waiters) -- there is room again
     ctx:wait_in(state.waiters, group.n > 0 and deadline - ctx:elapsed() or nil)
