@@ -48,7 +48,10 @@ struct sd_store {
   sqlite3_stmt *stmts[ST_COUNT];
   struct sd_totals_map totals; /* differences of the open transaction */
   int64_t now;                 /* wall clock of the open transaction */
-  int wal_pages;               /* pages in the WAL after the last commit */
+  int wal_pages;               /* pages in the WAL after the last commit … */
+  int wal_pushed;              /* … of which the kernel was asked to write so many */
+  char *log_path;              /* the WAL; owned */
+  int log_fd;                  /* the same; -1: not yet open */
   bool writer;
   bool restricted; /* see sd_store_restrict() */
 };
