@@ -9,6 +9,7 @@ return {
   job = "sd.cli.job",
   ls = "sd.cli.ls",
   run = "sd.cli.run",
+  search = "sd.cli.search",
   serve = "sd.cli.serve",
   sql = "sd.cli.sql",
   stat = "sd.cli.stat",

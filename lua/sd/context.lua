@@ -278,6 +278,13 @@ function Context:sweep(limit)
   return result.left, result.removed
 end
 
+--- Packs names for searching, a part of them; whether more calls are needed.
+---@async
+---@return boolean left
+function Context:index_names()
+  return (failure.check(self.library.core:index_names()))
+end
+
 --- The errors so far of the job and its tree: the first `limit`, and how many there are by code.
 ---@async
 ---@param limit integer

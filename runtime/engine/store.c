@@ -96,6 +96,8 @@ static const char *const sql[ST_COUNT] = {
     [ST_NEXT_ID_PUT] =
         "INSERT INTO counter(id,next_id) VALUES(1,?1)"
         " ON CONFLICT DO UPDATE SET next_id=?1 WHERE next_id<?1",
+    [ST_NAMES_END] = "SELECT coalesce((SELECT max(id)+1 FROM name_pack),0)*64",
+    [ST_NAMES_TODO] = "INSERT OR IGNORE INTO name_todo(id) VALUES(?1)",
 };
 
 /* ---- errors ---- */
@@ -405,6 +407,7 @@ int sd_store_begin(struct sd_store *s, struct sd_err *err) {
   sd_assert(s->writer);
   sd_totals_map_clear(&s->totals);
   s->now = sd_clock_wall();
+  s->names_end = -1;
   sqlite3_wal_hook(s->db, count_wal, s);
   return run_stmt(s, ST_BEGIN, err, "begin");
 }

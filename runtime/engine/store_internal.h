@@ -40,6 +40,8 @@ enum sd_stmt {
   ST_QUEUE_PUT,
   ST_QUEUE_DELETE,
   ST_NEXT_ID_PUT,
+  ST_NAMES_END,
+  ST_NAMES_TODO,
   ST_COUNT,
 };
 
@@ -49,6 +51,7 @@ struct sd_store {
   struct sd_totals_map totals; /* differences of the open transaction */
   int64_t now;                 /* wall clock of the open transaction */
   int wal_pages;               /* pages in the WAL after the last commit */
+  int64_t names_end;           /* entries below it have their names packed; -1: not known yet */
   bool writer;
   bool restricted; /* see sd_store_restrict() */
 };
