@@ -4,6 +4,7 @@
 ---@type table<string, string>
 return {
   du = "sd.cli.du",
+  dupes = "sd.cli.dupes",
   export = "sd.cli.export",
   index = "sd.cli.index",
   job = "sd.cli.job",

@@ -177,6 +177,7 @@ end
 ---@field mime? "none"|"name"|"magic" Default none.
 ---@field after? integer Entry id after which to begin.
 ---@field chunk? integer Files a chunk (default 100).
+---@field job_id? integer The files that this job noted in content_todo, whatever is known of them.
 
 --- Hashes the files of a location that have no content identity: `for chunk in hasher:chunks() do`.
 ---@param options sd.HashOptions

@@ -126,7 +126,7 @@ local function substring_of_path(self, options)
   local case = options.ignore_case and IGNORE_CASE or 0
   self.with[#self.with + 1] = "top(id, parent_id, kind, name) AS MATERIALIZED ("
     .. top_of(self, options, case) .. ")"
-  self.with[#self.with + 1] = "dirs(id) AS (SELECT id FROM top WHERE kind = 2 UNION ALL SELECT e.id"
+  self.with[#self.with + 1] = "dirs(id) AS (SELECT id FROM top WHERE kind = 2 UNION SELECT e.id"
     .. " FROM dirs d CROSS JOIN entry e INDEXED BY entry_name ON e.parent_id = d.id"
     .. " WHERE EXISTS (SELECT 1 FROM directory WHERE entry_id = e.id))"
   local parts = "SELECT id, parent_id, name FROM top UNION ALL SELECT e.id, e.parent_id, e.name"

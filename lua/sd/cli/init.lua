@@ -18,6 +18,7 @@ Commands:
   stat    all that is known of an entry
   du      what directories take
   top     the largest and the oldest
+  dupes   groups of files with the same content
   sql     ask in SQL
   export  write the entries as NDJSON, CSV, mtree or an SQLite file
 
