@@ -43,16 +43,18 @@ local WANTED = {
     .. " HAVING count(*) > 1))",
 }
 
+WANTED.any = WANTED.sampled .. " OR " .. WANTED.full
+
 --- The files that must be hashed: a statement that gives their ids, one name of an inode.
 ---@param options sd.DuplicatesOptions
----@param kind "sampled"|"full"
+---@param kind? "sampled"|"full" Nil: in either way.
 ---@return string sql
 ---@return any[] values
 function M.unknown(options, kind)
   local below, condition = inside(options)
   return ("WITH RECURSIVE %s%s, %s SELECT f.id AS id, f.size AS size FROM files f JOIN sizes s"
     .. " ON s.size = f.size WHERE %s"):format(below, FILES:gsub("INSIDE", condition), SIZES,
-    WANTED[kind]), values_of(options)
+    WANTED[kind or "any"]), values_of(options)
 end
 
 --- The groups: rows of content, size, hash, device, inode, path, what wastes most first, paths in

@@ -2,7 +2,6 @@
 local ask = require "sd.cli.ask"
 local duplicates = require "sd.duplicates"
 local failure = require "sd.failure"
-local json = require "sd.json"
 local out = require "sd.cli.out"
 local place = require "sd.place"
 local query_of = require "sd.query"
@@ -35,11 +34,8 @@ local command = usage.new("sdlua dupes",
 -- ---- what is not known yet ----
 
 local function is_unknown(query, options)
-  for _, kind in ipairs { "sampled", "full" } do
-    local sql, values = duplicates.unknown(options, kind)
-    if query:row(sql .. " LIMIT 1", values) then return true end
-  end
-  return false
+  local sql, values = duplicates.unknown(options)
+  return query:row(sql .. " LIMIT 1", values) ~= nil
 end
 
 -- Runs the job; the exit status.
@@ -143,9 +139,14 @@ function WRITERS.text.finish(total)
     text.count(total.files), text.bytes(total.wasted)))
 end
 
+-- Loaded where it is used: most of the time that a small answer takes is that of loading.
+local function scalar(value)
+  return require "sd.json".scalar(value)
+end
+
 local function json_list(values)
   local parts = {}
-  for i, value in ipairs(values) do parts[i] = json.scalar(value) end
+  for i, value in ipairs(values) do parts[i] = scalar(value) end
   return "[" .. table.concat(parts, ",") .. "]"
 end
 
@@ -156,10 +157,10 @@ end
 function WRITERS.json.group(group, wasted, total)
   local files = {}
   for i, file in ipairs(group.files) do
-    files[i] = ('{"path":%s,"links":%s}'):format(json.scalar(file.path), json_list(file.links))
+    files[i] = ('{"path":%s,"links":%s}'):format(scalar(file.path), json_list(file.links))
   end
   out.write(total.groups > 1 and ",\n" or "\n", ('{"size":%d,"hash":%s,"wasted":%d,"files":[%s]}')
-    :format(group.size, json.scalar(group.hash), wasted, table.concat(files, ",")))
+    :format(group.size, scalar(group.hash), wasted, table.concat(files, ",")))
 end
 
 function WRITERS.json.finish(total)
