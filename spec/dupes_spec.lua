@@ -252,11 +252,21 @@ describe("sdlua dupes", function()
     local out = ok(dupes(library))
     assert.is_truthy(out:find("^3 files of 3%.00 MiB each, 6%.00 MiB wasted:\n  /"), out)
     assert.is_truthy(out:find("\n%d+ groups, %d+ files, [%d.]+ MiB wasted\n$"), out)
-    if fixture.has "script" then
-      local shown = fixture.sh(("TERM=xterm LC_ALL=C.UTF-8 script -qec %s /dev/null </dev/null")
-        :format(quote(("%s dupes --library %s"):format(quote(sdlua), quote(library)))))
-      assert.is_truthy(shown:find("\\xff\\n\\x1b", 1, true))
-      assert.is_nil(shown:gsub("\r\n", "\n"):find("[\0-\9\11-\31\127\255]"))
+  end)
+
+  it("sends nothing that moves a cursor to a terminal", function()
+    if not fixture.has "script" then return pending "script is not installed" end
+    local library = dir .. "/library"
+    index(library, "deep", tree)
+    os.remove(tree .. "/sp ace/\255\n\27")
+    for _, words in ipairs { "", "--format fdupes", "--json", "--verify" } do
+      local command = ("%s dupes --progress none --library %s %s"):format(quote(sdlua),
+        quote(library), words)
+      local shown = fixture.sh(("TERM=xterm LC_ALL=C.UTF-8 script -qc %s /dev/null </dev/null")
+        :format(quote(command)))
+      -- JSON has what is no UTF-8 as hexadecimal digits; --verify says that the file is gone.
+      assert.is_truthy(shown:find(words == "--json" and '{"hex":"' or "\\xff\\n\\x1b", 1, true))
+      assert.is_nil(shown:gsub("\r\n", "\n"):find("[\0-\9\11-\31\127\255]"), words)
     end
   end)
 

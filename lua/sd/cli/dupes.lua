@@ -135,8 +135,8 @@ function WRITERS.text.finish(total)
     out.write "no duplicates\n"
     return
   end
-  out.write(("%s groups, %s files, %s wasted\n"):format(text.count(total.groups),
-    text.count(total.files), text.bytes(total.wasted)))
+  out.write(("%s, %s, %s wasted\n"):format(text.counted(total.groups, "group", "groups"),
+    text.counted(total.files, "file", "files"), text.bytes(total.wasted)))
 end
 
 -- Loaded where it is used: most of the time that a small answer takes is that of loading.
