@@ -4,11 +4,13 @@
 ---@type table<string, string>
 return {
   du = "sd.cli.du",
+  dupes = "sd.cli.dupes",
   export = "sd.cli.export",
   index = "sd.cli.index",
   job = "sd.cli.job",
   ls = "sd.cli.ls",
   run = "sd.cli.run",
+  search = "sd.cli.search",
   serve = "sd.cli.serve",
   sql = "sd.cli.sql",
   stat = "sd.cli.stat",

@@ -49,6 +49,18 @@ static const char *const sql[ST_COUNT] = {
     [ST_ENTRY_LINK] = "UPDATE entry SET content_id=?2 WHERE id=?1 AND content_id=0",
     [ST_ENTRY_STAT] =
         "UPDATE entry SET size=?2,allocated=?3,mtime=?4,ctime=?5,sig=NULL WHERE id=?1",
+    [ST_ENTRY_KNOWN] =
+        "SELECT id,parent_id,size,allocated,mtime,ctime,coalesce(content_id,0) FROM entry"
+        " WHERE id=?1 AND dev=?2 AND ino=?3 AND size=?4 AND mtime=?5 AND ctime=?6 AND kind=1",
+    [ST_INODE_KNOWN] =
+        "SELECT id,parent_id,size,allocated,mtime,ctime,coalesce(content_id,0) FROM entry"
+        " INDEXED BY entry_inode WHERE dev=?2 AND ino=?3 AND nlink>1 AND kind=1"
+        " AND size=?4 AND mtime=?5 AND ctime=?6 AND ?1 IS NOT NULL",
+    [ST_ENTRY_RELINK] = "UPDATE entry SET content_id=?2 WHERE id=?1",
+    [ST_SAMPLE_PUT] =
+        "INSERT OR IGNORE INTO content_sample(content_id,hash) SELECT n.id,o.hash"
+        " FROM content n JOIN content o ON o.size=n.size"
+        " WHERE n.id=?1 AND n.hash_kind=1 AND o.id=?2 AND o.hash_kind=2",
     [ST_ENTRY_WAITING] =
         "SELECT id,parent_id,size,allocated,mtime,ctime FROM entry WHERE id=?1 AND content_id=0",
     [ST_INODE_WAITING] =
@@ -96,6 +108,8 @@ static const char *const sql[ST_COUNT] = {
     [ST_NEXT_ID_PUT] =
         "INSERT INTO counter(id,next_id) VALUES(1,?1)"
         " ON CONFLICT DO UPDATE SET next_id=?1 WHERE next_id<?1",
+    [ST_NAMES_END] = "SELECT coalesce((SELECT max(id)+1 FROM name_pack),0)*64",
+    [ST_NAMES_TODO] = "INSERT OR IGNORE INTO name_todo(id) VALUES(?1)",
 };
 
 /* ---- errors ---- */
@@ -418,6 +432,7 @@ int sd_store_begin(struct sd_store *s, struct sd_err *err) {
   sd_assert(s->writer);
   sd_totals_map_clear(&s->totals);
   s->now = sd_clock_wall();
+  s->names_end = -1;
   sqlite3_wal_hook(s->db, count_wal, s);
   return run_stmt(s, ST_BEGIN, err, "begin");
 }
