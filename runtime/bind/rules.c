@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bind/op.h"
+#include "bind/table.h"
 
 struct handle {
   struct lsd_rules *shared; /* NULL: closed */
@@ -112,7 +113,7 @@ static int lsd_rules_compile(lua_State *L) {
   h->shared = NULL;
   luaL_setmetatable(L, LSD_RULES);
   struct lsd_rules *shared = calloc(1, sizeof(*shared));
-  if (!shared) return luaL_error(L, "out of memory");
+  if (!shared) lsd_no_memory(L);
   int rc = sd_rules_parse(names, &o.named, &err);
   if (!rc) rc = sd_rules_compile(&o, &shared->rules, &err);
   if (rc) {
@@ -171,11 +172,7 @@ static const luaL_Reg metamethods[] = {
     {"__gc", lsd_rules_close}, {"__close", lsd_rules_close}, {NULL, NULL}};
 
 int luaopen_sd_rules(lua_State *L) {
-  luaL_newmetatable(L, LSD_RULES);
-  luaL_setfuncs(L, metamethods, 0);
-  luaL_newlib(L, methods);
-  lua_setfield(L, -2, "__index");
-  lua_pop(L, 1);
+  lsd_class(L, LSD_RULES, metamethods, methods);
   luaL_newlib(L, functions);
   return 1;
 }
