@@ -185,7 +185,7 @@ static int lsd_batch_skip_counts(lua_State *L) {
   const struct sd_batch *b = check_handle(L, 1)->found->batch;
   lua_newtable(L);
   for (uint8_t rule = 1; rule < SD_RULE_COUNT; rule++)
-    if (b->skipped[rule]) set_int(L, sd_rule_name(rule), (int64_t)b->skipped[rule]);
+    if (b->skipped[rule]) lsd_set_int(L, sd_rule_name(rule), (int64_t)b->skipped[rule]);
   return 1;
 }
 
