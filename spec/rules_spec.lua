@@ -98,10 +98,10 @@ local function pattern()
     .. table.concat(parts, "/") .. (math.random(4) == 1 and "/" or "")
 end
 
-local function ignore_file(folder)
+local function ignore_file(path)
   local lines = {}
   for i = 1, math.random(6) do lines[i] = pattern() end
-  fixture.write(folder .. "/.gitignore", table.concat(lines, "\n") .. "\n")
+  fixture.write(path, table.concat(lines, "\n") .. "\n")
 end
 
 -- A tree of directories and files; the paths in it, and some that are not there.
@@ -115,9 +115,10 @@ local function make_tree(root)
   for _, folder in ipairs(folders) do made[#made + 1] = fixture.quote(root .. "/" .. folder) end
   fixture.sh("mkdir -p " .. table.concat(made, " "))
   for _, folder in ipairs(folders) do
-    if math.random(3) == 1 then ignore_file(root .. "/" .. folder) end
-    for _ = 1, 4 do paths[#paths + 1] = folder .. pick(WORDS) end
+    if math.random(3) == 1 then ignore_file(root .. "/" .. folder .. ".gitignore") end
+    for _ = 1, 7 do paths[#paths + 1] = folder .. pick(WORDS) end
   end
+  if math.random(4) == 1 then ignore_file(root .. "/.git/info/exclude") end
   return paths
 end
 
@@ -134,15 +135,19 @@ local function ask_git(root, paths)
   return answers
 end
 
-it("gitignore decides as git check-ignore does", function()
+local TREES, PATHS = 200, 10000
+
+-- Where no pattern decides, both say nothing; else which one it is, and whether it takes back.
+it("gitignore decides as git check-ignore does, for 10 000 paths in 200 trees", function()
+  if not fixture.has("git") then return pending("git is not installed") end
   fixture.seed("rules")
   local set = compile { rules = "gitignore" }
   local asked, decided = 0, 0
-  for i = 1, 25 do
+  for i = 1, TREES do
     local root = dir .. "/tree" .. i
-    fixture.sh("git init -q --template= " .. fixture.quote(root))
-    local paths = make_tree(root)
-    for path, answer in pairs(ask_git(root, paths)) do
+    fixture.sh(("git init -q --template= %s && mkdir %s/.git/info")
+      :format(fixture.quote(root), fixture.quote(root)))
+    for path, answer in pairs(ask_git(root, make_tree(root))) do
       local accepted, _, _, detail = set:decide(root, path)
       local text = answer:match(":%d*:(.*)$")
       local expected = { text == "" or text:sub(1, 1) == "!", answer == "::" and "" or answer }
@@ -150,7 +155,8 @@ it("gitignore decides as git check-ignore does", function()
       asked, decided = asked + 1, decided + (answer == "::" and 0 or 1)
     end
   end
-  assert.is_true(asked > 700 and decided > asked / 5, ("%d of %d"):format(decided, asked))
+  print(("rules: git agrees on %d paths, of which patterns decide %d"):format(asked, decided))
+  assert.is_true(asked >= PATHS and decided > asked / 20, ("%d of %d"):format(decided, asked))
 end)
 
 -- ---- a walk ----
