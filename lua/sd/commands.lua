@@ -8,6 +8,7 @@ return {
   index = "sd.cli.index",
   job = "sd.cli.job",
   ls = "sd.cli.ls",
+  rules = "sd.cli.rules",
   run = "sd.cli.run",
   serve = "sd.cli.serve",
   sql = "sd.cli.sql",
