@@ -56,7 +56,7 @@ local TAKE = {
   most = 512, least = COMMIT_ROWS, seconds = COMMIT_SECONDS,
   weight = function(batch) return batch:stats().changed + batch:stats().listed end,
 }
-local SWEEP, UPGRADE, ERRORS_SHOWN = 20000, 50000, 1000
+local SWEEP, UPGRADE = 20000, 50000
 -- What units of work are guessed to take, in seconds. The previous run knows better.
 local COSTS = {
   discovery = { entries = 4e-6, changes = 1e-5 },
@@ -65,6 +65,7 @@ local COSTS = {
   deep = { files = 8e-5, bytes = 4e-10 },
   finalizing = { vanished = 2e-5 },
 }
+local ERRORS_SHOWN = 1000
 
 -- ---- state: plain data, stored at each checkpoint ----
 
