@@ -4,11 +4,11 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "engine/glob.h"
 #include "engine/grams.h"
 #include "engine/matcher.h"
 #include "engine/name_index.h"
 #include "engine/reader.h"
+#include "engine/wildcard.h"
 #include "support.h"
 
 /* ---- packs ---- */
@@ -120,8 +120,8 @@ static void every_substring_finds_its_pack(void **state) {
 /* ---- what matches ---- */
 
 static bool glob(const char *pattern, const char *s, bool ignore_case, bool path) {
-  struct sd_glob_opts o = {.ignore_case = ignore_case, .path = path};
-  return sd_glob_match(pattern, strlen(pattern), s, strlen(s), &o);
+  struct sd_wildcard_opts o = {.ignore_case = ignore_case, .path = path};
+  return sd_wildcard_match(pattern, strlen(pattern), s, strlen(s), &o);
 }
 
 static void globs_match_as_in_the_shell(void **state) {
@@ -185,7 +185,7 @@ static void the_literal_of_a_glob_is_in_every_match(void **state) {
                {"a\\*b", "a"},    {"[", "["},         {"abc[", "abc["}, {"?x?", "x"}};
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
     const char *p;
-    size_t n = sd_glob_literal(cases[i].pattern, strlen(cases[i].pattern), &p);
+    size_t n = sd_wildcard_literal(cases[i].pattern, strlen(cases[i].pattern), &p);
     assert_int_equal(n, strlen(cases[i].want));
     assert_memory_equal(p, cases[i].want, n);
   }

@@ -6,7 +6,7 @@ local fixture = require "support.fixture"
 
 local HOME = os.getenv("SDLUA_HOME") or require "sd.root"
 local PAGES = { "README.md", "docs/cli.md", "docs/schema.md", "docs/sql.md", "docs/jobs.md",
-  "docs/lua-api.md", "docs/architecture.md", "docs/testing.md" }
+  "docs/lua-api.md", "docs/architecture.md", "docs/testing.md", "docs/rules.md" }
 
 local dir
 

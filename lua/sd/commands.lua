@@ -9,6 +9,7 @@ return {
   index = "sd.cli.index",
   job = "sd.cli.job",
   ls = "sd.cli.ls",
+  rules = "sd.cli.rules",
   run = "sd.cli.run",
   search = "sd.cli.search",
   serve = "sd.cli.serve",

@@ -101,6 +101,7 @@ end
 ---@field root_id integer Entry id of the root.
 ---@field queue sd.Queue Directories that are to be walked.
 ---@field batch? integer Entries a batch (default 1000).
+---@field rules? sd.Rules What is left out (default: nothing).
 
 --- A walk over `root`: `for batch in walker:batches() do`. Directories come from the queue and go
 --- there.

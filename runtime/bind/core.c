@@ -15,6 +15,7 @@
 #include "bind/library.h"
 #include "bind/queue.h"
 #include "bind/reader.h"
+#include "bind/rules.h"
 #include "bind/sys.h"
 #include "bind/walker.h"
 #include "bind/watchdog.h"
@@ -89,6 +90,7 @@ int luaopen_sd_core(lua_State *L) {
       {"codec", luaopen_sd_codec},     {"control", luaopen_sd_control},
       {"sys", luaopen_sd_sys},         {"reader", luaopen_sd_reader},
       {"copy", luaopen_sd_copy},       {"watchdog", luaopen_sd_watchdog},
+      {"rules", luaopen_sd_rules},
   };
   luaL_newlib(L, functions);
   lsd_await_open(L);

@@ -6,6 +6,7 @@
 #include "bind/library.h"
 #include "bind/op.h"
 #include "bind/queue.h"
+#include "bind/rules.h"
 #include "bind/table.h"
 
 enum { DIRS_A_STEP = 64 }; /* directories given to one step; what it leaves comes back */
@@ -19,6 +20,7 @@ struct handle {
   struct lsd_core *core;
   struct lsd_library *lib; /* held by user value 1 */
   struct lsd_queue *dirs;  /* held by user value 2 */
+  struct lsd_rules *rules; /* a reference, or NULL */
   struct sd_walk *walk;
   struct worker *workers;               /* one a thread of the walk lane, made by it */
   struct step *ready_head, *ready_tail; /* delivered, not yet taken by next() */
@@ -119,6 +121,8 @@ static void release(struct handle *h) {
   if (h->walk && h->dirs->walk == h->walk) h->dirs->walk = NULL;
   sd_walk_close(h->walk);
   h->walk = NULL;
+  lsd_rules_put(h->rules);
+  h->rules = NULL;
 }
 
 static void add_ready(struct handle *h, struct step *s) {
@@ -180,7 +184,16 @@ static void fill_step(struct step *s) {
 
 /* ---- for Lua ---- */
 
-/* open(library, {root = string, root_id = integer, queue = queue, batch = integer?}) -> walker */
+/* The set of the field `rules`, and a reference; NULL where there is none. */
+static struct lsd_rules *field_rules(lua_State *L, int i) {
+  struct lsd_rules *r = NULL;
+  if (lua_getfield(L, i, "rules") != LUA_TNIL) r = lsd_rules_get(L, -1);
+  lua_pop(L, 1);
+  return r;
+}
+
+/* open(library, {root = string, root_id = integer, queue = queue, batch = integer?,
+ * rules = rules?}) -> walker */
 static int lsd_walker_open(lua_State *L) {
   struct sd_err err;
   struct lsd_library *lib = lsd_check_library(L, 1);
@@ -208,6 +221,8 @@ static int lsd_walker_open(lua_State *L) {
   lua_pushvalue(L, 3);
   lua_setiuservalue(L, -2, 2);
   h->dirs = q;
+  h->rules = field_rules(L, 2); /* the handle releases it */
+  if (h->rules) opts.rules = h->rules->rules;
   if (sd_walk_open(&opts, &h->walk, &err)) return lsd_push_error(L, &err);
   h->workers = calloc(lib->threads, sizeof(*h->workers));
   if (!h->workers) lsd_no_memory(L);

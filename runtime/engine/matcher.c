@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "base/buf.h"
-#include "engine/glob.h"
 #include "engine/regex.h"
+#include "engine/wildcard.h"
 
 struct sd_matcher {
   int kind; /* enum sd_match_kind, without IGNORE_CASE */
@@ -68,7 +68,7 @@ static int set_needle(struct sd_matcher *m, struct sd_err *err) {
   const char *p = m->pattern;
   size_t n = m->len;
   if (m->re) n = 0;
-  else if (is_glob(m)) n = sd_glob_literal(m->pattern, m->len, &p);
+  else if (is_glob(m)) n = sd_wildcard_literal(m->pattern, m->len, &p);
   m->needle = lower_dup(p, n);
   m->needle_len = n;
   return m->needle ? 0 : sd_err_nomem(err);
@@ -123,11 +123,12 @@ static bool same(const struct sd_matcher *m, const char *s) {
 }
 
 int sd_matcher_match(struct sd_matcher *m, const char *s, size_t n, struct sd_err *err) {
-  struct sd_glob_opts o = {.ignore_case = m->ignore_case, .path = m->kind == SD_MATCH_GLOB_PATH};
+  struct sd_wildcard_opts o = {.ignore_case = m->ignore_case,
+                               .path = m->kind == SD_MATCH_GLOB_PATH};
   if (m->re) return sd_regex_match(m->re, s, n, err);
   switch (m->kind) {
     case SD_MATCH_GLOB:
-    case SD_MATCH_GLOB_PATH: return sd_glob_match(m->pattern, m->len, s, n, &o);
+    case SD_MATCH_GLOB_PATH: return sd_wildcard_match(m->pattern, m->len, s, n, &o);
     case SD_MATCH_BEGINS: return n >= m->len && same(m, s);
     case SD_MATCH_ENDS: return n >= m->len && same(m, s + n - m->len);
     default: break;

@@ -45,6 +45,10 @@ static const char tables[] =
     " uuid BLOB PRIMARY KEY, notes TEXT, favorite INTEGER NOT NULL DEFAULT 0,"
     " hidden INTEGER NOT NULL DEFAULT 0, custom TEXT) STRICT, WITHOUT ROWID;"
 
+    /* What a location leaves out, as JSON: see lua/sd/rules.lua. No row: nothing. */
+    "CREATE TABLE location_rules("
+    " location_id INTEGER PRIMARY KEY, rules TEXT NOT NULL) STRICT;"
+
     /* Open jobs. A job that has ended is a row of job_history; ids are never used again. `due_at`
      * orders what waits: when the job was made, and a grace by its priority, so that nothing waits
      * for ever. `device`: of a heavy job, one of which runs on a device. `unique_key`: of a job

@@ -4,6 +4,11 @@
  * are opened relative to their parent's descriptor, symlinks are not followed, and every entry is
  * asked with statx(2). A directory that does not fit one batch goes on in the next.
  *
+ * What rules leave out is not in the listing: the library's rows of it count as vanished. It is
+ * counted in batch->skipped. A directory that a rule leaves empty for what it has in it, or that
+ * is a mount which is not to be entered, is an entry all the same, and nothing is below it; such a
+ * mount is one of batch->skips.
+ *
  * Owner:  the caller owns the walk and its walkers; a walker ends before its walk. A batch belongs
  *         to whoever took it.
  * Thread: threads may share a walk once it is open; a walker is used by one thread at a time.
@@ -19,6 +24,7 @@
 #include "base/error.h"
 #include "engine/batch.h"
 #include "engine/dir.h"
+#include "engine/rules.h"
 
 struct sd_walk;
 struct sd_walker;
@@ -32,6 +38,7 @@ struct sd_walk_opts {
   const struct sd_file_id *own; /* files that are not part of any tree: the library's */
   size_t own_len;
   int fds; /* directories kept open between steps; 0: a quarter of RLIMIT_NOFILE */
+  const struct sd_rules *rules; /* what is left out; NULL: nothing, at no cost */
 };
 
 /* What a directory holds, or a part of it. */

@@ -154,6 +154,16 @@ local function add(parser, item)
   if item.convert then element:convert(converter(item)) end
 end
 
+--- Adds items to a parser of another command.
+---@param parser table
+---@param items sd.UsageItem[]
+function M.add(parser, items)
+  for _, item in ipairs(items) do
+    item.key = key_of(item)
+    add(parser, item)
+  end
+end
+
 local function parser_for(self)
   local parser = require "sd.cli.options".parser(self.name, self.about)
   for _, item in ipairs(self.items) do add(parser, item) end
