@@ -9,8 +9,8 @@
  *   -f  patterns for `exclude`, a line each
  *   -a  a script of predicates, as `sdlua index --accept` takes it
  *
- * Prints one line: entries=N left_out=N plain=S rules=S cost=P% each=NS. Seconds are CPU time; each:
- * nanoseconds of it for each entry. */
+ * Prints one line: entries=N left_out=N plain=S rules=S cost=P% each=NS. Seconds are CPU time;
+ * each: nanoseconds of it for each entry. */
 #include <lauxlib.h>
 #include <lualib.h>
 #include <stdio.h>

@@ -140,7 +140,7 @@ describe("a wrong command", function()
   end)
 
   it("has a tip in a line of its own", function()
-    assert_find("sdlua: unknown option '-z'\nDid you mean '-h'?\nUsage: ",
+    assert_find("sdlua: unknown option '-z'\nDid you mean one of these: '-h' '-x'?\nUsage: ",
       fixture.run_sdlua("index", "-z").err)
   end)
 

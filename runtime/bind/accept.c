@@ -146,7 +146,7 @@ static void remember_library(lua_State *T, struct copy *c, const char *name) {
   lua_pop(T, 1);
 }
 
-/* As in a script, a name that nobody declared is an error. What concerns the process is not here. */
+/* As in a script, a name that nobody declared is an error. What concerns the process is absent. */
 static const char globals[] =
     "for _, name in ipairs { 'collectgarbage', 'dofile', 'load', 'loadfile', 'print', 'warn' } do"
     " _G[name] = nil end "

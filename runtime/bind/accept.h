@@ -19,8 +19,8 @@
 struct lsd_accept;
 
 /* Copies the functions in the fields accept_entry and accept_directory of the table at `idx`; each
- * may be missing. What they refer to may be plain values, tables of them, functions in Lua, and what
- * the libraries string, table, math and utf8 have. */
+ * may be missing. What they refer to may be plain values, tables of them, functions in Lua, and
+ * what the libraries string, table, math and utf8 have. */
 struct lsd_accept *lsd_accept_new(lua_State *L, int idx);
 void lsd_accept_free(struct lsd_accept *a); /* accepts NULL */
 

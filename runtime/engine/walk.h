@@ -76,7 +76,7 @@ int sd_walker_open(struct sd_walk *w, sd_diff_fn diff, void *ud, struct sd_walke
                    struct sd_err *err);
 void sd_walker_close(struct sd_walker *wk); /* accepts NULL */
 
-/* Before the first step. What `accept` leaves out is counted as accept_directory or accept_entry. */
+/* Before the first step. What `accept` leaves out is counted: accept_directory or accept_entry. */
 void sd_walker_accept(struct sd_walker *wk, sd_accept_fn accept, void *ud);
 
 /* Takes over the references in `dirs` (walked from the last to the first) and fills `batch`. What
