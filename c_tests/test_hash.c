@@ -536,10 +536,12 @@ static void refuses_a_file_that_is_overwritten(void **state) {
 static void stops_before_the_first_chunk(void **state) {
   struct fixture *f = *state;
   atomic_bool cancel = true;
-  struct sd_hash_want want = {.kind = SD_HASH_FULL, .cancel = &cancel};
+  struct sd_hash_want want = {.kind = SD_HASH_FULL, .cancel = {&cancel}};
   make_file(f, "file", 200000);
   check_error(f, hash(f, "file", &want), SD_ECANCELED);
   want.kind = SD_HASH_SAMPLED;
+  check_error(f, hash(f, "file", &want), SD_ECANCELED);
+  want.cancel[0] = NULL, want.cancel[1] = &cancel;
   check_error(f, hash(f, "file", &want), SD_ECANCELED);
   cancel = false;
   assert_int_equal(hash(f, "file", &want), 0);
@@ -556,7 +558,7 @@ static void stops_inside_a_hole(void **state) {
   struct fixture *f = *state;
   atomic_bool cancel = false;
   pthread_t thread;
-  struct sd_hash_want want = {.kind = SD_HASH_FULL, .cancel = &cancel};
+  struct sd_hash_want want = {.kind = SD_HASH_FULL, .cancel = {&cancel}};
   set_size(f, "huge", 1024 * GIB);
   assert_int_equal(pthread_create(&thread, NULL, cancel_soon, &cancel), 0);
   int64_t began = sd_clock_mono();
@@ -570,7 +572,7 @@ static void stops_inside_a_hole(void **state) {
 static void is_as_good_as_new_after_every_error(void **state) {
   struct fixture *f = *state;
   atomic_bool cancel = true;
-  struct sd_hash_want stopped = {.kind = SD_HASH_FULL, .cancel = &cancel};
+  struct sd_hash_want stopped = {.kind = SD_HASH_FULL, .cancel = {&cancel}};
   char was[33], is[33];
   make_file(f, "file", 1048579);
   hash_ok(f, "file", &full, was);

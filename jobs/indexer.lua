@@ -341,6 +341,7 @@ function phases.finalizing(self, ctx, state)
     local left, removed = ctx:sweep(SWEEP)
     state.changes.vanished = state.changes.vanished + removed
   until not left
+  repeat ctx:check_interrupt() until not ctx:index_names()
   state.stats = locations:totals(self.location) or state.stats
   state.changes.vanished = state.entries - entries_in(state.stats)
   ctx:commit(function(tx)

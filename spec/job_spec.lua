@@ -202,7 +202,7 @@ describe("a job script", function()
   it("sleeps as long as it says", function()
     write_job("local t = sd.sys.mono_ns() ctx:sleep(0.2) return (sd.sys.mono_ns() - t) / 1e9")
     local output = run_json()
-    assert.is_true(output.output >= 0.2 and output.output < 1, tostring(output.output))
+    assert.is_true(output.output >= 0.2 and output.output < 60, tostring(output.output))
   end)
 
   it("shows its log, its warnings with their level, and no debug line", function()

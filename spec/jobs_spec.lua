@@ -97,7 +97,7 @@ describe("what waits", function()
       local Job = define({ name = "later" }, function() at = sd.sys.wall_ns() / 1e9 end)
       local due = sd.sys.wall_ns() / 1e9 + 0.3
       jobs:dispatch(Job(), nil, { run_at = due }):wait()
-      assert.is_true(at >= due and at < due + 5, tostring(at - due))
+      assert.is_true(at >= due and at < due + 60, tostring(at - due))
     end)
     assert.is_true(at >= began)
   end)
@@ -129,17 +129,18 @@ describe("what waits", function()
   end)
 
   it("is there once where it is unique", function()
-    local runs = 0
+    local runs, go_on = 0, false
     with_jobs(function(jobs)
       local Job = define({ name = "single", unique = true, args = { i = sd.arg.integer {} } },
         function(_, ctx)
           runs = runs + 1
-          ctx:sleep(0.05)
+          while not go_on do ctx:sleep(0.01) end
         end)
       local one, two = jobs:dispatch(Job { i = 1 }), jobs:dispatch(Job { i = 1 })
       local other = jobs:dispatch(Job { i = 2 })
       assert.equal(one, two)
       assert.not_equal(one.id, other.id)
+      go_on = true
       one:wait()
       other:wait()
       jobs:dispatch(Job { i = 1 }):wait() -- the first has ended
@@ -226,6 +227,15 @@ describe("a job that fails", function()
     assert.same({ { "1" } }, sql("SELECT id FROM t"))
   end)
 end)
+
+-- Turns the loop until something is so.
+local function wait_for(condition)
+  for _ = 1, 20000 do
+    if condition() then return end
+    sd.sleep(0.003)
+  end
+  error("it never came", 2)
+end
 
 describe("children", function()
   -- A parent that gives each of its items to a child, in the commit that takes it off the list.
@@ -336,7 +346,7 @@ describe("children", function()
         ctx:wait_for_children()
       end)
       local handle = jobs:dispatch(Parent())
-      sd.sleep(0.15)
+      wait_for(function() return ticks > 0 end)
       handle:pause()
       handle:wait()
       assert.equal("paused", handle.status)
@@ -345,8 +355,7 @@ describe("children", function()
       sd.sleep(0.1)
       assert.equal(before, ticks)
       handle:resume()
-      sd.sleep(0.1)
-      assert.is_true(ticks > before)
+      wait_for(function() return ticks > before end)
       handle:cancel()
       before = ticks
       sd.sleep(0.05)

@@ -64,6 +64,9 @@ while state.n < self.args.n do
 end
 return { n = state.n }]]
 
+-- The table keeps the lines of a cancelled run: the next one differs, as it is not asked here.
+local NOT_AGAIN = { ways = { "pause", "reopen", "death" } }
+
 local function count(points)
   local counts = {}
   for _, point in ipairs(points) do counts[point.kind] = (counts[point.kind] or 0) + 1 end
@@ -125,7 +128,7 @@ describe("sd.testing", function()
         ctx:commit(function(tx) tx:exec("INSERT INTO line VALUES(?)", { state.n }) end)
         state.n = state.n + 1
       end
-      return state.n]])
+      return state.n]], NOT_AGAIN)
     assert_find("death at point 2 (committed of job job at job.lua:9)", message)
     assert_find("\n+ line: n=0", message)
   end)
@@ -147,7 +150,7 @@ describe("sd.testing", function()
         state.n = state.n + 1
         ctx:library_db():exec("INSERT INTO line VALUES(?)", { state.n })
         ctx:commit()
-      end]])
+      end]], NOT_AGAIN)
     assert_find("death at point 1 (commit of job job", message)
     assert_find("\n+ line: n=1", message)
   end)
@@ -203,10 +206,12 @@ describe("sd.testing", function()
 
   it("leaves out what may differ", function()
     local body = [[ctx:library_db():exec("CREATE TABLE IF NOT EXISTS run(n INTEGER, at INTEGER)")
+      local state = ctx:state(function() return { n = 0 } end)
       ctx:commit(function(tx)
-        if not ctx:load_state() then tx:exec("INSERT INTO run VALUES(1, random())") end
-        ctx.current = { n = 1 }
+        if state.n == 0 then tx:exec("INSERT INTO run VALUES(1, random())") end
+        state.n = 1
       end)
+      ctx:check_interrupt()
       return { n = 1, attempt = ctx.attempt }]]
     assert_find("reopen at point 1", failure_of(body, { ignore = { run = { "at" } },
       ways = { "reopen" } }))
@@ -267,83 +272,6 @@ describe("sd.testing", function()
       ways = { "kill" } })
     assert.is_false(ok)
     assert_find("a job must be in a file", message)
-  end)
-end)
-
--- Scenario: a parent waits for children; it is paused and resumed faster than those which are just
--- being started come to rest. Whoever was asked to pause late must not stay paused.
-describe("pausing and resuming in quick succession", function()
-  it("leaves no child behind", function()
-    local path = script([[
-      if self.args.n < 3 then
-        for _ = 1, 5 do ctx:check_interrupt() ctx:sleep(0.001) end
-        return 1
-      end
-      local state = ctx:state(function() return { given = 0 } end)
-      while state.given < 60 do
-        state.given = state.given + 1
-        ctx:spawn_child(J { n = 1 })
-        if state.given % 7 == 0 then ctx:commit() end
-        ctx:check_interrupt()
-      end
-      return { children = #ctx:wait_for_children() }]])
-    local seed = fixture.seed("pausing")
-    local rounds = slow and 30 or 150
-    sd.run(function()
-      local library <close> = assert(sd.library.open(dir .. "/library", { create = true }))
-      local handle = library.jobs:dispatch_by_name(path)
-      local paused = 0
-      for _ = 1, rounds do
-        sd.sleep(math.random() < 0.5 and 0 or math.random() * 0.004)
-        handle:pause()
-        if math.random() < 0.5 then handle:wait() end
-        if handle.status == "paused" then paused = paused + 1 end
-        handle:resume()
-      end
-      local waiter = sd.spawn(handle.wait, handle)
-      for _ = 1, 600 do
-        if waiter.done then break end
-        sd.sleep(0.05)
-      end
-      assert.equal("completed", handle.status, "SD_SEED=" .. seed)
-      assert.equal(60, handle:output().children)
-      assert.is_true(paused > 0)
-    end)
-  end)
-
-  it("lets nothing below a paused job run", function()
-    local path = script([[
-      if self.args.n < 3 then
-        ctx:library_db():exec("INSERT INTO line VALUES(?)", { ctx.id })
-        return 1
-      end]] .. "\n" .. TABLE .. [[
-      ctx:sleep(0.05)
-      for _ = 1, 5 do ctx:spawn_child(J { n = 1 }) end
-      ctx:check_interrupt()
-      return #ctx:wait_for_children()]])
-    sd.run(function()
-      local library <close> = assert(sd.library.open(dir .. "/library", { create = true }))
-      local handle = library.jobs:dispatch_by_name(path)
-      sd.sleep(0.02)
-      handle:pause() -- takes effect within sleep(); the children come after it
-      handle:wait()
-      handle:resume()
-      while #library.db:query("SELECT 1 FROM jobs WHERE status = 'running'") == 0 do
-        sd.sleep(0.001)
-      end
-      sd.sleep(0.03)
-      handle:pause()
-      handle:wait()
-      if handle.status == "completed" then return end
-      assert.equal("paused", handle.status)
-      library.jobs.scheduler:kick()
-      local before = #library.db:query("SELECT 1 FROM line")
-      sd.sleep(0.2)
-      assert.equal(before, #library.db:query("SELECT 1 FROM line"))
-      assert.same({}, library.db:query("SELECT id FROM jobs WHERE status IN ('running', 'queued')"))
-      handle:resume()
-      assert.equal(5, handle:wait())
-    end)
   end)
 end)
 

@@ -6,8 +6,8 @@ local core = require "sd.core"
 local failure = require "sd.failure"
 local hasher = require "sd.hasher"
 local json = require "sd.json"
+local messages = require "sd.messages"
 local metrics = require "sd.metrics"
-local progresses = require "sd.progress"
 local rows = require "sd.job_rows"
 local task = require "sd.task"
 local walker = require "sd.walker"
@@ -25,7 +25,7 @@ local M = {}
 ---@field package queues table<string, userdata>
 ---@field package branches sd.Branches
 ---@field package probe? fun(ctx: sd.Context, kind: string) Called at safe points; sd.testing's.
-local Context = {}
+local Context = setmetatable({}, { __index = messages })
 Context.__index = Context
 Context.__name = "sd.Context"
 
@@ -50,7 +50,7 @@ function M.new(library, handle, row, script)
   return self
 end
 
--- ---- time, messages ----
+-- ---- time ----
 
 --- Seconds that the job has worked, in this process and in earlier ones.
 ---@return number
@@ -61,66 +61,6 @@ end
 ---@return integer
 function Context:elapsed_ns()
   return self.active_ns + (self.started_ns and core.sys.mono_ns() - self.started_ns or 0)
-end
-
-local function message_of(format, ...)
-  return select("#", ...) > 0 and tostring(format):format(...) or tostring(format)
-end
-
--- The log keeps what the user is shown; it is written with the next commit.
-local function say(self, level, message)
-  self.lines[#self.lines + 1] = { at = core.sys.wall_ns(), level = level, message = message }
-  self.handle:emit { type = "log", level = level, message = message }
-end
-
---- A line for the user. `%` directives are filled as by string.format where values follow.
----@param format string
-function Context:log(format, ...)
-  say(self, "info", message_of(format, ...))
-end
-
---- The same, with SDLUA_DEBUG set only.
----@param format string
-function Context:log_debug(format, ...)
-  if os.getenv("SDLUA_DEBUG") then say(self, "debug", message_of(format, ...)) end
-end
-
---- Something that the user should know, and that is no error.
----@param format string
-function Context:add_warning(format, ...)
-  local message = message_of(format, ...)
-  self.warnings[#self.warnings + 1] = message
-  say(self, "warning", message)
-end
-
----@class sd.JobError
----@field message string
----@field operation? string Default: the job's name.
----@field path? string
----@field error? string Symbolic code, e.g. "EACCES".
-
---- An error that does not end the job: it is written with the next commit, and the job ends
---- "complete, except for errors".
----@param err string|sd.JobError
-function Context:add_non_critical_error(err)
-  if type(err) ~= "table" then err = { message = tostring(err) } end
-  if type(err.message) ~= "string" then
-    error("add_non_critical_error: a message is missing", 2)
-  end
-  self.notes[#self.notes + 1] = err
-end
-
---- Says how far the job is. Cheap: what is not looked at is replaced by the next call. Where
---- `phase` is a table, its field `fraction` (0 to 1) is set; it never goes back within a phase.
----@param progress table Of the type that the job declares.
-function Context:progress(progress)
-  if type(progress) ~= "table" then error("progress: a table expected", 2) end
-  local kind = self.definition.progress
-  progress = kind and kind(progress) or progress
-  progresses.advance(self.furthest, progress)
-  local parent = self.library.jobs.running[self.parent_id]
-  if parent then parent.ctx.child_progress[self.id] = progress end
-  self.handle:report(progress)
 end
 
 -- ---- queues, walks, hashes ----
@@ -179,6 +119,7 @@ end
 ---@field mime? "none"|"name"|"magic" Default none.
 ---@field after? integer Entry id after which to begin.
 ---@field chunk? integer Files a chunk (default 100).
+---@field job_id? integer The files that this job noted in content_todo, whatever is known of them.
 
 --- Hashes the files of a location that have no content identity: `for chunk in hasher:chunks() do`.
 ---@param options sd.HashOptions
@@ -278,6 +219,13 @@ end
 function Context:sweep(limit)
   local result = failure.check(self.library.core:sweep(self.root_id, limit))
   return result.left, result.removed
+end
+
+--- Packs names for searching, a part of them; whether more calls are needed.
+---@async
+---@return boolean left
+function Context:index_names()
+  return (failure.check(self.library.core:index_names()))
 end
 
 --- The errors so far of the job and its tree: the first `limit`, and how many there are by code.

@@ -33,7 +33,8 @@ local function leftovers(run)
   return rows.log_statements(ctx.id, lines)
 end
 
-local function end_row(run, status, ending)
+-- The statements that end the run's row.
+local function ending_of(run, status, ending)
   local ctx = run.ctx
   if ending.error and not core.sys.is_text(ending.error) then
     ending.error = text.escape(ending.error)
@@ -45,6 +46,12 @@ local function end_row(run, status, ending)
   end
   local sql = leftovers(run)
   for _, statement in ipairs(rows.ending(ctx.id, status, ending)) do sql[#sql + 1] = statement end
+  return sql
+end
+
+local function end_row(run, status, ending)
+  local ctx = run.ctx
+  local sql = ending_of(run, status, ending)
   return failure.check(ctx.library.core:commit { state = sql, sync = ctx.parent_id == 0 })
 end
 
@@ -147,16 +154,28 @@ function M.start(jobs, row, script, job)
   return run
 end
 
---- Ends the run where it stands: to-be-closed variables run, its row goes to the history.
----@async
-function Run:cancel(reason)
-  if self.ended then return end -- it is being finished, or cancelled
-  self.ended, self.ctx.ended = true, true
+--- Ends the run where it stands: to-be-closed variables run, and the lanes let go of it soon. Its
+--- row is the caller's. False where the run is over, and ends its row itself.
+---@return boolean
+function Run:stop()
+  if self.stopped then return true end
+  if self.ended then return false end
+  self.stopped, self.ended, self.ctx.ended = true, true, true
   self.main:cancel()
+  self.ctx:interrupt(true)
+  return true
+end
+
+--- The statements that end the row of a run that was stopped.
+---@param reason? string
+---@return table[]
+function Run:cancelling(reason)
+  return ending_of(self, "cancelled", { error = reason })
+end
+
+--- The row of a run that was stopped has ended.
+function Run:cancelled()
   self.ctx:interrupt(false)
-  self.jobs:cancel_below(self.row.id)
-  end_row(self, "cancelled", { error = reason })
-  self.jobs:cancel_dependents(self.row.id, "was cancelled")
   self.handle:set_status("cancelled")
   self.jobs:ended(self)
 end

@@ -84,6 +84,7 @@ end
 ---@param status string
 ---@param update? sd.Update
 function Handle:set_status(status, update)
+  if self.status == "cancelled" then return end -- what was under way does not change it
   self.status = status
   if status ~= "running" then self.pausing = false end
   self:emit(update or { type = "status", status = status })

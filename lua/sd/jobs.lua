@@ -11,6 +11,7 @@ local schedules = require "sd.schedules"
 local scripts = require "sd.script"
 local steering = require "sd.steering"
 local stored = require "sd.stored_job"
+local view = require "sd.job_view"
 
 local M = {}
 
@@ -147,12 +148,10 @@ end
 ---@param script sd.Script
 ---@return boolean
 function Jobs:start(id, script)
+  if not script.definition.resumable then rows.forget_progress(self.library, id) end
   local row = rows.claim(self.library, id)
   if not row then return false end
-  if not script.definition.resumable and row.state then
-    row.state = nil
-    failure.check(self.library.db:exec("DELETE FROM job_queue_item WHERE job_id = ?", { id }))
-  end
+  -- No waiting from here on: whoever steers finds what is claimed among what runs.
   local ok, job = pcall(function()
     stored.check_version(row, script)
     return script.definition(stored.args_of(row))
@@ -278,7 +277,7 @@ end
 ---@param options? {all?: boolean, limit?: integer}
 ---@return table[]
 function Jobs:list(options)
-  return rows.list(self.library, options or { all = true, children = true })
+  return view.list(self.library, options or { all = true, children = true })
 end
 
 --- Ends all runs without a trace: the library is being closed.

@@ -152,7 +152,7 @@ function M.all(query, paths)
 end
 
 --- The directories at and below the place `?1`, as the beginning of a statement: table below(id).
-M.BELOW = "WITH RECURSIVE below(id) AS (SELECT ?1 UNION ALL SELECT e.id FROM below b"
+M.BELOW = "WITH RECURSIVE below(id) AS (SELECT ?1 UNION SELECT e.id FROM below b"
   .. " JOIN entry e ON e.parent_id = b.id WHERE e.kind = 2) "
 
 return M

@@ -8,6 +8,7 @@ local rows = require "sd.job_rows"
 local scripts = require "sd.script"
 local task = require "sd.task"
 local unfinished = require "sd.unfinished"
+local view = require "sd.job_view"
 
 local M = {}
 
@@ -96,7 +97,7 @@ end
 function Service:watch(params, session)
   local handle = self.jobs:get(check(params, "id", "integer"))
   if not handle then
-    local row = rows.show(self.jobs.library, params.id)
+    local row = view.show(self.jobs.library, params.id)
     if not row then self:unknown(params.id) end
     return { status = row.status, ended = true, error = row.error,
       output = row.output and json.decode(row.output) }
@@ -120,7 +121,7 @@ end
 --- The id of the job that `text` names: a number, or the beginning of a uuid.
 function Service:find(params)
   local text = check(params, "text", "string")
-  local found = rows.by_prefix(self.jobs.library, text)
+  local found = view.by_prefix(self.jobs.library, text)
   if #found == 0 then self:unknown(text) end
   if #found > 1 then
     local ids = {}
@@ -147,7 +148,7 @@ function Service:settle(seconds)
 end
 
 function Service:list(params)
-  local list = rows.list(self.jobs.library, params)
+  local list = view.list(self.jobs.library, params)
   list.changes = nil
   for _, row in ipairs(list) do
     local run = self.jobs.running[row.id]
@@ -158,14 +159,14 @@ function Service:list(params)
 end
 
 function Service:show(params)
-  local row = rows.show(self.jobs.library, check(params, "id", "integer"))
+  local row = view.show(self.jobs.library, check(params, "id", "integer"))
   if not row then self:unknown(params.id) end
   for _, list in ipairs { row.children, row.events } do list.changes = nil end
   return row
 end
 
 function Service:log(params)
-  local list = rows.log(self.jobs.library, check(params, "id", "integer"), params.after)
+  local list = view.log(self.jobs.library, check(params, "id", "integer"), params.after)
   list.changes = nil
   return list
 end
@@ -187,7 +188,7 @@ function Service:retry(params)
 end
 
 function Service:prune(params)
-  return { removed = rows.prune(self.jobs.library, params.keep, params.before) }
+  return { removed = view.prune(self.jobs.library, params.keep, params.before) }
 end
 
 --- Adds a job that repeats. `id`.

@@ -2,6 +2,7 @@
 local core = require "sd.core"
 local failure = require "sd.failure"
 local rows = require "sd.job_rows"
+local view = require "sd.job_view"
 
 ---@class sd.Jobs
 local Steering = {}
@@ -120,22 +121,44 @@ function Steering:resume(id)
   return true, turn and nil
 end
 
-local function cancel_one(self, row, reason)
-  local id = row.id
-  local run = self.running[id]
-  if run then
-    run:cancel(reason)
-    return
-  end
-  local ending = rows.ending(id, "cancelled", { error = reason })
-  failure.check(self.library.core:commit { state = ending })
-  local handle = self.handles[id]
-  if handle then handle:set_status("cancelled") end
-  self:tell_parent(row.parent_id)
-  self:cancel_dependents(id, "was cancelled")
+local function append(list, more)
+  for _, one in ipairs(more) do list[#list + 1] = one end
 end
 
---- Ends a job and all below it for good.
+-- Ends the rows of a tree and what runs of them. Where a run is over it ends its row itself.
+local function end_rows(self, tree, reason_of)
+  local sql, ended = {}, {}
+  for _, row in ipairs(tree) do
+    local run = self.running[row.id]
+    if not run or run:stop() then
+      local reason = reason_of(row)
+      append(sql, run and run:cancelling(reason)
+        or rows.ending(row.id, "cancelled", { error = reason }))
+      ended[#ended + 1] = row
+    end
+  end
+  failure.check(self.library.core:commit { state = sql })
+  return ended
+end
+
+-- The rows have ended: whoever holds, awaits or depends on one of them hears of it.
+local function note_ends(self, ended)
+  for _, row in ipairs(ended) do
+    local run, handle = self.running[row.id], self.handles[row.id]
+    local late = run and not run.stopped -- it was being started
+    if run and run:stop() then run:cancelled()
+    elseif handle then handle:set_status("cancelled") end
+    if not run then self:tell_parent(row.parent_id) end
+    if late then self:cancel_below(row.id) end
+  end
+  for _, row in ipairs(ended) do self:cancel_dependents(row.id, "was cancelled") end
+end
+
+local function reason_below(row)
+  return ("its parent, job %d, has ended"):format(row.parent_id)
+end
+
+--- Ends a job and all below it for good. Nothing of it moves when this waits for the first time.
 ---@async
 ---@param id integer
 ---@param reason? string
@@ -143,13 +166,15 @@ end
 ---@return string? message
 ---@return string? code
 function Steering:cancel(id, reason)
+  for _, run in ipairs(self:runs_of(id)) do run:stop() end
   self:recover()
   local tree = rows.tree(self.library, id)
   if #tree == 0 then return no_such_job(id) end
-  -- From the top: a parent must not see its children go.
-  for _, row in ipairs(tree) do
-    if rows.is_open(self.library, row.id) then cancel_one(self, row, reason) end
-  end
+  local ended = end_rows(self, tree, function(row)
+    if row.id == id then return reason end
+    return reason_below(row)
+  end)
+  note_ends(self, ended)
   self.scheduler:kick()
   return true
 end
@@ -157,11 +182,15 @@ end
 ---@async
 ---@package
 function Steering:cancel_below(id)
-  for _, row in ipairs(rows.tree(self.library, id)) do
-    if row.id ~= id and rows.is_open(self.library, row.id) then
-      self:cancel(row.id, ("its parent, job %d, has ended"):format(id))
-    end
+  for _, run in ipairs(self:runs_of(id)) do
+    if run.row.id ~= id then run:stop() end
   end
+  local below = {}
+  for _, row in ipairs(rows.tree(self.library, id)) do
+    if row.id ~= id then below[#below + 1] = row end
+  end
+  if #below == 0 then return end
+  note_ends(self, end_rows(self, below, reason_below))
 end
 
 ---@async
@@ -180,7 +209,7 @@ end
 ---@return string? message
 ---@return string? code
 function Steering:retry(id)
-  local job = rows.show(self.library, id)
+  local job = view.show(self.library, id)
   if not job then return nil, ("there is no job %s"):format(tostring(id)), "ESRCH" end
   if job.status ~= "failed" and job.status ~= "cancelled" then
     return nil, ("job %d is %s: only what failed or was cancelled is tried again"):format(id,

@@ -66,10 +66,10 @@ struct handle {
   enum mime_mode mime;
   struct sd_file_id own[LSD_OWN_FILES]; /* the library's files when it was opened */
   size_t own_len;
-  int root_fd; /* -1: closed */
-  bool ended;  /* nothing is left to select */
-  bool closed; /* to be released when no task runs */
-  int self;    /* ref while tasks run */
+  int root_fd;        /* -1: closed */
+  bool ended;         /* nothing is left to select */
+  atomic_bool closed; /* tasks end soon; to be released when none runs */
+  int self;           /* ref while tasks run */
 };
 
 /* ---- on the hash lane ---- */
@@ -110,6 +110,10 @@ static const char *find_mime(struct handle *h, struct worker *w, struct chunk *c
   return copy;
 }
 
+static bool must_stop(struct handle *h) {
+  return atomic_load(&h->lib->interrupt) || atomic_load(&h->closed);
+}
+
 static void hash_item(struct handle *h, struct worker *w, struct chunk *c, struct sd_content *i) {
   struct sd_err err;
   struct sd_hash_result r;
@@ -119,9 +123,9 @@ static void hash_item(struct handle *h, struct worker *w, struct chunk *c, struc
                               .ino = i->st.ino,
                               .own = h->own,
                               .own_len = h->own_len,
-                              .cancel = &h->lib->interrupt};
+                              .cancel = {&h->lib->interrupt, &h->closed}};
   if (i->twin) return;
-  i->code = atomic_load(&h->lib->interrupt) ? SD_ECANCELED : open_worker(w, &err);
+  i->code = must_stop(h) ? SD_ECANCELED : open_worker(w, &err);
   if (!i->code) i->code = open_parent(h, w, i);
   if (!i->code) i->code = sd_hash_file(w->hasher, w->dir_fd, i->name, &want, &r, &err);
   if (i->code) return;
@@ -298,7 +302,7 @@ static int lsd_hasher_next(lua_State *L) {
 
 static int lsd_hasher_close(lua_State *L) {
   struct handle *h = luaL_checkudata(L, 1, LSD_HASHER);
-  h->closed = true;
+  atomic_store(&h->closed, true);
   if (!h->running) release(h);
   return 0;
 }
@@ -334,6 +338,7 @@ static int lsd_hasher_open(lua_State *L) {
   const char *root = luaL_checkstring(L, 3);
   struct sd_content_want want = {.location_id = lsd_field_int(L, 2, "location_id", 0),
                                  .after = lsd_field_int(L, 2, "after", 0),
+                                 .job_id = lsd_field_int(L, 2, "job_id", 0),
                                  .limit = (int)lsd_field_int(L, 2, "chunk", 100)};
   luaL_argcheck(L, want.limit >= 1 && want.limit <= 65536, 2, "chunk: from 1 to 65536");
   want.full = field_option(L, 2, "kind", kinds) == 1;

@@ -69,9 +69,12 @@ static int changed(const struct job *j) {
 }
 
 static int check_cancel(const struct job *j) {
-  const atomic_bool *cancel = j->want->cancel;
-  if (!cancel || !atomic_load_explicit(cancel, memory_order_relaxed)) return 0;
-  return sd_err_set(j->err, SD_ECANCELED, "stopped");
+  for (int i = 0; i < 2; i++) {
+    const atomic_bool *cancel = j->want->cancel[i];
+    if (cancel && atomic_load_explicit(cancel, memory_order_relaxed))
+      return sd_err_set(j->err, SD_ECANCELED, "stopped");
+  }
+  return 0;
 }
 
 static int stat_file(const struct job *j, struct sd_stat *st) {

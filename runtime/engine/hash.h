@@ -33,7 +33,7 @@ struct sd_hash_want {
   uint64_t dev, ino;            /* with check_identity */
   const struct sd_file_id *own; /* what is open elsewhere in the process, under POSIX locks */
   size_t own_len;
-  const atomic_bool *cancel; /* looked at before each chunk; may be NULL */
+  const atomic_bool *cancel[2]; /* either stops it; looked at before each chunk; may be NULL */
 };
 
 struct sd_hash_result {

@@ -22,9 +22,10 @@ function M.quote(s)
 end
 
 --- A new folder; remove it with M.remove().
+---@param base? string Where (default $TMPDIR).
 ---@return string path
-function M.temp()
-  local base = os.getenv("TMPDIR") or "/tmp"
+function M.temp(base)
+  base = base or os.getenv("TMPDIR") or "/tmp"
   return assert(uv.fs_mkdtemp(base .. "/sdlua-spec.XXXXXX"))
 end
 

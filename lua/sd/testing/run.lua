@@ -4,9 +4,9 @@ local failure = require "sd.failure"
 local json = require "sd.json"
 local libraries = require "sd.library"
 local probes = require "sd.testing.probe"
-local rows = require "sd.job_rows"
 local snapshots = require "sd.testing.snapshot"
 local task = require "sd.task"
+local view = require "sd.job_view"
 
 local M = {}
 
@@ -164,7 +164,7 @@ end
 
 -- What the library keeps of it: JSON.
 local function output_of(self)
-  local row = rows.show(self.library, self.id)
+  local row = view.show(self.library, self.id)
   if not row then fail("job %d is lost", self.id) end
   if row.status ~= "completed" then
     local why = row.error or self.handle and self.handle.error or "no reason given"

@@ -1,0 +1,93 @@
+--- Jobs as users see them, open ones and those of the history: listed, shown, found by a piece of
+--- their id, and removed when nobody wants to see them any more.
+local core = require "sd.core"
+local failure = require "sd.failure"
+
+local M = {}
+
+local HEX = "lower(hex(uuid))"
+local UUID = ("substr(%s,1,8)||'-'||substr(%s,9,4)||'-'||substr(%s,13,4)||'-'||substr(%s,17,4)"
+  .. "||'-'||substr(%s,21)"):format(HEX, HEX, HEX, HEX, HEX)
+local LIST = "SELECT id, " .. UUID .. " AS uuid, parent_id, name, version, status, priority, phase,"
+  .. " attempt, created_at, started_at, finished_at, error, %s FROM %s"
+local OPEN = LIST:format("progress, NULL AS output, NULL AS duration_ns, run_at", "job")
+local ENDED = LIST:format("progress, output, duration_ns, NULL AS run_at", "job_history")
+
+--- Open jobs, and with `all` those that have ended, with `children` also parts of others: newest
+--- last, at most `limit`.
+---@async
+---@param options? {all?: boolean, children?: boolean, limit?: integer}
+---@return table[]
+function M.list(library, options)
+  options = options or {}
+  local ended = ENDED .. (options.children and "" or " WHERE parent_id IS NULL")
+  local source = options.all and (OPEN .. " UNION ALL " .. ended) or OPEN
+  return library:rows("SELECT * FROM (SELECT * FROM (" .. source
+    .. ") ORDER BY id DESC LIMIT ?) ORDER BY id", { options.limit or 1000 })
+end
+
+--- One job, open or ended, with its arguments.
+---@async
+---@return table?
+function M.show(library, id)
+  for _, source in ipairs { OPEN .. " WHERE id = ?", ENDED .. " WHERE id = ?" } do
+    local row = library:rows(source, { id })[1]
+    if row then
+      local from = row.finished_at and "job_history" or "job"
+      local sql = ("SELECT script, args FROM %s WHERE id = ?"):format(from)
+      local more = library:rows(sql, { id })[1]
+      row.script, row.args = more.script, failure.check(core.codec.decode(more.args))
+      row.children = library:rows("SELECT id, name, status FROM jobs WHERE parent_id = ?"
+        .. " ORDER BY id", { id })
+      row.events = library:rows("SELECT at, was, status, attempt FROM job_event WHERE job_id = ?"
+        .. " ORDER BY id", { id })
+      return row
+    end
+  end
+end
+
+--- Lines of a job's log after line `after`.
+---@async
+---@return table[] rows id, at, level, message
+function M.log(library, id, after)
+  return library:rows("SELECT id, at, level, message FROM job_log WHERE job_id = ? AND id > ?"
+    .. " ORDER BY id", { id, after or 0 })
+end
+
+--- Jobs whose id is `text`, or whose uuid begins with it (at least four digits).
+---@async
+---@param text string
+---@return table[] rows id, uuid
+function M.by_prefix(library, text)
+  local id = math.tointeger(tonumber(text))
+  local found = id and library:rows("SELECT id, uuid FROM jobs WHERE id = ?", { id }) or {}
+  if #found > 0 or #text < 4 or not text:find("^[%x-]+$") then return found end
+  return library:rows("SELECT id, uuid FROM jobs WHERE substr(uuid, 1, ?2) = ?1 LIMIT 10",
+    { text:lower(), #text })
+end
+
+--- Removes finished jobs beyond `keep`, or that ended before `before`, with their logs and errors.
+---@async
+---@param keep? integer
+---@param before? integer Nanoseconds since 1970.
+---@return integer removed
+function M.prune(library, keep, before)
+  local gone = "SELECT id FROM job_history WHERE (finished_at < ?1 OR id <= coalesce((SELECT id"
+    .. " FROM job_history ORDER BY id DESC LIMIT 1 OFFSET ?2), 0))"
+    -- When a location was indexed is told by the last run of it.
+    .. " AND id NOT IN (SELECT max(id) FROM job_history WHERE status = 'completed'"
+    .. " AND location_id IS NOT NULL GROUP BY location_id, name)"
+  local params = { before or 0, keep or math.maxinteger }
+  local n = library:fresh_rows(("SELECT count(*) AS n FROM (%s)"):format(gone), params)[1].n
+  local statements = {}
+  for _, name in ipairs { "job_log", "job_event", "job_error", "job_skip" } do
+    statements[#statements + 1] =
+      { ("DELETE FROM %s WHERE job_id IN (%s)"):format(name, gone), params }
+  end
+  statements[#statements + 1] =
+    { ("DELETE FROM job_history WHERE id IN (%s)"):format(gone), params }
+  failure.check(library.core:commit { state = statements })
+  return n
+end
+
+return M
