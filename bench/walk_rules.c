@@ -3,18 +3,23 @@
  * One thread, no library; rounds alternate, and the fastest of each kind counts. Patterns that
  * match nothing show the cost best: both walks then do the same work.
  *
- * usage: walk_rules [-n ROUNDS] [-r NAMES] [-f FILE] DIR
+ * usage: walk_rules [-n ROUNDS] [-r NAMES] [-f FILE] [-a SCRIPT] DIR
  *   -n  rounds (default 5)
  *   -r  rules by name (default: gitignore and all no_*)
  *   -f  patterns for `exclude`, a line each
+ *   -a  a script of predicates, as `sdlua index --accept` takes it
  *
- * Prints one line: entries=N left_out=N plain=S rules=S cost=P%. Seconds are CPU time. */
+ * Prints one line: entries=N left_out=N plain=S rules=S cost=P% each=NS. Seconds are CPU time;
+ * each: nanoseconds of it for each entry. */
+#include <lauxlib.h>
+#include <lualib.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "bind/accept.h"
 #include "engine/rules.h"
 #include "engine/walk.h"
 
@@ -54,7 +59,7 @@ static void step_all(struct sd_walk *w, struct sd_walker *wk, struct run *r) {
   free(todo);
 }
 
-static struct run walk(const char *root, const struct sd_rules *rules) {
+static struct run walk(const char *root, const struct sd_rules *rules, struct lsd_accept *accept) {
   struct sd_err err;
   struct sd_walk *w = NULL;
   struct sd_walker *wk = NULL;
@@ -63,6 +68,7 @@ static struct run walk(const char *root, const struct sd_rules *rules) {
   struct sd_walk_opts o = {.root = root, .root_id = 1, .next_id = &next_id, .rules = rules};
   int64_t begin = sd_clock_process();
   if (sd_walk_open(&o, &w, &err) || sd_walker_open(w, NULL, NULL, &wk, &err)) die(err.msg);
+  if (accept) sd_walker_accept(wk, lsd_accept_ask, accept);
   step_all(w, wk, &r);
   sd_walker_close(wk);
   sd_walk_close(w);
@@ -84,18 +90,26 @@ static size_t read_patterns(const char *file, const char **list) {
   return n;
 }
 
-static void compare(const char *root, const struct sd_rules *rules, int rounds) {
+static struct lsd_accept *load_predicates(lua_State *L, const char *file) {
+  luaL_openlibs(L);
+  if (luaL_loadfile(L, file) || lua_pcall(L, 0, 1, 0)) die(lua_tostring(L, -1));
+  return lsd_accept_new(L, -1);
+}
+
+static void compare(const char *root, const struct sd_rules *rules, struct lsd_accept *accept,
+                    int rounds) {
   struct run plain = {0}, with = {0};
-  walk(root, NULL); /* warm */
+  walk(root, NULL, NULL); /* warm */
   for (int i = 0; i < rounds; i++) {
-    struct run a = walk(root, NULL), b = walk(root, rules);
+    struct run a = walk(root, NULL, NULL), b = walk(root, rules, accept);
     if (!i || a.ns < plain.ns) plain = a;
     if (!i || b.ns < with.ns) with = b;
   }
-  printf("entries=%llu left_out=%llu plain=%.4f rules=%.4f cost=%.1f%%\n",
+  printf("entries=%llu left_out=%llu plain=%.4f rules=%.4f cost=%.1f%% each=%.0f\n",
          (unsigned long long)plain.entries, (unsigned long long)with.left_out,
          (double)plain.ns / 1e9, (double)with.ns / 1e9,
-         100.0 * (double)(with.ns - plain.ns) / (double)plain.ns);
+         100.0 * (double)(with.ns - plain.ns) / (double)plain.ns,
+         (double)(with.ns - plain.ns) / (double)plain.entries);
 }
 
 int main(int argc, char **argv) {
@@ -103,20 +117,25 @@ int main(int argc, char **argv) {
   const char *names = "gitignore,no_hidden,no_git,no_dev_dirs,no_system_files,no_caches";
   struct sd_rules_opts o = {.exclude = patterns};
   struct sd_rules *rules = NULL;
+  struct lsd_accept *accept = NULL;
   struct sd_err err;
+  lua_State *L = luaL_newstate();
   int opt, rounds = 5;
-  while ((opt = getopt(argc, argv, "n:r:f:")) != -1) {
+  while ((opt = getopt(argc, argv, "n:r:f:a:")) != -1) {
     if (opt == 'n') rounds = atoi(optarg);
     else if (opt == 'r') names = optarg;
     else if (opt == 'f') o.exclude_len = read_patterns(optarg, patterns);
+    else if (opt == 'a' && L) accept = load_predicates(L, optarg);
     else rounds = 0;
   }
   if (argc - optind != 1 || rounds < 1) {
-    fputs("usage: walk_rules [-n ROUNDS] [-r NAMES] [-f FILE] DIR\n", stderr);
+    fputs("usage: walk_rules [-n ROUNDS] [-r NAMES] [-f FILE] [-a SCRIPT] DIR\n", stderr);
     return 2;
   }
   if (sd_rules_parse(names, &o.named, &err) || sd_rules_compile(&o, &rules, &err)) die(err.msg);
-  compare(argv[optind], rules, rounds);
+  compare(argv[optind], rules, accept, rounds);
+  lsd_accept_free(accept);
+  if (L) lua_close(L);
   sd_rules_free(rules);
   for (size_t i = 0; i < o.exclude_len; i++) free((char *)patterns[i]);
   return 0;

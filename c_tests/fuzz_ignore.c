@@ -1,5 +1,5 @@
 /* libFuzzer target: a list of patterns, two NULs, then paths with a NUL behind each (a slash at its
- * end: a directory). The index of a list must find what its patterns say one by one, and the matcher
+ * end: a directory). The index of a list must find what its patterns say one by one; the matcher
  * what one finds that tries everything.
  *
  *   fuzz_ignore -max_total_time=120 c_tests/corpus/ignore */

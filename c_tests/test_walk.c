@@ -812,6 +812,55 @@ static void what_is_left_out_is_counted_once_in_a_canceled_walk(void **state) {
   sd_rules_free(no_hidden);
 }
 
+/* Keeps what has an even size and is not called "no". */
+static int accept_some(void *ud, const struct sd_dir *dir, const struct sd_entry *e,
+                       struct sd_err *err) {
+  size_t *asked = ud;
+  check(dir->id == e->parent_id && e->st.kind != 0);
+  if (e->name_len == 5 && memcmp(e->name, "wrong", 5) == 0)
+    return sd_err_set(err, SD_ESCRIPT, "wrong");
+  (*asked)++;
+  if (e->st.kind != SD_KIND_DIRECTORY) return e->st.size % 2 == 0;
+  return e->name_len != 2 || memcmp(e->name, "no", 2) != 0;
+}
+
+static void what_is_not_accepted_is_left_out_and_counted(void **state) {
+  char root[512];
+  struct result r;
+  struct sd_err err;
+  size_t asked = 0;
+  struct sd_rules *none = rules((struct sd_rules_opts){0}, "no_hidden");
+  snprintf(root, sizeof(root), "%s", at(*state, "tree"));
+  make_dir(root);
+  make_files(root, 9000);
+  struct sd_buf out =
+      run("cd '%s' && mkdir -p a/no/b yes && touch a/no/x yes/y .hidden"
+          " && echo 12 >yes/odd && echo 123 >a/even",
+          root);
+  sd_buf_fini(&out);
+  for (int i = 0; i < 2; i++) { /* with rules and without, which ask first */
+    walk_begin(&r, (struct sd_walk_opts){.root = root, .batch = 70, .rules = i ? none : NULL});
+    sd_walker_accept(r.walker, accept_some, &asked);
+    while (r.todo_len) walk_step(&r);
+    assert_int_equal(TOTAL(&r, entries), 9000 + 4 + !i); /* a, a/even, yes, yes/y; .hidden */
+    assert_int_equal(asked, 9000 + 6 + !i);
+    assert_int_equal(skipped(&r, SD_RULE_ACCEPT_ENTRY), 1);
+    assert_int_equal(skipped(&r, SD_RULE_ACCEPT_DIRECTORY), 1);
+    walk_end(&r);
+    asked = 0;
+  }
+  put_file(at(root, "yes/wrong"), "", 0);
+  walk_begin(&r, (struct sd_walk_opts){.root = at(root, "yes")});
+  sd_walker_accept(r.walker, accept_some, &asked);
+  struct sd_batch *b = sd_batch_new();
+  assert_int_equal(sd_walker_step(r.walker, r.todo, r.todo_len, b, &err), SD_ESCRIPT);
+  assert_string_equal(err.msg, "wrong");
+  r.todo_len = 0;
+  sd_batch_free(b);
+  walk_end(&r);
+  sd_rules_free(none);
+}
+
 /* statx(2) would fail, and be noted. */
 static void walk_without_statx(void *ud) {
   struct result r;
@@ -939,6 +988,7 @@ int main(void) {
       temp_test(a_canceled_walk_gives_back_what_it_did_not_read),
       temp_test(a_listing_canceled_in_its_middle_is_complete_in_the_end),
       temp_test(what_is_left_out_is_counted_once_in_a_canceled_walk),
+      temp_test(what_is_not_accepted_is_left_out_and_counted),
       temp_test(what_a_name_rule_leaves_out_is_never_asked_for),
       temp_test(ignore_files_are_looked_for_where_the_listing_has_them),
       temp_test(a_mount_is_not_entered_where_a_rule_says_so),

@@ -158,10 +158,10 @@ local function add_parts(state, parts)
 end
 
 local function discover(self, ctx, state)
-  local set <close> = rules.compile(rules.options(state.rules))
+  local wanted <close> = rules.open(state.rules)
   local walker <close> = ctx:walker {
     root = self.args.root, root_id = self.location.entry_id, queue = state.dirs_to_walk,
-    batch = self.args.batch, rules = set,
+    batch = self.args.batch, rules = wanted.rules, accept = wanted.accept,
   }
   if not state.root_pushed and self.args.part then
     state.root_pushed = true

@@ -102,6 +102,7 @@ end
 ---@field queue sd.Queue Directories that are to be walked.
 ---@field batch? integer Entries a batch (default 1000).
 ---@field rules? sd.Rules What is left out (default: nothing).
+---@field accept? sd.Predicates What a script leaves out of the rest (default: nothing).
 
 --- A walk over `root`: `for batch in walker:batches() do`. Directories come from the queue and go
 --- there.

@@ -1,5 +1,6 @@
 --- What a location leaves out: options as the user gives them, their text as it is stored, the set
 --- that a walk uses. docs/rules.md explains the rules.
+local accept = require "sd.accept"
 local core = require "sd.core"
 local failure = require "sd.failure"
 local json = require "sd.json"
@@ -19,6 +20,7 @@ local M = {}
 ---@field one_file_system? boolean Mounts below the root are not entered.
 ---@field remote? boolean Remote file systems are entered below the root as well.
 ---@field snapshots? boolean Snapshots are entered below the root as well.
+---@field accept? string A script with predicates, by its absolute path: see sd.accept.
 
 local LISTS = { "include", "exclude", "accept_children", "reject_children" }
 local SIZES = { "min_size", "max_size" }
@@ -85,7 +87,7 @@ local function refuse(message)
   error(failure.new(message, "EINVAL", failure.EXIT.USAGE), 0)
 end
 
-local KNOWN = { rules = "string" }
+local KNOWN = { rules = "string", accept = "string" }
 for _, name in ipairs(LISTS) do KNOWN[name] = "table" end
 for _, name in ipairs(SIZES) do KNOWN[name] = "number" end
 for _, name in ipairs(TIMES) do KNOWN[name] = "string" end
@@ -148,6 +150,7 @@ function M.text(options)
   if plain.rules then plain.rules = normal_names(plain.rules) end
   if plain.rules == "" then plain.rules = nil end
   M.compile(plain):close()
+  if plain.accept then accept.load(plain.accept) end
   return json.encode_exact(plain)
 end
 
@@ -184,6 +187,7 @@ function M.command_line(options)
   end
   for _, name in ipairs(SIZES) do put(name, options[name]) end
   for _, name in ipairs(TIMES) do put(name, options[name]) end
+  put("accept", options.accept)
   if options.one_file_system then words[#words + 1] = "--one-file-system" end
   if options.remote then words[#words + 1] = "--enter-remote" end
   if options.snapshots then words[#words + 1] = "--enter-snapshots" end
@@ -193,6 +197,7 @@ end
 -- ---- for a run ----
 
 local NONE = "{}"
+local CLOSES = { __close = function(self) self.rules:close() end }
 
 --- What a location leaves out, as text.
 ---@async
@@ -233,6 +238,19 @@ function M.store(tx, location, given)
       .. " ON CONFLICT(location_id) DO UPDATE SET rules = ?2 WHERE rules <> ?2",
       { location.id, given })
   end
+end
+
+---@class sd.RunRules What `ctx:walker()` takes.
+---@field rules sd.Rules
+---@field accept? sd.Predicates
+
+--- The rules of a run, ready for its walker.
+---@param text string From `begin()`.
+---@return sd.RunRules rules Close it.
+function M.open(text)
+  local options = M.options(text)
+  return setmetatable({ rules = M.compile(options),
+    accept = options.accept and accept.load(options.accept) }, CLOSES)
 end
 
 --- Adds counts by rule to others.

@@ -31,6 +31,8 @@ static const char *const names[SD_RULE_COUNT] = {
     [SD_RULE_ONE_FILESYSTEM] = "one_filesystem",
     [SD_RULE_REMOTE] = "remote",
     [SD_RULE_SNAPSHOT] = "snapshot",
+    [SD_RULE_ACCEPT_ENTRY] = "accept_entry",
+    [SD_RULE_ACCEPT_DIRECTORY] = "accept_directory",
 };
 
 enum { FIRST_NAMED = SD_RULE_GITIGNORE, LAST_NAMED = SD_RULE_ONLY_DOCUMENTS };

@@ -49,8 +49,10 @@ enum sd_rule {
   SD_RULE_ONE_FILESYSTEM = 19,
   SD_RULE_REMOTE = 20,
   SD_RULE_SNAPSHOT = 21,
+  SD_RULE_ACCEPT_ENTRY = 22, /* a script's predicates: see walk.h */
+  SD_RULE_ACCEPT_DIRECTORY = 23,
 };
-enum { SD_RULE_COUNT = 22 };
+enum { SD_RULE_COUNT = 24 };
 
 /* "gitignore", "no_hidden", … */
 const char *sd_rule_name(uint8_t rule);

@@ -90,8 +90,8 @@ uint8_t sd_rules_by_stat(const struct sd_rules *r, const struct sd_stat *st);
 uint8_t sd_rules_by_children(const struct sd_rules *r, const struct sd_place *place,
                              const char **child);
 
-/* The rule that does not let the walk into the mount at `fd`, or 0. `root`: a descriptor of the root
- * of the walk. */
+/* The rule that does not let the walk into the mount at `fd`, or 0. `root`: a descriptor of the
+ * root of the walk. */
 uint8_t sd_rules_by_mount(const struct sd_rules *r, int fd, uint64_t dev, int root,
                           uint64_t root_dev);
 

@@ -40,6 +40,8 @@ struct sd_walker {
   struct sd_walk *walk;
   sd_diff_fn diff;
   void *ud;
+  sd_accept_fn accept; /* may be NULL */
+  void *accept_ud;
   struct sd_names names; /* one listing's names; reused */
   struct sd_uuid_gen uuids;
   uint64_t now_ms; /* wall clock at the start of the listing */
@@ -154,6 +156,11 @@ void sd_walker_close(struct sd_walker *wk) {
   free(wk);
 }
 
+void sd_walker_accept(struct sd_walker *wk, sd_accept_fn accept, void *ud) {
+  wk->accept = accept;
+  wk->accept_ud = ud;
+}
+
 static bool canceled(const struct sd_walker *wk) {
   const atomic_bool *c = wk->walk->opts.cancel;
   return c && atomic_load_explicit(c, memory_order_relaxed);
@@ -210,25 +217,33 @@ static void forget_name(const struct sd_dir *d, const struct sd_name *n) {
   if (d->cursor) sd_dir_cursor_remove(d->cursor, sd_name_hash(n->name, n->len));
 }
 
-/* Whether a rule leaves out an entry whose attributes are known: 1, 0 or -ENOMEM. */
+/* Whether a rule leaves out an entry whose attributes are known: 1, 0 or a negative code. */
 static int is_left_out(struct sd_walker *wk, const struct sd_dir *d, const struct sd_name *n,
-                       const struct sd_stat *st) {
-  uint8_t rule;
-  if (sd_filter_entry(wk->filter, n, st, &rule)) return -ENOMEM;
+                       const struct sd_entry *e, struct sd_err *err) {
+  uint8_t rule = 0;
+  if (wk->filter && sd_filter_entry(wk->filter, n, &e->st, &rule)) return -ENOMEM;
+  if (!rule && wk->accept) {
+    int rc = wk->accept(wk->accept_ud, d, e, err);
+    if (rc < 0) return rc;
+    bool dir = e->st.kind == SD_KIND_DIRECTORY;
+    if (!rc) rule = dir ? SD_RULE_ACCEPT_DIRECTORY : SD_RULE_ACCEPT_ENTRY;
+  }
   if (!rule) return 0;
   wk->skipped[rule]++;
   forget_name(d, n);
   return 1;
 }
 
-/* Adds the entry `n` of the directory to the batch, unless it vanished or is none of ours. */
+/* Adds the entry `n` of the directory to the batch, unless it vanished or is none of ours. -ENOMEM,
+ * or another negative code with *err filled. */
 static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const struct sd_dir *d,
-                     const struct sd_name *n) {
+                     const struct sd_name *n, struct sd_err *err) {
   struct statx stx;
   if (!SD_ARRAY_ROOM(b, entries)) return -ENOMEM;
   struct sd_entry *e = &b->entries[b->entries_len];
   e->id = 0;
   e->parent_id = d->id;
+  e->name = n->name; /* copied when the entry stays in the batch */
   e->name_len = n->len;
   e->name_text = !n->blob;
   e->target = NULL;
@@ -250,12 +265,11 @@ static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const str
       forget_name(d, n);
       return note(wk, b, 0, 0, d, n->name, "library");
     }
-    if (wk->filter) {
-      int rc = is_left_out(wk, d, n, &e->st);
+    if (wk->filter || wk->accept) {
+      int rc = is_left_out(wk, d, n, e, err);
       if (rc) return rc < 0 ? rc : 0;
     }
   }
-  e->name = n->name; /* copied when the entry stays in the batch */
   if (e->st.kind == SD_KIND_SYMLINK) {
     int rc = read_target(wk, b, fd, d, e);
     if (rc) return rc;
@@ -370,11 +384,12 @@ static struct sd_dir_delta *add_delta(struct sd_batch *b, const struct sd_dir *d
   return delta;
 }
 
-/* 1: stopped by the cancel flag, nothing kept. */
-static int stat_names(struct sd_walker *wk, struct sd_batch *b, int fd, const struct sd_dir *d) {
+/* 1: stopped by the cancel flag, nothing kept. Else as add_entry(). */
+static int stat_names(struct sd_walker *wk, struct sd_batch *b, int fd, const struct sd_dir *d,
+                      struct sd_err *err) {
   for (size_t i = 0; i < wk->names.len; i++) {
     if (i % CANCEL_EVERY == CANCEL_EVERY - 1 && canceled(wk)) return 1;
-    int rc = add_entry(wk, b, fd, d, &wk->names.items[i]);
+    int rc = add_entry(wk, b, fd, d, &wk->names.items[i], err);
     if (rc) return rc;
   }
   return 0;
@@ -384,7 +399,6 @@ static int stat_names(struct sd_walker *wk, struct sd_batch *b, int fd, const st
 static int sift(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_batch *b, bool all) {
   struct sd_scope_errors errors;
   uint8_t refused;
-  memset(wk->skipped, 0, sizeof(wk->skipped));
   int rc = sd_filter_enter(wk->filter, d, fd, all ? &wk->names : NULL, &errors, &refused);
   for (size_t i = 0; !rc && i < errors.len; i++)
     rc = note(wk, b, SD_OP_READ_RULES, errors.items[i].code, d, errors.items[i].file,
@@ -413,13 +427,15 @@ static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_b
     rc = note_error(wk, b, SD_OP_READ_DIR, end, d, NULL);
     return rc ? sd_err_nomem(err) : 0;
   }
+  memset(wk->skipped, 0, sizeof(wk->skipped));
   if (wk->filter && (rc = sift(wk, d, fd, b, whole && end)) < 0) return sd_err_nomem(err);
   if (rc) { /* nothing is in it, whatever else there is to read */
     whole = true;
     end = 1;
   }
   size_t first = b->entries_len, errors = b->errors_len, skips = b->skips_len;
-  rc = stat_names(wk, b, fd, d);
+  rc = stat_names(wk, b, fd, d, err);
+  if (rc < 0 && rc != -ENOMEM) return rc;
   if (rc == 1) {
     b->entries_len = first;
     b->errors_len = errors;
@@ -434,7 +450,7 @@ static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_b
   l.delta = rc ? NULL : add_delta(b, d);
   if (!l.delta) return sd_err_nomem(err);
   l.delta->listed = end && !d->known;
-  if (wk->filter) count_skipped(wk, end ? b->skipped : d->cursor->skipped);
+  if (wk->filter || wk->accept) count_skipped(wk, end ? b->skipped : d->cursor->skipped);
   if ((rc = settle(wk, &l, err))) return rc;
   if (d->cursor) d->cursor->pos = lseek(fd, 0, SEEK_CUR);
   return !end;

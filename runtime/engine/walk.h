@@ -56,6 +56,11 @@ struct sd_listing {
  * vanished to the batch. Called for known directories only; in others everything is new. */
 typedef int (*sd_diff_fn)(void *ud, struct sd_listing *l, struct sd_err *err);
 
+/* Asked about each entry that the rules let stay, of `dir`; its name and attributes are known, a
+ * symlink's target is not. 1: it stays; 0: it is left out; or a negative code with *err filled. */
+typedef int (*sd_accept_fn)(void *ud, const struct sd_dir *dir, const struct sd_entry *e,
+                            struct sd_err *err);
+
 int sd_walk_open(const struct sd_walk_opts *opts, struct sd_walk **out, struct sd_err *err);
 void sd_walk_close(struct sd_walk *w); /* accepts NULL */
 
@@ -70,6 +75,9 @@ int sd_walk_encode(const struct sd_dir *d, struct sd_buf *out); /* for sd_walk_r
 int sd_walker_open(struct sd_walk *w, sd_diff_fn diff, void *ud, struct sd_walker **out,
                    struct sd_err *err);
 void sd_walker_close(struct sd_walker *wk); /* accepts NULL */
+
+/* Before the first step. What `accept` leaves out is counted: accept_directory or accept_entry. */
+void sd_walker_accept(struct sd_walker *wk, sd_accept_fn accept, void *ud);
 
 /* Takes over the references in `dirs` (walked from the last to the first) and fills `batch`. What
  * could not be finished is in batch->born again. Sub-directories are there once their directory is

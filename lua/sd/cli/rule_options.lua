@@ -1,4 +1,5 @@
 --- The options that say what is left out of the index.
+local core = require "sd.core"
 local rules = require "sd.rules"
 local usage = require "sd.cli.usage"
 
@@ -14,6 +15,12 @@ local function largest(given)
   local n, why = usage.size(given)
   if n == 0 then return nil, "leaves out what is not empty: say 1" end
   return n, why
+end
+
+local function script(given)
+  local path, why = core.sys.realpath(given)
+  if not path then return nil, "is not there: " .. why end
+  return path
 end
 
 ---@type sd.UsageItem[]
@@ -34,6 +41,8 @@ M.ITEMS = {
     many = true },
   { "--reject-children", "leave directories empty that have NAME in them", arg = "NAME",
     many = true },
+  { "--accept", "leave out what the functions accept_entry and accept_directory of SCRIPT refuse",
+    arg = "SCRIPT", convert = script },
   { "-x --one-file-system", "do not enter other file systems below the root" },
   { "--enter-remote", "enter remote file systems below the root", key = "remote" },
   { "--enter-snapshots", "enter snapshots below the root", key = "snapshots" },
