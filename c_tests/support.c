@@ -166,6 +166,13 @@ long long run_number(const char *fmt, ...) {
   return n;
 }
 
+bool git_splits_components(const char *dir) {
+  return run_number(
+             "cd '%s' && git init -q --template= probe && cd probe && echo 'x**/y' >.gitignore"
+             " && git check-ignore --no-index xy | wc -l; rm -rf probe",
+             dir) == 1;
+}
+
 /* ---- another process ---- */
 
 _Noreturn void check_failed(const char *cond, const char *file, int line) {

@@ -46,6 +46,10 @@ struct sd_buf run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* As run(), for one number. */
 long long run_number(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* Whether git reads "a**" + "/b" as Debian 12's does, and as we do: `**` right behind literal text
+ * counts as a component of its own. Later versions ended that. `dir` is an empty directory. */
+bool git_splits_components(const char *dir);
+
 /* ---- another process ---- */
 
 enum { NOBODY = 65534 };

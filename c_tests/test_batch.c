@@ -55,6 +55,8 @@ static struct sd_batch *full_batch(void) {
   memset(longest, 'n', sizeof(longest));
   b->seen = totals_from(5);
   b->listed = UINT64_MAX - 7;
+  b->skipped[SD_RULE_GITIGNORE] = 3;
+  b->skipped[SD_RULE_COUNT - 1] = UINT64_MAX;
   struct sd_entry e[] = {entry_from(b, 1, "plain", 5), entry_from(b, 2, "\xff\n\x01", 3),
                          entry_from(b, 3, longest, sizeof(longest)), entry_from(b, 4, "", 0)};
   e[0].target = sd_arena_copy(&b->arena, "a/target", 8);
@@ -160,6 +162,7 @@ static void a_batch_comes_back_as_it_was(void **state) {
   assert_int_equal(a->skips_len, b->skips_len);
   assert_same_notes(a->errors, b->errors, a->errors_len);
   assert_same_notes(a->skips, b->skips, a->skips_len);
+  assert_memory_equal(a->skipped, b->skipped, sizeof(a->skipped));
   struct sd_buf again = encode(b);
   assert_same_bytes((char *)buf.data, buf.len, (char *)again.data, again.len);
   sd_buf_fini(&again);
@@ -190,6 +193,33 @@ static void encoding_appends_to_what_is_there(void **state) {
   assert_int_equal(decode_code(buf.data + 6, buf.len - 6), 0);
   sd_buf_fini(&buf);
   sd_batch_free(a);
+}
+
+static const char *fixture(void) {
+  static char path[4096];
+  const char *slash = strrchr(__FILE__, '/');
+  snprintf(path, sizeof(path), "%.*s/fixtures/batch-v1.bin", slash ? (int)(slash - __FILE__) : 1,
+           slash ? __FILE__ : ".");
+  return path;
+}
+
+/* It had no counts of what rules left out. */
+static void a_stored_batch_of_format_1_is_read(void **state) {
+  (void)state;
+  struct sd_err err;
+  struct sd_batch *a = full_batch(), *b;
+  struct sd_buf stored = read_file(fixture());
+  assert_int_equal(sd_get_u32(stored.data + 4), 1);
+  assert_ok(sd_batch_decode(stored.data, stored.len, &b, &err), &err);
+  a->entries[2].name_len = 1;
+  memset(a->skipped, 0, sizeof(a->skipped));
+  struct sd_buf ours = encode(a), theirs = encode(b);
+  assert_same_bytes((char *)ours.data, ours.len, (char *)theirs.data, theirs.len);
+  sd_buf_fini(&ours);
+  sd_buf_fini(&theirs);
+  sd_buf_fini(&stored);
+  sd_batch_free(a);
+  sd_batch_free(b);
 }
 
 /* ---- damage ---- */
@@ -272,7 +302,7 @@ static void cut_and_sealed_again_is_refused(void **state) {
 static void a_later_format_is_named_as_such(void **state) {
   (void)state;
   struct sd_buf buf = small_encoded();
-  buf.data[4] = 2;
+  buf.data[4] = 3;
   seal(buf.data, buf.len);
   assert_int_equal(decode_code(buf.data, buf.len), SD_ENEWER);
   sd_buf_fini(&buf);
@@ -290,6 +320,18 @@ static void a_name_with_a_nul_or_a_slash_is_refused(void **state) {
     sd_buf_fini(&buf);
     sd_batch_free(b);
   }
+}
+
+static void a_rule_that_does_not_exist_is_refused(void **state) {
+  (void)state;
+  struct sd_batch *b = new_batch();
+  b->skipped[1] = 1;
+  struct sd_buf buf = encode(b);
+  buf.data[buf.len - 20] = SD_RULE_COUNT;
+  seal(buf.data, buf.len);
+  assert_int_equal(decode_code(buf.data, buf.len), SD_EFORMAT);
+  sd_buf_fini(&buf);
+  sd_batch_free(b);
 }
 
 static void a_change_that_does_not_exist_is_refused(void **state) {
@@ -328,6 +370,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_batch_comes_back_as_it_was),
       cmocka_unit_test(an_empty_batch_comes_back_empty),
       cmocka_unit_test(encoding_appends_to_what_is_there),
+      cmocka_unit_test(a_stored_batch_of_format_1_is_read),
       cmocka_unit_test(every_flipped_bit_is_refused),
       cmocka_unit_test(every_truncation_is_refused),
       cmocka_unit_test(any_number_anywhere_is_survived),
@@ -335,6 +378,7 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_later_format_is_named_as_such),
       cmocka_unit_test(a_name_with_a_nul_or_a_slash_is_refused),
       cmocka_unit_test(a_change_that_does_not_exist_is_refused),
+      cmocka_unit_test(a_rule_that_does_not_exist_is_refused),
   };
   if (argc == 3 && strcmp(argv[1], "--seeds") == 0) return write_seeds(argv[2]);
   return cmocka_run_group_tests_name("batch", tests, NULL, NULL);

@@ -82,12 +82,11 @@ static void assert_given(struct sd_store *s, int64_t location, bool rest, const 
 }
 
 /* As if each file had been read: `code` 0, and then it has grown by `grown` bytes. */
-static struct sd_link_count link_next(struct sd_store *s, int64_t location, int code,
-                                      int64_t grown) {
+static struct sd_link_count link_given(struct sd_store *s, struct sd_contents *c, int64_t location,
+                                       int code, int64_t grown) {
   struct sd_err err;
   struct sd_link_count n = {0};
   struct sd_write_opts o = {.location_id = location, .job_id = JOB, .want_content = true};
-  struct sd_contents *c = select_next(s, location, false);
   for (size_t i = 0; i < c->items_len; i++) {
     struct sd_content *item = &c->items[i];
     item->code = code;
@@ -101,6 +100,22 @@ static struct sd_link_count link_next(struct sd_store *s, int64_t location, int 
   assert_ok(sd_store_commit(s, &err), &err);
   sd_contents_free(c);
   return n;
+}
+
+static struct sd_link_count link_next(struct sd_store *s, int64_t location, int code,
+                                      int64_t grown) {
+  return link_given(s, select_next(s, location, false), location, code, grown);
+}
+
+/* What the job noted, whatever is known of it. */
+static struct sd_link_count link_noted(struct sd_store *s, int code, int64_t grown) {
+  struct sd_err err;
+  struct sd_contents *c = sd_contents_new();
+  struct sd_content_want want = {.location_id = HOME, .limit = 10, .full = true, .job_id = JOB};
+  assert_non_null(c);
+  assert_ok(sd_contents_select(s, &want, c, &err), &err);
+  assert_int_equal(c->items_len, 1);
+  return link_given(s, c, HOME, code, grown);
 }
 
 #define assert_sqlite(dir, sql, want)                                     \
@@ -185,6 +200,57 @@ static void names_that_were_listed_while_the_file_grew_are_right_in_the_totals(v
   sd_store_close(s);
 }
 
+/* ---- a better identity ---- */
+
+static const char sampled[] =
+    "UPDATE content SET hash_kind=2,entries=2 WHERE id=1;"
+    "INSERT INTO content_todo(job_id,entry_id) VALUES(7,10)";
+
+static void what_a_job_noted_gets_a_better_identity_with_all_its_names(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  add_name(s, (struct row){.id = 10, .parent_id = HOME, .ctime = 6, .content_id = 1});
+  add_name(s, (struct row){.id = 20, .parent_id = OTHER, .ctime = 6, .content_id = 1});
+  exec(s, sampled);
+  assert_int_equal(link_noted(s, 0, 0).linked, 2);
+  assert_sqlite(dir,
+                "SELECT e.id,c.hash_kind,c.entries,hex(s.hash) FROM entry e JOIN content c ON"
+                " c.id=e.content_id JOIN content_sample s ON s.content_id=c.id",
+                "10|1|2|01\n20|1|2|01\n");
+  assert_sqlite(dir, "SELECT count(*) FROM content", "1\n");
+  /* Once more changes nothing: the content is the one that is there. */
+  assert_int_equal(link_noted(s, 0, 0).linked, 2);
+  assert_sqlite(dir, "SELECT hash_kind,entries FROM content", "1|2\n");
+  exec(s, "DELETE FROM content");
+  assert_sqlite(dir, "SELECT count(*) FROM content_sample", "0\n");
+  sd_store_close(s);
+}
+
+static void samples_of_other_bytes_are_not_kept(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  add_name(s, (struct row){.id = 10, .parent_id = HOME, .ctime = 6, .content_id = 1});
+  exec(s, sampled);
+  assert_int_equal(link_noted(s, 0, 5).linked, 1);
+  assert_sqlite(dir,
+                "SELECT size,hash_kind,(SELECT count(*) FROM content_sample) FROM content"
+                " WHERE id>1",
+                "15|1|0\n");
+  assert_sqlite(dir, "SELECT bytes FROM directory WHERE entry_id=1", "15\n");
+  sd_store_close(s);
+}
+
+static void what_cannot_be_read_keeps_its_identity(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  add_name(s, (struct row){.id = 10, .parent_id = HOME, .ctime = 6, .content_id = 1});
+  exec(s, sampled);
+  assert_int_equal(link_noted(s, -ENOENT, 0).errors, 1);
+  assert_sqlite(dir, "SELECT content_id,(SELECT error FROM job_error) FROM entry WHERE id=10",
+                "1|ENOENT\n");
+  sd_store_close(s);
+}
+
 /* ---- errors ---- */
 
 static void an_error_without_a_text_has_one(void **state) {
@@ -208,6 +274,9 @@ int main(void) {
       temp_test(names_in_another_location_neither_block_nor_follow),
       temp_test(the_rest_is_given_where_the_first_name_could_not_be_read),
       temp_test(names_that_were_listed_while_the_file_grew_are_right_in_the_totals),
+      temp_test(what_a_job_noted_gets_a_better_identity_with_all_its_names),
+      temp_test(samples_of_other_bytes_are_not_kept),
+      temp_test(what_cannot_be_read_keeps_its_identity),
       temp_test(an_error_without_a_text_has_one),
   };
   return cmocka_run_group_tests_name("content", tests, NULL, NULL);

@@ -5,10 +5,12 @@
 #include <fcntl.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "engine/reconcile.h"
+#include "engine/rules.h"
 #include "engine/schema.h"
 #include "engine/store.h"
 
@@ -20,6 +22,8 @@ struct lib {
   struct sd_store *writer, *reader;
   atomic_llong next_id;
   size_t batch;
+  const struct sd_rules *rules;
+  const char *find; /* what find shall not see, as its arguments */
 };
 
 /* What a scan did. */
@@ -40,7 +44,7 @@ static void sh(const struct lib *l, const char *cmd) {
 
 static struct lib open_lib(void **state) {
   struct sd_err err;
-  struct lib l = {.batch = 100};
+  struct lib l = {.batch = 100, .find = ""};
   snprintf(l.dir, sizeof(l.dir), "%s", at(*state, "library"));
   snprintf(l.root, sizeof(l.root), "%s", at(*state, "tree"));
   make_dir(l.dir);
@@ -110,8 +114,11 @@ static struct scan scan(struct lib *l) {
   struct sd_walk *w;
   struct sd_walker *wk;
   struct sd_reconcile *r;
-  struct sd_walk_opts o = {
-      .root = l->root, .root_id = ROOT, .batch = l->batch, .next_id = &l->next_id};
+  struct sd_walk_opts o = {.root = l->root,
+                           .root_id = ROOT,
+                           .batch = l->batch,
+                           .next_id = &l->next_id,
+                           .rules = l->rules};
   if (l->own.ino) {
     o.own = &l->own;
     o.own_len = 1;
@@ -138,14 +145,14 @@ static void assert_as_find(const struct lib *l) {
           " | sort",
           l->dir);
   struct sd_buf theirs =
-      run("cd '%s' && find . -mindepth 1 -printf "
+      run("cd '%s' && find . -mindepth 1 %s -printf "
           "'%%y|%%s|%%b|%%m|%%U|%%G|%%n|%%D|%%i|%%T@\\0%%P\\0%%l\\0' | perl -0 -ne "
           "'chomp; push @f, $_; if (@f == 3) { my %%k = (f => q(file), d => q(directory), l => "
           "q(symlink), p => q(fifo));"
           " $f[0] =~ s/^(.)/$k{$1}/; $f[0] =~ s/\\.\\d+$//;"
           " print $f[0], q(|), uc unpack(q(H*), $f[1]), q(|), uc unpack(q(H*), $f[2]), qq(\\n); @f "
           "= () }' | sort",
-          l->root);
+          l->root, l->find);
   assert_string_equal((char *)ours.data, (char *)theirs.data);
   sd_buf_fini(&ours);
   sd_buf_fini(&theirs);
@@ -341,6 +348,98 @@ static void the_next_entries_go_on_where_deep_paths_end(void **state) {
   close_lib(&l);
 }
 
+/* ---- rules ---- */
+
+static struct sd_rules *rules(struct sd_rules_opts o, const char *names) {
+  struct sd_err err;
+  struct sd_rules *r;
+  assert_ok(sd_rules_parse(names, &o.named, &err), &err);
+  assert_ok(sd_rules_compile(&o, &r, &err), &err);
+  return r;
+}
+
+/* Scans with rules and without, each time until nothing is left to write. */
+static void assert_rules_take_and_give_back(struct lib *l, const struct sd_rules *r,
+                                            const char *find, uint64_t rows) {
+  scan(l);
+  assert_settled(l);
+  l->rules = r;
+  l->find = find;
+  assert_int_equal(scan(l).removed, rows);
+  assert_settled(l);
+  l->rules = NULL;
+  l->find = "";
+  assert_int_equal(scan(l).n.inserted, rows);
+  assert_settled(l);
+}
+
+static void what_a_rule_leaves_out_vanishes_and_comes_back(void **state) {
+  struct lib l = open_lib(state);
+  struct sd_rules *r = rules((struct sd_rules_opts){0}, "no_hidden,gitignore,no_dev_dirs");
+  sh(&l, small_tree);
+  sh(&l,
+     "mkdir -p .h/d a/.git/x a/b/venv/bin; touch .h/d/f a/.git/y a/b/venv/pyvenv.cfg"
+     " a/b/venv/bin/python a/x.o a/b/c/x.o; echo '*.o' >a/b/.gitignore");
+  assert_rules_take_and_give_back(
+      &l, r, "-not -path '*/.*' -not -path '*/venv/*' -not -path ./a/b/c/x.o", 11);
+  sd_rules_free(r);
+  close_lib(&l);
+}
+
+static void what_a_rule_leaves_out_of_a_large_directory_vanishes_too(void **state) {
+  struct lib l = open_lib(state);
+  struct sd_rules *r = rules((struct sd_rules_opts){.min_size = 3}, "no_hidden");
+  sh(&l,
+     "mkdir big; cd big; for i in $(seq 100); do echo 1234 >keep$i; done; seq 9000 | xargs touch"
+     " && seq -f '.%g' 3000 | xargs touch");
+  assert_rules_take_and_give_back(&l, r, "-not -path './big/.*' -not -path './big/[0-9]*'", 12000);
+  sd_rules_free(r);
+  close_lib(&l);
+}
+
+static void a_large_directory_that_is_left_empty_has_no_rows(void **state) {
+  static const char *const child[] = {"5000"};
+  struct lib l = open_lib(state);
+  struct sd_rules *r =
+      rules((struct sd_rules_opts){.reject_children = child, .reject_children_len = 1}, NULL);
+  sh(&l, "mkdir -p big/sub; cd big; seq 9000 | xargs touch; touch sub/f");
+  assert_rules_take_and_give_back(&l, r, "-not -path './big/*'", 9002);
+  sd_rules_free(r);
+  close_lib(&l);
+}
+
+static long long entries(const struct lib *l) {
+  return run_number("sqlite3 '%s/library.db' 'SELECT count(*) FROM entries'", l->dir);
+}
+
+/* Nothing is asserted while something is mounted: the teardown could not remove it. */
+static void a_mount_that_is_not_entered_loses_its_rows(void **state) {
+  struct lib l = open_lib(state);
+  struct sd_rules *r = rules((struct sd_rules_opts){.one_filesystem = true}, NULL);
+  sh(&l, "mkdir -p a/mnt b");
+  if (mount("tmpfs", at(l.root, "a/mnt"), "tmpfs", 0, "size=1m") != 0) {
+    close_lib(&l);
+    sd_rules_free(r);
+    skip_because("mount is not permitted");
+  }
+  sh(&l, "mkdir a/mnt/d; touch a/mnt/d/f b/g");
+  struct scan all = scan(&l);
+  l.rules = r;
+  struct scan less = scan(&l), again = scan(&l);
+  long long left = entries(&l);
+  l.rules = NULL;
+  struct scan back = scan(&l);
+  umount2(at(l.root, "a/mnt"), MNT_DETACH);
+  assert_int_equal(all.n.inserted, 6);
+  assert_int_equal(less.removed, 2);
+  assert_int_equal(left, 1 + 4); /* the directory that is mounted on stays */
+  assert_int_equal(again.n.inserted + again.n.updated + again.n.vanished + again.removed, 0);
+  assert_int_equal(back.n.inserted, 2);
+  assert_totals(&l);
+  sd_rules_free(r);
+  close_lib(&l);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       temp_test(a_first_scan_stores_what_find_prints),
@@ -354,6 +453,10 @@ int main(void) {
       temp_test(what_is_left_out_of_a_large_directory_vanishes),
       temp_test(an_unreadable_directory_keeps_its_rows),
       temp_test(the_next_entries_go_on_where_deep_paths_end),
+      temp_test(what_a_rule_leaves_out_vanishes_and_comes_back),
+      temp_test(what_a_rule_leaves_out_of_a_large_directory_vanishes_too),
+      temp_test(a_large_directory_that_is_left_empty_has_no_rows),
+      temp_test(a_mount_that_is_not_entered_loses_its_rows),
   };
   return cmocka_run_group_tests_name("reconcile", tests, NULL, NULL);
 }

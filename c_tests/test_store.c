@@ -153,7 +153,7 @@ static void a_new_library_has_its_marks_and_its_views(void **state) {
   const char *dir = *state;
   sd_store_close(open_store(dir, SD_STORE_WRITE));
   assert_sqlite(dir, "PRAGMA application_id", "1935961205\n");
-  assert_sqlite(dir, "PRAGMA user_version", "1\n");
+  assert_sqlite(dir, "PRAGMA user_version", "2\n");
   assert_sqlite(dir, "PRAGMA journal_mode", "wal\n");
   assert_sqlite(dir,
                 "SELECT group_concat(name) FROM (SELECT name FROM sqlite_schema WHERE type='view' "
@@ -468,7 +468,7 @@ static void refused_untouched(const char *dir, int code) {
 static void a_newer_library_is_refused_and_untouched(void **state) {
   const char *dir = *state;
   sd_store_close(new_library(dir));
-  assert_sqlite(dir, "PRAGMA user_version=2", "");
+  assert_sqlite(dir, "PRAGMA user_version=99", "");
   refused_untouched(dir, SD_ENEWER);
 }
 

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "engine/names.h"
+#include "engine/rules.h"
 #include "engine/walk.h"
 
 /* ---- a walk from its root to its end ---- */
@@ -769,6 +770,159 @@ static void a_listing_canceled_in_its_middle_is_complete_in_the_end(void **state
   walk_end(&r);
 }
 
+/* ---- rules; what each one says is test_rules' affair ---- */
+
+static struct sd_rules *rules(struct sd_rules_opts o, const char *names) {
+  struct sd_err err;
+  struct sd_rules *r;
+  check(sd_rules_parse(names, &o.named, &err) == 0 && sd_rules_compile(&o, &r, &err) == 0);
+  return r;
+}
+
+static uint64_t skipped(const struct result *r, uint8_t rule) {
+  uint64_t n = 0;
+  for (size_t i = 0; i < r->len; i++) n += r->batches[i]->skipped[rule];
+  return n;
+}
+
+static void what_is_left_out_is_counted_once_in_a_canceled_walk(void **state) {
+  char root[512];
+  struct toggle t = {0};
+  struct result r;
+  pthread_t thread;
+  struct sd_rules *no_hidden = rules((struct sd_rules_opts){.max_size = 5}, "no_hidden");
+  snprintf(root, sizeof(root), "%s", at(*state, "tree"));
+  make_dir(root);
+  make_files(root, 9000);
+  struct sd_buf none =
+      run("cd '%s' && seq -f '.%%g' 3000 | xargs touch && echo 123456 >large"
+          " && seq -f 'l%%g' 300 | xargs -n1 ln large"
+          " && for i in 1 2 3 4 5; do mkdir -p s$i/.a s$i/b; done",
+          root);
+  sd_buf_fini(&none);
+  assert_int_equal(pthread_create(&thread, NULL, keep_toggling, &t), 0);
+  walk_tree(&r, (struct sd_walk_opts){
+                    .root = root, .batch = 70, .cancel = &t.cancel, .fds = 3, .rules = no_hidden});
+  atomic_store(&t.end, true);
+  pthread_join(thread, NULL);
+  assert_int_equal(TOTAL(&r, entries), 9000 + 10);
+  assert_int_equal(skipped(&r, SD_RULE_NO_HIDDEN), 3000 + 5);
+  assert_int_equal(skipped(&r, SD_RULE_MAX_SIZE), 301);
+  walk_end(&r);
+  sd_rules_free(no_hidden);
+}
+
+/* Keeps what has an even size and is not called "no". */
+static int accept_some(void *ud, const struct sd_dir *dir, const struct sd_entry *e,
+                       struct sd_err *err) {
+  size_t *asked = ud;
+  check(dir->id == e->parent_id && e->st.kind != 0);
+  if (e->name_len == 5 && memcmp(e->name, "wrong", 5) == 0)
+    return sd_err_set(err, SD_ESCRIPT, "wrong");
+  (*asked)++;
+  if (e->st.kind != SD_KIND_DIRECTORY) return e->st.size % 2 == 0;
+  return e->name_len != 2 || memcmp(e->name, "no", 2) != 0;
+}
+
+static void what_is_not_accepted_is_left_out_and_counted(void **state) {
+  char root[512];
+  struct result r;
+  struct sd_err err;
+  size_t asked = 0;
+  struct sd_rules *none = rules((struct sd_rules_opts){0}, "no_hidden");
+  snprintf(root, sizeof(root), "%s", at(*state, "tree"));
+  make_dir(root);
+  make_files(root, 9000);
+  struct sd_buf out =
+      run("cd '%s' && mkdir -p a/no/b yes && touch a/no/x yes/y .hidden"
+          " && echo 12 >yes/odd && echo 123 >a/even",
+          root);
+  sd_buf_fini(&out);
+  for (int i = 0; i < 2; i++) { /* with rules and without, which ask first */
+    walk_begin(&r, (struct sd_walk_opts){.root = root, .batch = 70, .rules = i ? none : NULL});
+    sd_walker_accept(r.walker, accept_some, &asked);
+    while (r.todo_len) walk_step(&r);
+    assert_int_equal(TOTAL(&r, entries), 9000 + 4 + !i); /* a, a/even, yes, yes/y; .hidden */
+    assert_int_equal(asked, 9000 + 6 + !i);
+    assert_int_equal(skipped(&r, SD_RULE_ACCEPT_ENTRY), 1);
+    assert_int_equal(skipped(&r, SD_RULE_ACCEPT_DIRECTORY), 1);
+    walk_end(&r);
+    asked = 0;
+  }
+  put_file(at(root, "yes/wrong"), "", 0);
+  walk_begin(&r, (struct sd_walk_opts){.root = at(root, "yes")});
+  sd_walker_accept(r.walker, accept_some, &asked);
+  struct sd_batch *b = sd_batch_new();
+  assert_int_equal(sd_walker_step(r.walker, r.todo, r.todo_len, b, &err), SD_ESCRIPT);
+  assert_string_equal(err.msg, "wrong");
+  r.todo_len = 0;
+  sd_batch_free(b);
+  walk_end(&r);
+  sd_rules_free(none);
+}
+
+/* statx(2) would fail, and be noted. */
+static void walk_without_statx(void *ud) {
+  struct result r;
+  struct sd_rules *no_hidden = rules((struct sd_rules_opts){0}, "no_hidden");
+  walk_begin(&r, (struct sd_walk_opts){.root = ud, .rules = no_hidden});
+  deny_syscall(SYS_statx, EIO);
+  while (r.todo_len) walk_step(&r);
+  check(TOTAL(&r, errors) == 1 && strcmp(first_note(&r, false)->path, "seen") == 0);
+  check(skipped(&r, SD_RULE_NO_HIDDEN) == 2);
+  walk_end(&r);
+  sd_rules_free(no_hidden);
+}
+
+static void what_a_name_rule_leaves_out_is_never_asked_for(void **state) {
+  struct sd_buf none = run("cd '%s' && mkdir .d && touch .f .d/x seen", (char *)*state);
+  sd_buf_fini(&none);
+  assert_int_equal(in_child(0, walk_without_statx, *state), 0);
+}
+
+/* newfstatat(2) is how ignore files, repositories and tags are looked for. */
+static void walk_without_fstatat(void *ud) {
+  struct result r;
+  struct sd_rules *all = rules((struct sd_rules_opts){0}, "gitignore,no_caches,no_dev_dirs");
+  walk_begin(&r, (struct sd_walk_opts){.root = ud, .rules = all});
+  deny_syscall(SYS_newfstatat, EIO);
+  while (r.todo_len) walk_step(&r);
+  check(TOTAL(&r, errors) == 1);
+  check(strcmp(first_note(&r, false)->path, "a/.gitignore") == 0);
+  check(first_note(&r, false)->code == -EIO && first_note(&r, false)->op == SD_OP_READ_RULES);
+  walk_end(&r);
+  sd_rules_free(all);
+}
+
+static void ignore_files_are_looked_for_where_the_listing_has_them(void **state) {
+  struct sd_buf none =
+      run("cd '%s' && mkdir -p a/b c/target && touch a/.gitignore a/b/f c/f", (char *)*state);
+  sd_buf_fini(&none);
+  assert_int_equal(in_child(0, walk_without_fstatat, *state), 0);
+}
+
+static void a_mount_is_not_entered_where_a_rule_says_so(void **state) {
+  const char *root = *state;
+  struct result r;
+  struct sd_rules *one = rules((struct sd_rules_opts){.one_filesystem = true}, NULL);
+  make_dir(at(root, "mnt"));
+  if (mount("tmpfs", at(root, "mnt"), "tmpfs", 0, "size=1m") != 0) {
+    sd_rules_free(one);
+    skip_because("mount is not permitted");
+  }
+  put_file(at(root, "mnt/f"), "", 0);
+  walk_tree(&r, (struct sd_walk_opts){.root = root, .rules = one});
+  umount2(at(root, "mnt"), MNT_DETACH);
+  size_t entries = TOTAL(&r, entries), skips = TOTAL(&r, skips);
+  const struct sd_note *n = first_note(&r, true);
+  bool named = n && strcmp(n->path, "mnt") == 0 && strcmp(n->reason, "one_filesystem") == 0;
+  walk_end(&r);
+  sd_rules_free(one);
+  assert_int_equal(entries, 1);
+  assert_int_equal(skips, 1);
+  assert_true(named);
+}
+
 /* ---- names and cursor ---- */
 
 static void names_come_sorted_as_sqlite_sorts_them(void **state) {
@@ -833,6 +987,11 @@ int main(void) {
       temp_test(a_pseudo_file_system_is_not_entered),
       temp_test(a_canceled_walk_gives_back_what_it_did_not_read),
       temp_test(a_listing_canceled_in_its_middle_is_complete_in_the_end),
+      temp_test(what_is_left_out_is_counted_once_in_a_canceled_walk),
+      temp_test(what_is_not_accepted_is_left_out_and_counted),
+      temp_test(what_a_name_rule_leaves_out_is_never_asked_for),
+      temp_test(ignore_files_are_looked_for_where_the_listing_has_them),
+      temp_test(a_mount_is_not_entered_where_a_rule_says_so),
       temp_test(names_come_sorted_as_sqlite_sorts_them),
       temp_test(a_cursor_is_a_set),
   };

@@ -10,7 +10,7 @@
 -- rows that they count.
 local sd = require "sd"
 
-local eta, ring = sd.eta, sd.ring
+local eta, ring, rules = sd.eta, sd.ring, sd.rules
 
 local IndexerProgress = sd.progress.type("IndexerProgress", {
   phase = "table",                 -- {name = …} and what the phase counts
@@ -39,8 +39,8 @@ local Indexer = sd.job.define {
     mime = sd.arg.choice { "none", "name", "magic", default = "magic",
       help = "how deep mode finds MIME types: not at all, by name, by name and then by content" },
     batch = sd.arg.integer { default = 1000, min = 1, max = 65536, help = "entries in a batch" },
-    chunk = sd.arg.integer { default = 100, min = 1, max = 65536,
-      help = "files hashed in a chunk" },
+    chunk = sd.arg.integer { default = 100, min = 1, max = 65536, help = "files in a chunk" },
+    rules = sd.arg.string { hidden = true, help = "what is left out: the text of sd.rules" },
     part = sd.arg.string { hidden = true, help = "what a sub-job walks: a directory of the queue" },
   },
   progress = IndexerProgress,
@@ -70,19 +70,20 @@ local ERRORS_SHOWN = 1000
 
 -- ---- state: plain data, stored at each checkpoint ----
 
-local function new_state(ctx, location)
+local function new_state(self, ctx)
   return {
     phase = "discovery",
     dirs_to_walk = ctx:queue("dirs_to_walk"),
     entry_batches = ctx:queue("entry_batches"),
     root_pushed = false,
+    rules = rules.begin(ctx.library, self.location, self.args.rules), left_out = {},
     stats = { files = 0, dirs = 0, bytes = 0, symlinks = 0 },
     changes = { inserted = 0, updated = 0, vanished = 0 },
     new_content = { files = 0, bytes = 0 },
     batches = 0, -- written
     content = { after = 0, files = 0, bytes = 0, linked = 0 }, -- and `asked`: files at first
     items_per_second = ring.new(60),
-    eta = eta.new(COSTS, ctx:last_output("costs", location)),
+    eta = eta.new(COSTS, ctx:last_output("costs", self.location)),
   }
 end
 
@@ -141,7 +142,7 @@ end
 
 local function spawn_subjobs(self, ctx, state)
   while should_spawn_subjob(self, state) do
-    local args = { part = state.dirs_to_walk:give() }
+    local args = { part = state.dirs_to_walk:give(), rules = state.rules }
     for _, name in ipairs { "root", "mode", "batch" } do args[name] = self.args[name] end
     ctx:spawn_child(Indexer(args))
   end
@@ -151,15 +152,17 @@ end
 local function add_parts(state, parts)
   state.parts_added = true
   for _, part in ipairs(parts) do
-    for key, n in pairs(part.output.stats) do state.stats[key] = state.stats[key] + n end
-    for key, n in pairs(part.output.changes) do state.changes[key] = state.changes[key] + n end
+    rules.add(state.stats, part.output.stats)
+    rules.add(state.changes, part.output.changes)
+    rules.add(state.left_out, part.output.skipped)
   end
 end
 
 local function discover(self, ctx, state)
+  local wanted <close> = rules.open(state.rules)
   local walker <close> = ctx:walker {
     root = self.args.root, root_id = self.location.entry_id, queue = state.dirs_to_walk,
-    batch = self.args.batch,
+    batch = self.args.batch, rules = wanted.rules, accept = wanted.accept,
   }
   if not state.root_pushed and self.args.part then
     state.root_pushed = true
@@ -169,6 +172,7 @@ local function discover(self, ctx, state)
     walker:push_root()
     ctx:commit(function(tx)
       ctx.library.locations:write_root(tx, self.location, walker:root_stat())
+      rules.store(tx, self.location, self.args.rules)
     end)
   end
   for batch in walker:batches() do
@@ -180,8 +184,7 @@ local function discover(self, ctx, state)
 end
 
 local function add_stats(ctx, state, batch)
-  local seen, stats = batch:stats(), state.stats
-  local changes, fresh = state.changes, state.new_content
+  local seen, stats, changes, fresh = batch:stats(), state.stats, state.changes, state.new_content
   for _, name in ipairs { "files", "dirs", "bytes", "symlinks" } do
     stats[name] = stats[name] + seen[name]
   end
@@ -189,6 +192,7 @@ local function add_stats(ctx, state, batch)
   changes.inserted = changes.inserted + seen.inserted
   changes.updated = changes.updated + seen.changed - seen.inserted
   fresh.files, fresh.bytes = fresh.files + seen.new_files, fresh.bytes + seen.new_bytes
+  rules.add(state.left_out, batch:skip_counts())
   ring.add(state.items_per_second, ctx:elapsed(), seen.files + seen.dirs + seen.symlinks)
 end
 
@@ -338,6 +342,7 @@ function phases.finalizing(self, ctx, state)
     local left, removed = ctx:sweep(SWEEP)
     state.changes.vanished = state.changes.vanished + removed
   until not left
+  repeat ctx:check_interrupt() until not ctx:index_names()
   state.stats = locations:totals(self.location) or state.stats
   state.changes.vanished = state.entries - entries_in(state.stats)
   ctx:commit(function(tx)
@@ -365,7 +370,7 @@ local function IndexerOutput(self, ctx, state)
     duration = ctx:elapsed(),
     errors = errors.list,
     error_counts = errors.counts,
-    skipped = ctx:skips(),
+    skipped = rules.add(self.args.part and {} or ctx:skips(), state.left_out),
     costs = eta.costs(state.eta),
   }
 end
@@ -384,7 +389,7 @@ function Indexer:run(ctx)
   -- Files of a location that once had content identified keep waiting for it in a shallow run.
   self.wants_content = self.args.mode ~= "shallow" or self.location.content_mode ~= nil
   locations:name_root(self.location)
-  local state = ctx:state(function() return new_state(ctx, self.location) end)
+  local state = ctx:state(function() return new_state(self, ctx) end)
   if not self.args.part then look_back(self, ctx, state) end
   while state.phase ~= "complete" do
     ctx:check_interrupt()

@@ -140,8 +140,8 @@ describe("a wrong command", function()
   end)
 
   it("has a tip in a line of its own", function()
-    assert_find("sdlua: unknown option '-x'\nDid you mean '-h'?\nUsage: ",
-      fixture.run_sdlua("index", "-x").err)
+    assert_find("sdlua: unknown option '-z'\nDid you mean one of these: '-h' '-x'?\nUsage: ",
+      fixture.run_sdlua("index", "-z").err)
   end)
 
   it("leaves a message of readable lines", function()

@@ -6,7 +6,7 @@ local fixture = require "support.fixture"
 
 local HOME = os.getenv("SDLUA_HOME") or require "sd.root"
 local PAGES = { "README.md", "docs/cli.md", "docs/schema.md", "docs/sql.md", "docs/jobs.md",
-  "docs/lua-api.md", "docs/architecture.md", "docs/testing.md" }
+  "docs/lua-api.md", "docs/architecture.md", "docs/testing.md", "docs/rules.md" }
 
 local dir
 
@@ -226,7 +226,7 @@ function Names:run(ctx)
   local task = sd.spawn(function() end)
   local objects = { sd = sd, library = ctx.library, db = ctx.library.db, ring = sd.ring,
     locations = ctx.library.locations, jobs = ctx.library.jobs, task = task, ctx = ctx,
-    eta = sd.eta,
+    eta = sd.eta, rules = sd.rules, set = sd.rules.compile {},
     handle = ctx.library.jobs:get(ctx.id), query = assert(sd.query.open(ctx.library.path)),
     queue = queue, walker = walker, hasher = hasher,
     batch = walker:next(), chunk = debug.getregistry()["sd.chunk"].__index }

@@ -4,9 +4,10 @@ local fixture = require "support.fixture"
 local RUNTIME = require "sd.root" .. "/runtime"
 
 local LIBC = {}
-for name in ([[assert ctype dirent endian errno fcntl fnmatch grp inttypes limits locale math poll
-  pwd setjmp signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn string
-  strings time unistd wchar linux/fs linux/magic linux/openat2 linux/stat linux/types
+for name in ([[assert ctype dirent dlfcn endian errno fcntl fnmatch grp inttypes limits locale math
+  poll pwd setjmp signal stdalign stdarg stdatomic stdbool stddef stdint stdio stdlib stdnoreturn
+  string strings time unistd wchar linux/btrfs linux/fs linux/magic linux/openat2 linux/stat
+  linux/types
   sys/eventfd sys/file sys/ioctl sys/mman sys/random sys/resource sys/socket sys/stat sys/statfs
   sys/syscall sys/sysmacros sys/time sys/types sys/uio sys/un sys/vfs sys/wait]]):gmatch("%S+") do
   LIBC[name .. ".h"] = true

@@ -20,6 +20,7 @@ local MODULES = {
   ["sd.core.codec"] = core.codec, ["sd.core.control"] = core.control,
   ["sd.core.sys"] = core.sys, ["sd.core.reader"] = core.reader,
   ["sd.core.copy"] = core.copy, ["sd.core.watchdog"] = core.watchdog,
+  ["sd.core.rules"] = core.rules,
 }
 
 -- Described class -> the name of its metatable.
@@ -29,6 +30,7 @@ local CLASSES = {
   ["sd.core.Server"] = "sd.server", ["sd.core.Connection"] = "sd.connection",
   ["sd.core.Reader"] = "sd.reader", ["sd.core.Cursor"] = "sd.cursor",
   ["sd.core.Copy"] = "sd.copy", ["sd.core.Watchdog"] = "sd.watchdog",
+  ["sd.Rules"] = "sd.rules",
 }
 
 -- The "---" lines above line `i`, without marks.
@@ -129,6 +131,7 @@ local FILE_CLASSES = {
   reader = { "sd.core.reader", "sd.core.Reader", "sd.core.Cursor" },
   copy = { "sd.core.copy", "sd.core.Copy" },
   watchdog = { "sd.core.watchdog", "sd.core.Watchdog" },
+  rules = { "sd.core.rules", "sd.Rules" },
 }
 
 local all = described()

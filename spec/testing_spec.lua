@@ -324,8 +324,9 @@ local function check_indexer(mode, options)
   local root = dir .. "/tree"
   make_tree(root)
   local job = indexer(options.children)
-  local args = { root = root, mode = mode, batch = 3, chunk = 3 }
-  local names = fixture.sh(("find %s | wc -l"):format(root))
+  local args = { root = root, mode = mode, batch = 3, chunk = 3, rules = options.rules }
+  local counting = ("find %s %s | wc -l"):format(root, options.find or "")
+  local names = fixture.sh(counting)
   local report = testing.interrupt_everywhere {
     job = job, args = args, output = lasting, ways = options.ways, timeout = slow and 300 or 60,
     most = slow and 3 or options.most,
@@ -333,7 +334,7 @@ local function check_indexer(mode, options)
       local first = { root = root, mode = options.again, batch = 3, chunk = 3 }
       assert(library.jobs:dispatch_by_name(job, first):wait())
       change_tree(root)
-      names = fixture.sh(("find %s | wc -l"):format(root))
+      names = fixture.sh(counting)
     end,
     check = function(library)
       local n = library.db:query("SELECT count(*) AS n FROM entries")[1].n
@@ -366,6 +367,13 @@ describe("the indexer comes to the same, wherever it is interrupted,", function(
       check_indexer(mode, { again = mode, children = true, most = 12 })
     end)
   end
+
+  it("with other rules than before, with children", function()
+    local report = check_indexer("shallow", { again = "shallow", children = true, most = 20,
+      rules = sd.rules.text { exclude = { "g*", "b/" }, newer = "1w" },
+      find = "-name 'g*' -prune -o -name b -type d -prune -o -print" })
+    assert.same({ exclude = 4 }, report.output.skipped) -- a/b, c/d/g1, g3, g4
+  end)
 
   it("when its process is killed", function()
     check_indexer("deep", { children = true, ways = { "kill" }, most = 20 })

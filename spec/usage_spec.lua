@@ -15,7 +15,8 @@ describe("a command line", function()
   local LINES = { {}, { "a" }, { "a", "b", "c" }, { "-i", "a" }, { "--ignore-case" },
     { "--limit", "5", "a" }, { "a", "--limit=5" }, { "--kind", "x", "--kind=y", "--kind", "z" },
     { "--sort", "size", "--library", "/x" }, { "-" }, { "a", "-", "--limit", "0" },
-    { "--kind=", "" }, { "--kind=a=b" }, { "x\ny", "--kind=\n" }, { "" } }
+    { "--kind=", "" }, { "--kind=a=b" }, { "x\ny", "--kind=\n" }, { "" }, { "--", "-a" },
+    { "-i", "--", "--limit", "-", "--" }, { "a", "--" } }
 
   for _, words in ipairs(LINES) do
     it("is read alike in both ways: " .. table.concat(words, " "):gsub("\n", "|"), function()
@@ -26,7 +27,7 @@ describe("a command line", function()
   end
 
   local OTHERS = { { "--limit" }, { "--limit", "x" }, { "--sort", "other" }, { "--nonsense" },
-    { "--limit", "1", "--limit", "2" }, { "-x" }, { "--help" }, { "-h" }, { "--", "-a" },
+    { "--limit", "1", "--limit", "2" }, { "-x" }, { "--help" }, { "-h" },
     { "--ignore-case=x" }, { "--kind", "-a" }, { "-ii" } }
 
   for _, words in ipairs(OTHERS) do

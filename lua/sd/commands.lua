@@ -4,11 +4,14 @@
 ---@type table<string, string>
 return {
   du = "sd.cli.du",
+  dupes = "sd.cli.dupes",
   export = "sd.cli.export",
   index = "sd.cli.index",
   job = "sd.cli.job",
   ls = "sd.cli.ls",
+  rules = "sd.cli.rules",
   run = "sd.cli.run",
+  search = "sd.cli.search",
   serve = "sd.cli.serve",
   sql = "sd.cli.sql",
   stat = "sd.cli.stat",

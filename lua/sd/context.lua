@@ -101,6 +101,8 @@ end
 ---@field root_id integer Entry id of the root.
 ---@field queue sd.Queue Directories that are to be walked.
 ---@field batch? integer Entries a batch (default 1000).
+---@field rules? sd.Rules What is left out (default: nothing).
+---@field accept? sd.Predicates What a script leaves out of the rest (default: nothing).
 
 --- A walk over `root`: `for batch in walker:batches() do`. Directories come from the queue and go
 --- there.
@@ -117,6 +119,7 @@ end
 ---@field mime? "none"|"name"|"magic" Default none.
 ---@field after? integer Entry id after which to begin.
 ---@field chunk? integer Files a chunk (default 100).
+---@field job_id? integer The files that this job noted in content_todo, whatever is known of them.
 
 --- Hashes the files of a location that have no content identity: `for chunk in hasher:chunks() do`.
 ---@param options sd.HashOptions
@@ -216,6 +219,13 @@ end
 function Context:sweep(limit)
   local result = failure.check(self.library.core:sweep(self.root_id, limit))
   return result.left, result.removed
+end
+
+--- Packs names for searching, a part of them; whether more calls are needed.
+---@async
+---@return boolean left
+function Context:index_names()
+  return (failure.check(self.library.core:index_names()))
 end
 
 --- The errors so far of the job and its tree: the first `limit`, and how many there are by code.

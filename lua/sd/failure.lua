@@ -30,6 +30,7 @@ local LIBRARY_EXIT = {
   ENOMEM = M.EXIT.MEMORY,
   EAGAIN = M.EXIT.FAILED, -- no more threads
   ESQL = M.EXIT.SCRIPT,
+  ESCRIPT = M.EXIT.SCRIPT,
 }
 
 --- Makes a failure, for `error()`.

@@ -9,6 +9,7 @@ local M = {
   progress = require "sd.progress",
   query = require "sd.query",
   ring = require "sd.ring",
+  rules = require "sd.rules",
   eta = require "sd.eta",
   failure = require "sd.failure",
   text = require "sd.text",

@@ -215,6 +215,7 @@ local TO_HISTORY = "INSERT INTO job_history(id, uuid, parent_id, name, version, 
 local REMOVE = {
   "DELETE FROM job WHERE id = ?",
   "DELETE FROM job_queue_item WHERE job_id = ?",
+  "DELETE FROM content_todo WHERE job_id = ?",
   "DELETE FROM job_dependency WHERE job_id = ?",
   -- What lies below a directory that became a file is found by no later listing.
   "UPDATE vanished SET job_id = 0 WHERE job_id = ? AND keep",

@@ -1,5 +1,6 @@
 --- What hard links count twice: the stored totals count each name, du counts each inode once. The
 --- index of files with several names gives the difference, so that its cost follows their number.
+local failure = require "sd.failure"
 local query = require "sd.query"
 
 local M = {}
@@ -17,11 +18,14 @@ local Links = {}
 Links.__index = Links
 
 local NONE = {}
+-- No path of a file system has so many components; a library may be damaged.
+local DEEPEST, DAMAGED = 1000000, "the library is damaged: a directory lies below itself"
 
 -- The wanted directories that `id` lies in. Each directory is looked up once.
 local function containers(self, id)
   local path, found = {}, nil
   while id > 0 and not found do
+    if #path > DEEPEST then error(failure.new(DAMAGED, "EDAMAGED", failure.EXIT.DAMAGED), 0) end
     found = self.above[id]
     if not found then
       path[#path + 1] = id

@@ -49,6 +49,7 @@ local function forms_of(path)
   return { real and normalized(real .. "/" .. name) or plain, plain, target }
 end
 
+--- Those that the library has.
 ---@param query sd.Query
 ---@return {id: integer, root: string, entry_id?: integer}[] locations Longest root first.
 local function locations_of(query)
@@ -105,6 +106,24 @@ function M.find(query, path)
     or ("%s: in no location of the library %s"):format(path, query.path)
 end
 
+--- The locations that a path may be in, the nearest first, whether it is in the index or not: by
+--- each of its forms, with what is left of the path below the root.
+---@param path string
+---@param locations {root: string}[] Longest root first.
+---@return {location: {root: string}, rest: string}[]
+function M.around(path, locations)
+  local list = {}
+  for _, form in ipairs(forms_of(path)) do
+    for _, location in ipairs(locations) do
+      local rest = below(form, location.root)
+      if rest then list[#list + 1] = { location = location, rest = rest } end
+    end
+  end
+  return list
+end
+
+M.locations = locations_of
+
 --- The entries at these paths; one that is not there is a failure. Without a path: the working
 --- directory, where it is in the index, else the roots of all locations.
 ---@param query sd.Query
@@ -133,7 +152,7 @@ function M.all(query, paths)
 end
 
 --- The directories at and below the place `?1`, as the beginning of a statement: table below(id).
-M.BELOW = "WITH RECURSIVE below(id) AS (SELECT ?1 UNION ALL SELECT e.id FROM below b"
+M.BELOW = "WITH RECURSIVE below(id) AS (SELECT ?1 UNION SELECT e.id FROM below b"
   .. " JOIN entry e ON e.parent_id = b.id WHERE e.kind = 2) "
 
 return M

@@ -1,12 +1,8 @@
 --- Questions to a library: read-only SQL, row by row. The library's lock is not needed, so that
 --- they are answered while a job runs; a question changes nothing, whatever it says.
 local core = require "sd.core"
-local failure = require "sd.failure"
-local text = require "sd.text"
 
 local M = {}
-
-local EXIT = failure.EXIT
 
 ---@class sd.Query
 ---@field path string The library's directory.
@@ -16,10 +12,8 @@ Query.__index = Query
 Query.__name = "sd.Query"
 
 -- What a code means for who only reads; anything else is an ordinary failure.
-local READ_EXIT = {
-  ENOLIB = EXIT.NO_LIBRARY, EDAMAGED = EXIT.DAMAGED, ENEWER = EXIT.NEWER, ENOMEM = EXIT.MEMORY,
-  ESQL = EXIT.USAGE, EPATTERN = EXIT.USAGE,
-}
+local READ_EXIT = { ENOLIB = "NO_LIBRARY", EDAMAGED = "DAMAGED", ENEWER = "NEWER",
+  ENOMEM = "MEMORY", ESQL = "USAGE", EPATTERN = "USAGE" }
 
 local function signal_exit()
   return 128 + (core.reader.caught() or 2)
@@ -30,6 +24,7 @@ local function place_of(sql, at)
   local from = 1
   for stop in sql:sub(1, at - 1):gmatch("()\n") do from = stop + 1 end
   local line = sql:match("^[^\n]*", from)
+  local text = require "sd.text"
   local before = text.escape(sql:sub(from, at - 1))
   return ("  %s\n  %s^"):format(line, (" "):rep(text.width(before)))
 end
@@ -40,7 +35,8 @@ end
 ---@param sql? string With `at`: the text in which byte `at` is wrong.
 ---@param at? integer
 local function raise(message, code, sql, at)
-  local exit = code == "ECANCELED" and signal_exit() or READ_EXIT[code] or EXIT.FAILED
+  local failure = require "sd.failure" -- loaded when it is needed: questions are to be quick
+  local exit = code == "ECANCELED" and signal_exit() or failure.EXIT[READ_EXIT[code] or "FAILED"]
   local err = failure.new(message, code, exit)
   if sql and at then err.usage = place_of(sql, at) end
   error(err, 0)

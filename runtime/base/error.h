@@ -16,6 +16,7 @@ enum {
   SD_ESQL = -5006,      /* SQL that SQLite refuses */
   SD_ECANCELED = -5007, /* stopped on request; nothing is wrong */
   SD_ECHANGED = -5008,  /* a file changed while it was read, or is not the one that was listed */
+  SD_ESCRIPT = -5009,   /* an error that a script raised */
   SD_EPATTERN = -5020,  /* a pattern that is none, or that takes too long */
 };
 

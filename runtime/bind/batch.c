@@ -180,9 +180,23 @@ static int lsd_batch_skips(lua_State *L) {
   return push_notes(L, b->skips, b->skips_len);
 }
 
+/* skip_counts() -> {rule = names that it left out} */
+static int lsd_batch_skip_counts(lua_State *L) {
+  const struct sd_batch *b = check_handle(L, 1)->found->batch;
+  lua_newtable(L);
+  for (uint8_t rule = 1; rule < SD_RULE_COUNT; rule++)
+    if (b->skipped[rule]) lsd_set_int(L, sd_rule_name(rule), (int64_t)b->skipped[rule]);
+  return 1;
+}
+
 static const luaL_Reg methods[] = {
-    {"stats", lsd_batch_stats},   {"last_path", lsd_batch_last_path}, {"each", lsd_batch_each},
-    {"errors", lsd_batch_errors}, {"skips", lsd_batch_skips},         {NULL, NULL},
+    {"stats", lsd_batch_stats},
+    {"last_path", lsd_batch_last_path},
+    {"each", lsd_batch_each},
+    {"errors", lsd_batch_errors},
+    {"skips", lsd_batch_skips},
+    {"skip_counts", lsd_batch_skip_counts},
+    {NULL, NULL},
 };
 
 static const luaL_Reg metamethods[] = {

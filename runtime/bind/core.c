@@ -2,6 +2,7 @@
 
 #include <lauxlib.h>
 #include <luv/luv.h>
+#include <string.h>
 
 #include "bind/await.h"
 #include "bind/batch.h"
@@ -14,6 +15,7 @@
 #include "bind/library.h"
 #include "bind/queue.h"
 #include "bind/reader.h"
+#include "bind/rules.h"
 #include "bind/sys.h"
 #include "bind/walker.h"
 #include "bind/watchdog.h"
@@ -50,10 +52,31 @@ static int call_from_luv(lua_State *L, int nargs, int nresults, int flags) {
 }
 
 /* luv on our loop: timers, signals, processes, sockets for scripts. */
-static void open_luv(lua_State *L) {
+static int lsd_open_luv(lua_State *L) {
   luv_set_loop(L, sd_loop_uv(lsd_core(L)->loop));
   luv_set_callback(L, call_from_luv);
-  luaL_requiref(L, "luv", luaopen_luv, 0);
+  return luaopen_luv(L);
+}
+
+/* __index of the module: luv is opened when somebody asks for it. */
+static int lsd_core_index(lua_State *L) {
+  const char *name = lua_tostring(L, 2);
+  if (!name || strcmp(name, "luv") != 0) return 0;
+  luaL_requiref(L, "luv", lsd_open_luv, 0);
+  lua_pushvalue(L, -1);
+  lua_setfield(L, 1, "luv");
+  return 1;
+}
+
+static void offer_luv(lua_State *L) {
+  luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_PRELOAD_TABLE);
+  lua_pushcfunction(L, lsd_open_luv);
+  lua_setfield(L, -2, "luv");
+  lua_pop(L, 1);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, lsd_core_index);
+  lua_setfield(L, -2, "__index");
+  lua_setmetatable(L, -2);
 }
 
 int luaopen_sd_core(lua_State *L) {
@@ -67,6 +90,7 @@ int luaopen_sd_core(lua_State *L) {
       {"codec", luaopen_sd_codec},     {"control", luaopen_sd_control},
       {"sys", luaopen_sd_sys},         {"reader", luaopen_sd_reader},
       {"copy", luaopen_sd_copy},       {"watchdog", luaopen_sd_watchdog},
+      {"rules", luaopen_sd_rules},
   };
   luaL_newlib(L, functions);
   lsd_await_open(L);
@@ -78,7 +102,6 @@ int luaopen_sd_core(lua_State *L) {
     lua_call(L, 0, 1);
     lua_setfield(L, -2, parts[i].name);
   }
-  open_luv(L);
-  lua_setfield(L, -2, "luv");
+  offer_luv(L);
   return 1;
 }

@@ -338,6 +338,7 @@ static int lsd_hasher_open(lua_State *L) {
   const char *root = luaL_checkstring(L, 3);
   struct sd_content_want want = {.location_id = lsd_field_int(L, 2, "location_id", 0),
                                  .after = lsd_field_int(L, 2, "after", 0),
+                                 .job_id = lsd_field_int(L, 2, "job_id", 0),
                                  .limit = (int)lsd_field_int(L, 2, "chunk", 100)};
   luaL_argcheck(L, want.limit >= 1 && want.limit <= 65536, 2, "chunk: from 1 to 65536");
   want.full = field_option(L, 2, "kind", kinds) == 1;

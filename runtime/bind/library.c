@@ -159,8 +159,10 @@ static int first_id(struct lsd_library *lib, struct sd_err *err) {
 
 /* The writer is what a first run waits for, so that it comes before those who read. */
 static int start_lanes(struct lsd_library *lib, struct sd_loop *loop, struct sd_err *err) {
-  const struct sd_lane_opts walk = {.name = "walk", .threads = lib->threads, .nice = 3};
-  const struct sd_lane_opts hash = {.name = "hash", .threads = lib->threads, .nice = 3};
+  /* Whoever writes is one thread, and what all others wait for in the end. */
+  enum { BEHIND_WRITER = 7 };
+  const struct sd_lane_opts walk = {.name = "walk", .threads = lib->threads, .nice = BEHIND_WRITER};
+  const struct sd_lane_opts hash = {.name = "hash", .threads = lib->threads, .nice = BEHIND_WRITER};
   const struct sd_lane_opts read = {.name = "read", .threads = 1};
   const struct sd_lane_opts write = {.name = "write", .threads = 1};
   int rc = sd_lane_open(loop, &walk, &lib->walk, err);
@@ -285,17 +287,12 @@ static int lsd_library_tostring(lua_State *L) {
 static const luaL_Reg functions[] = {{"open", lsd_open}, {NULL, NULL}};
 
 static const luaL_Reg methods[] = {
-    {"close", lsd_library_close},
-    {"interrupt", lsd_library_interrupt},
-    {"new_id", lsd_library_new_id},
-    {"metrics", lsd_library_metrics},
-    {"query", lsd_library_query},
-    {"commit", lsd_library_commit},
-    {"sweep", lsd_library_sweep},
-    {"leave_out", lsd_library_leave_out},
-    {"settle", lsd_library_settle},
-    {"note", lsd_library_note},
-    {NULL, NULL},
+    {"close", lsd_library_close},   {"interrupt", lsd_library_interrupt},
+    {"new_id", lsd_library_new_id}, {"metrics", lsd_library_metrics},
+    {"query", lsd_library_query},   {"commit", lsd_library_commit},
+    {"sweep", lsd_library_sweep},   {"leave_out", lsd_library_leave_out},
+    {"settle", lsd_library_settle}, {"index_names", lsd_library_index_names},
+    {"note", lsd_library_note},     {NULL, NULL},
 };
 
 static const luaL_Reg metamethods[] = {

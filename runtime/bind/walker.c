@@ -3,9 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "bind/accept.h"
 #include "bind/library.h"
 #include "bind/op.h"
 #include "bind/queue.h"
+#include "bind/rules.h"
 #include "bind/table.h"
 
 enum { DIRS_A_STEP = 64 }; /* directories given to one step; what it leaves comes back */
@@ -13,14 +15,16 @@ enum { DIRS_A_STEP = 64 }; /* directories given to one step; what it leaves come
 struct worker {
   struct sd_walker *walker;
   struct sd_reconcile *reconcile;
+  struct lsd_accept *accept; /* made by the loop's thread; NULL: all is accepted */
 };
 
 struct handle {
   struct lsd_core *core;
   struct lsd_library *lib; /* held by user value 1 */
   struct lsd_queue *dirs;  /* held by user value 2 */
+  struct lsd_rules *rules; /* a reference, or NULL */
   struct sd_walk *walk;
-  struct worker *workers;               /* one a thread of the walk lane, made by it */
+  struct worker *workers;               /* one a thread of the walk lane, filled by it */
   struct step *ready_head, *ready_tail; /* delivered, not yet taken by next() */
   unsigned running;                     /* steps on the lane */
   struct lsd_wait waiting;              /* next() */
@@ -55,6 +59,7 @@ static int open_worker(struct handle *h, unsigned i, struct sd_err *err) {
   int rc = lsd_library_reader(h->lib, LSD_READER_WALK, i, &reader, err);
   if (!rc && !w->reconcile) rc = sd_reconcile_open(reader, &w->reconcile, err);
   if (!rc) rc = sd_walker_open(h->walk, sd_reconcile_diff, w->reconcile, &w->walker, err);
+  if (!rc && w->accept) sd_walker_accept(w->walker, lsd_accept_ask, w->accept);
   return rc;
 }
 
@@ -113,12 +118,15 @@ static void release(struct handle *h) {
   for (unsigned i = 0; h->workers && i < h->lib->threads; i++) {
     sd_walker_close(h->workers[i].walker);
     sd_reconcile_close(h->workers[i].reconcile);
+    lsd_accept_free(h->workers[i].accept);
   }
   free(h->workers);
   h->workers = NULL;
   if (h->walk && h->dirs->walk == h->walk) h->dirs->walk = NULL;
   sd_walk_close(h->walk);
   h->walk = NULL;
+  lsd_rules_put(h->rules);
+  h->rules = NULL;
 }
 
 static void add_ready(struct handle *h, struct step *s) {
@@ -180,7 +188,23 @@ static void fill_step(struct step *s) {
 
 /* ---- for Lua ---- */
 
-/* open(library, {root = string, root_id = integer, queue = queue, batch = integer?}) -> walker */
+/* The set of the field `rules`, and a reference; NULL where there is none. */
+static struct lsd_rules *field_rules(lua_State *L, int i) {
+  struct lsd_rules *r = NULL;
+  if (lua_getfield(L, i, "rules") != LUA_TNIL) r = lsd_rules_get(L, -1);
+  lua_pop(L, 1);
+  return r;
+}
+
+/* The predicates in the table of the field `accept`, once for each thread. */
+static void make_accept(lua_State *L, int i, struct handle *h) {
+  if (lua_getfield(L, i, "accept") != LUA_TNIL)
+    for (unsigned k = 0; k < h->lib->threads; k++) h->workers[k].accept = lsd_accept_new(L, -1);
+  lua_pop(L, 1);
+}
+
+/* open(library, {root = string, root_id = integer, queue = queue, batch = integer?,
+ * rules = rules?, accept = {accept_entry = function?, accept_directory = function?}?}) -> walker */
 static int lsd_walker_open(lua_State *L) {
   struct sd_err err;
   struct lsd_library *lib = lsd_check_library(L, 1);
@@ -208,9 +232,12 @@ static int lsd_walker_open(lua_State *L) {
   lua_pushvalue(L, 3);
   lua_setiuservalue(L, -2, 2);
   h->dirs = q;
-  if (sd_walk_open(&opts, &h->walk, &err)) return lsd_push_error(L, &err);
+  h->rules = field_rules(L, 2); /* the handle releases it */
+  if (h->rules) opts.rules = h->rules->rules;
   h->workers = calloc(lib->threads, sizeof(*h->workers));
   if (!h->workers) lsd_no_memory(L);
+  make_accept(L, 2, h);
+  if (sd_walk_open(&opts, &h->walk, &err)) return lsd_push_error(L, &err);
   q->walk = h->walk;
   return 1;
 }

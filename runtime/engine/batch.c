@@ -11,6 +11,7 @@ const char *sd_op_name(uint8_t op) {
     case SD_OP_READ_DIR: return "ReadDir";
     case SD_OP_CREATE_ENTRY: return "CreateEntry";
     case SD_OP_CONTENT_ID: return "ContentId";
+    case SD_OP_READ_RULES: return "ReadRules";
     default: return "Skip";
   }
 }

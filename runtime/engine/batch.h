@@ -14,24 +14,27 @@
 #include "base/error.h"
 #include "engine/dir.h"
 #include "engine/entry.h"
+#include "engine/rules.h"
 
 /* Frozen: these numbers are stored. */
 enum sd_op {
   SD_OP_READ_DIR = 1,
   SD_OP_CREATE_ENTRY = 2,
   SD_OP_CONTENT_ID = 3,
+  SD_OP_READ_RULES = 4, /* an ignore file */
 };
 
-/* "ReadDir", "CreateEntry", "ContentId". */
+/* "ReadDir", "CreateEntry", "ContentId", "ReadRules". */
 const char *sd_op_name(uint8_t op);
 
 /* Something that could not be read, or was left out on purpose. */
 struct sd_note {
   const char *path; /* below the root */
   uint32_t path_len;
-  uint8_t op;         /* enum sd_op; 0 for what was left out */
-  int code;           /* negative errno or SD_E*; 0 for what was left out */
-  const char *reason; /* a message, or the rule that left it out: "pseudo", "loop", "library" */
+  uint8_t op; /* enum sd_op; 0 for what was left out */
+  int code;   /* negative errno or SD_E*; 0 for what was left out */
+  const char
+      *reason; /* a message, or what left it out: "pseudo", "loop", "library", a mount rule */
 };
 
 /* A directory that is new in the library, with the piece of its path that is kept; see dir.h. */
@@ -67,8 +70,9 @@ struct sd_batch {
   size_t born_len, born_cap;
   void **done; /* leases of the directories that are finished with this batch */
   size_t done_len, done_cap;
-  struct sd_totals seen; /* everything listed, changed or not */
-  uint64_t listed;       /* directories read */
+  uint64_t skipped[SD_RULE_COUNT]; /* names that rules left out, by enum sd_rule */
+  struct sd_totals seen;           /* everything listed, changed or not */
+  uint64_t listed;                 /* directories read */
   const char *last_path; /* the directory read last, for progress; its end where it is very long */
   uint32_t last_path_len;
 };

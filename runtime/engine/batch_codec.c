@@ -1,5 +1,6 @@
 /* A batch as bytes: magic "SDBT", u16 version, u16 zero, sections, u64 XXH3 of all before it.
- * Numbers are little-endian and of fixed width; strings are u32 length and bytes. */
+ * Numbers are little-endian and of fixed width; strings are u32 length and bytes. Version 1 had no
+ * counts of what rules left out. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,7 +10,7 @@
 #include "base/utf8.h"
 #include "engine/batch.h"
 
-enum { MAGIC = 0x54424453, VERSION = 1, HEAD = 8, SUM = 8 };
+enum { MAGIC = 0x54424453, VERSION = 2, HEAD = 8, SUM = 8 };
 
 /* ---- writing ---- */
 
@@ -68,6 +69,17 @@ static void put_notes(struct out *o, const struct sd_note *notes, size_t n) {
   }
 }
 
+static void put_skipped(struct out *o, const uint64_t *skipped) {
+  uint32_t n = 0;
+  for (size_t i = 0; i < SD_RULE_COUNT; i++) n += skipped[i] != 0;
+  put32(o, n);
+  for (uint32_t i = 0; i < SD_RULE_COUNT; i++) {
+    if (!skipped[i]) continue;
+    put32(o, i);
+    put64(o, skipped[i]);
+  }
+}
+
 int sd_batch_encode(const struct sd_batch *b, struct sd_buf *buf) {
   struct out o = {.buf = buf};
   size_t start = buf->len;
@@ -94,6 +106,7 @@ int sd_batch_encode(const struct sd_batch *b, struct sd_buf *buf) {
   for (size_t i = 0; i < b->vanished_len; i++) put64(&o, (uint64_t)b->vanished[i]);
   put_notes(&o, b->errors, b->errors_len);
   put_notes(&o, b->skips, b->skips_len);
+  put_skipped(&o, b->skipped);
   if (!o.rc) put64(&o, XXH3_64bits(buf->data + start, buf->len - start));
   return o.rc;
 }
@@ -202,7 +215,16 @@ static void get_note(struct in *in, struct sd_note *note) {
   if (!in->rc && (!note->path || !note->reason)) in->rc = SD_EFORMAT;
 }
 
-static void get_all(struct in *in) {
+static void get_skipped(struct in *in) {
+  for (uint32_t n = get32(in); !in->rc && n; n--) {
+    uint32_t rule = get32(in);
+    uint64_t count = get64(in);
+    if (rule < SD_RULE_COUNT) in->b->skipped[rule] = count;
+    else if (!in->rc) in->rc = SD_EFORMAT;
+  }
+}
+
+static void get_all(struct in *in, uint32_t version) {
   struct sd_entry *e;
   struct sd_new_dir *d;
   struct sd_dir_delta *t;
@@ -226,6 +248,7 @@ static void get_all(struct in *in) {
   EACH(in, vanished, id) *id = (int64_t)get64(in);
   EACH(in, errors, note) get_note(in, note);
   EACH(in, skips, note) get_note(in, note);
+  if (version > 1) get_skipped(in);
   if (!in->rc && in->p != in->end) in->rc = SD_EFORMAT;
 }
 
@@ -235,12 +258,13 @@ int sd_batch_decode(const void *data, size_t len, struct sd_batch **out, struct 
     return sd_err_set(err, SD_EFORMAT, "a stored batch is damaged");
   if (sd_get_u64(p + len - SUM) != XXH3_64bits(p, len - SUM))
     return sd_err_set(err, SD_EFORMAT, "a stored batch is damaged: wrong checksum");
-  if (sd_get_u32(p + 4) != VERSION)
-    return sd_err_set(err, SD_ENEWER, "a stored batch has format %u, this sdlua knows %d",
-                      sd_get_u32(p + 4), VERSION);
+  uint32_t version = sd_get_u32(p + 4);
+  if (version < 1 || version > VERSION)
+    return sd_err_set(err, SD_ENEWER, "a stored batch has format %u, this sdlua knows %d", version,
+                      VERSION);
   struct in in = {.p = p + HEAD, .end = p + len - SUM, .b = sd_batch_new()};
   if (!in.b) return sd_err_nomem(err);
-  get_all(&in);
+  get_all(&in, version);
   if (in.rc) {
     sd_batch_free(in.b);
     return in.rc == -ENOMEM ? sd_err_nomem(err)

@@ -42,6 +42,15 @@ static const char select_sql[] =
     "  AND t.nlink>1 AND t.kind=1 AND t.content_id=0 AND t.id<e.id AND f.location_id=?2))"
     " ORDER BY e.id LIMIT ?3";
 
+/* What a job wants hashed, whatever is known of it. */
+static const char todo_sql[] =
+    "SELECT e.id,e.parent_id,e.name,e.size,e.allocated,e.mtime,e.ctime,e.dev,e.ino,e.nlink,e.btime,"
+    "d.anchor,d.path,0"
+    " FROM content_todo t JOIN entry e ON e.id=t.entry_id JOIN directory d ON "
+    "d.entry_id=e.parent_id"
+    " WHERE t.job_id=?4 AND t.entry_id>?1 AND d.location_id=?2 AND e.kind=1 AND e.size>0"
+    " ORDER BY t.entry_id LIMIT ?3";
+
 static const char anchor_sql[] = "SELECT anchor,path FROM directory WHERE entry_id=?1";
 
 static char *copy_column(struct sd_contents *c, sqlite3_stmt *q, int i, uint32_t *len) {
@@ -120,13 +129,15 @@ int sd_contents_select(struct sd_store *s, const struct sd_content_want *want,
                        struct sd_contents *out, struct sd_err *err) {
   sqlite3_stmt *q = NULL;
   int step = SQLITE_DONE, rc = 0;
-  if (sqlite3_prepare_v2(sd_store_db(s), select_sql, -1, &q, NULL) != SQLITE_OK)
+  const char *sql = want->job_id ? todo_sql : select_sql;
+  if (sqlite3_prepare_v2(sd_store_db(s), sql, -1, &q, NULL) != SQLITE_OK)
     return sd_store_error(s, err, "prepare");
+  out->replace = want->job_id != 0;
   sqlite3_bind_int64(q, 1, want->after);
   sqlite3_bind_int64(q, 2, want->location_id);
   sqlite3_bind_int(q, 3, want->limit);
-  sqlite3_bind_int(q, 4, want->full);
-  sqlite3_bind_int(q, 5, want->rest);
+  sqlite3_bind_int64(q, 4, want->job_id ? want->job_id : want->full);
+  if (!want->job_id) sqlite3_bind_int(q, 5, want->rest);
   while (!rc && (step = sqlite3_step(q)) == SQLITE_ROW) rc = add_item(s, out, q, err);
   if (!rc && step != SQLITE_DONE) rc = sd_store_error(s, err, "read the library");
   /* Whoever asks goes on from the last id: it must rise, or the questions would not end. */
@@ -298,6 +309,79 @@ static int link_names(struct sd_store *s, const struct sd_content *i, const stru
   return rc;
 }
 
+/* ---- a better identity than the one that is there ---- */
+
+struct known {
+  struct name name;
+  int64_t content_id; /* 0: none */
+};
+
+struct knowns {
+  struct known *items;
+  size_t items_len, items_cap;
+};
+
+/* All names of the inode, in whatever location, that are as they were when the file was chosen. */
+static int known_names(struct sd_store *s, const struct sd_content *i, struct knowns *out,
+                       struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, i->st.nlink > 1 ? ST_INODE_KNOWN : ST_ENTRY_KNOWN, err);
+  int step = SQLITE_DONE, rc = 0;
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, i->entry_id);
+  sqlite3_bind_int64(st, 2, (int64_t)i->st.dev);
+  sqlite3_bind_int64(st, 3, (int64_t)i->st.ino);
+  sqlite3_bind_int64(st, 4, i->st.size);
+  sqlite3_bind_int64(st, 5, i->st.mtime);
+  sqlite3_bind_int64(st, 6, i->st.ctime);
+  while (!rc && (step = sqlite3_step(st)) == SQLITE_ROW)
+    if (!SD_ARRAY_ROOM(out, items)) rc = sd_err_nomem(err);
+    else
+      out->items[out->items_len++] =
+          (struct known){.name = read_name(st), .content_id = sqlite3_column_int64(st, 6)};
+  if (!rc && step != SQLITE_DONE) rc = sd_store_error(s, err, "read the library");
+  sqlite3_reset(st);
+  return rc;
+}
+
+/* The samples stay known, as long as both hashes are those of the same bytes. */
+static int keep_sample(struct sd_store *s, const struct known *k, int64_t content_id,
+                       struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_SAMPLE_PUT, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, content_id);
+  sqlite3_bind_int64(st, 2, k->content_id);
+  return sd_store_run(s, st, err, "keep a sampled hash");
+}
+
+static int relink(struct sd_store *s, const struct sd_content *i, const struct known *k,
+                  int64_t content_id, struct sd_err *err) {
+  int rc = is_stale(&k->name.st, &i->now) ? refresh_stat(s, &i->now, &k->name, err)
+           : k->content_id                ? keep_sample(s, k, content_id, err)
+                                          : 0;
+  sqlite3_stmt *st = rc ? NULL : sd_store_stmt(s, ST_ENTRY_RELINK, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, k->name.id);
+  if (content_id) sqlite3_bind_int64(st, 2, content_id);
+  else sqlite3_bind_null(st, 2);
+  rc = sd_store_run(s, st, err, "link a content");
+  return rc || !k->content_id ? rc : sd_store_drop_content(s, k->content_id, err);
+}
+
+/* The new content comes first: the old one may be the same, and would go with its last entry. */
+static int link_again(struct sd_store *s, const struct sd_content *i, struct sd_link_count *n,
+                      struct sd_err *err) {
+  struct knowns names = {0};
+  int64_t content_id = 0;
+  int rc = known_names(s, i, &names, err);
+  if (!rc && names.items_len && i->now.size)
+    rc = put_content(s, i, (int64_t)names.items_len, &content_id, err);
+  for (size_t k = 0; !rc && k < names.items_len; k++)
+    rc = relink(s, i, &names.items[k], content_id, err);
+  n->linked += names.items_len;
+  free(names.items);
+  return rc;
+}
+
 static int note_failed(struct sd_store *s, const struct sd_content *i,
                        const struct sd_write_opts *o, struct sd_link_count *n, struct sd_err *err) {
   struct sd_arena a;
@@ -337,8 +421,9 @@ int sd_contents_link(struct sd_store *s, const struct sd_contents *c, const stru
   int rc = 0;
   for (size_t k = 0; !rc && k < c->items_len; k++) {
     const struct sd_content *i = &c->items[k];
-    if (i->twin || i->kind) rc = link_names(s, i, o, n, err);
-    else if (i->code == -ENOENT) rc = note_vanished(s, i, o, n, err);
+    if (c->replace && i->kind) rc = link_again(s, i, n, err);
+    else if (i->twin || i->kind) rc = link_names(s, i, o, n, err);
+    else if (i->code == -ENOENT && !c->replace) rc = note_vanished(s, i, o, n, err);
     else if (i->code != SD_ECANCELED) rc = note_failed(s, i, o, n, err);
   }
   return rc;

@@ -27,14 +27,16 @@ struct sd_contents {
   struct sd_content *items;
   size_t items_len, items_cap;
   uint64_t bytes; /* of the files that are to be read */
+  bool replace;   /* they may have an identity, which gives way to what was found */
 };
 
 struct sd_content_want {
   int64_t location_id;
   int64_t after; /* entries with a greater id */
   int limit;
-  bool full; /* a sampled identity of another name of the inode is not enough */
-  bool rest; /* the names that were not given since another name of the inode was */
+  bool full;      /* a sampled identity of another name of the inode is not enough */
+  bool rest;      /* the names that were not given since another name of the inode was */
+  int64_t job_id; /* not 0: the files that this job noted in content_todo, one of an inode */
 };
 
 struct sd_contents *sd_contents_new(void);

@@ -123,6 +123,7 @@ int sd_dir_cursor_hold(struct sd_dir_cursor *c, struct sd_batch *b, size_t error
 
 int sd_dir_cursor_release(struct sd_dir_cursor *c, struct sd_batch *b) {
   const struct sd_batch *held = c->notes;
+  for (size_t i = 0; i < SD_RULE_COUNT; i++) b->skipped[i] += c->skipped[i];
   int rc = held ? copy(b, held->errors, 0, held->errors_len) : 0;
   return rc || !held ? rc : copy(b, held->skips, 0, held->skips_len);
 }

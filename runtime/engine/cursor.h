@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "engine/rules.h"
+
 struct sd_batch;
 struct sd_group;
 
@@ -24,7 +26,8 @@ struct sd_dir_cursor {
   size_t count, cap; /* cap is a power of two, or 0 */
   uint64_t *seen;    /* 0: free place */
   struct sd_group *children;
-  struct sd_batch *notes; /* its errors and skips; NULL: none */
+  struct sd_batch *notes;          /* its errors and skips; NULL: none */
+  uint64_t skipped[SD_RULE_COUNT]; /* as the batch has them; they come with the last part as well */
 };
 
 /* A duplicate of `fd` is kept if *fds_left allows it. */

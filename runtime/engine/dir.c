@@ -11,6 +11,7 @@
 
 #include "engine/cursor.h"
 #include "engine/group.h"
+#include "engine/scope.h"
 
 enum { OPEN_DIR = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK | O_NOCTTY };
 
@@ -35,6 +36,7 @@ struct sd_dir *sd_dir_new(struct sd_dir *parent, const char *name, size_t len, i
   d->cursor = NULL;
   d->group = NULL;
   d->lease = NULL;
+  d->scope = NULL;
   d->fds_left = NULL;
   d->id = id;
   d->parent_id = parent ? parent->id : 0;
@@ -42,6 +44,8 @@ struct sd_dir *sd_dir_new(struct sd_dir *parent, const char *name, size_t len, i
   d->fd = -1;
   d->known = false;
   d->mount = false;
+  d->scoped = false;
+  d->entered = false;
   d->name_len = (uint32_t)len;
   memcpy(d->name, name, len);
   d->name[len] = '\0';
@@ -82,6 +86,7 @@ void sd_dir_put(struct sd_dir *d) {
     struct sd_dir *parent = d->parent;
     sd_dir_cursor_free(d->cursor);
     sd_group_free(d->group);
+    sd_scope_put(d->scope);
     release_parent(d);
     close_fd(d);
     free(d);

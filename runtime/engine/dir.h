@@ -20,17 +20,19 @@ enum { SD_DIR_SEGMENT_MAX = 4095 };
 
 struct sd_dir_cursor;
 struct sd_group;
+struct sd_scope;
 
 struct sd_dir {
   struct sd_dir *parent;        /* NULL for the root */
   struct sd_dir_cursor *cursor; /* a listing that goes on in a later step; owned */
   struct sd_group *group;       /* not NULL: not a directory, but some of its parent's; owned */
   void *lease;                  /* the queue item that carries the directory, or NULL */
-  atomic_int *fds_left;         /* where a kept descriptor is counted: budget of the root */
-  atomic_int budget;            /* of the root: descriptors that may still be kept */
-  int64_t id;                   /* of its entry */
-  int64_t parent_id;            /* of the entry above; 0: not known here */
-  int64_t anchor;               /* id of the ancestor that `segment` is relative to; 0: the root */
+  struct sd_scope *scope; /* what the rules say in it, owned; NULL: nothing, or see `scoped` */
+  atomic_int *fds_left;   /* where a kept descriptor is counted: budget of the root */
+  atomic_int budget;      /* of the root: descriptors that may still be kept */
+  int64_t id;             /* of its entry */
+  int64_t parent_id;      /* of the entry above; 0: not known here */
+  int64_t anchor;         /* id of the ancestor that `segment` is relative to; 0: the root */
   uint64_t dev;
   atomic_uint refs;
   atomic_uint claims;   /* who may still need fd: its own listing, children that are not open */
@@ -40,6 +42,8 @@ struct sd_dir {
   bool claimed; /* one of the parent's claims is ours */
   bool known;   /* the library may have rows below it */
   bool mount;   /* perhaps the root of a mount: look before entering */
+  bool scoped;  /* `scope` is what applies above it; else it came from a checkpoint */
+  bool entered; /* `scope` is its own: its ignore files are read */
   char name[];  /* one component; or, for one that came from a checkpoint, the whole path */
 };
 

@@ -1,5 +1,6 @@
 #include "engine/mime.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fnmatch.h>
 #include <locale.h>
@@ -306,39 +307,71 @@ const char *sd_mime_by_name(const struct sd_mime_names *m, const char *name, siz
 
 /* ---- the type of bytes ---- */
 
+/* Loaded when it is needed: most runs of the program do not ask for it, and it brings three more
+ * libraries along. */
 struct sd_mime_magic {
+  void *library;
   magic_t cookie;
+  magic_t (*open)(int flags);
+  void (*close)(magic_t cookie);
+  int (*load)(magic_t cookie, const char *path);
+  int (*setparam)(magic_t cookie, int param, const void *value);
+  const char *(*buffer)(magic_t cookie, const void *p, size_t n);
+  const char *(*error)(magic_t cookie);
+  int (*number)(magic_t cookie);
 };
+
+static int load_library(struct sd_mime_magic *m, struct sd_err *err) {
+  m->library = dlopen("libmagic.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!m->library) return sd_err_set(err, -ENOENT, "libmagic: %s", dlerror());
+  const struct {
+    const char *name;
+    void *place;
+  } functions[] = {{"magic_open", &m->open},     {"magic_close", &m->close},
+                   {"magic_load", &m->load},     {"magic_setparam", &m->setparam},
+                   {"magic_buffer", &m->buffer}, {"magic_error", &m->error},
+                   {"magic_errno", &m->number}};
+  for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
+    void *f = dlsym(m->library, functions[i].name);
+    if (!f) return sd_err_set(err, -ENOENT, "libmagic: no %s", functions[i].name);
+    memcpy(functions[i].place, &f, sizeof(f));
+  }
+  return 0;
+}
 
 int sd_mime_magic_open(struct sd_mime_magic **out, struct sd_err *err) {
   size_t head = HEAD_BYTES;
-  struct sd_mime_magic *m = malloc(sizeof(*m));
-  if (!m) return sd_err_nomem(err);
-  m->cookie = magic_open(MAGIC_MIME_TYPE | MAGIC_NO_CHECK_COMPRESS);
+  struct sd_mime_magic *m = calloc(1, sizeof(*m));
+  int rc = m ? load_library(m, err) : sd_err_nomem(err);
+  if (rc) goto fail;
+  m->cookie = m->open(MAGIC_MIME_TYPE | MAGIC_NO_CHECK_COMPRESS);
   if (!m->cookie) {
-    free(m);
-    return sd_err_nomem(err);
+    rc = sd_err_nomem(err);
+    goto fail;
   }
-  magic_setparam(m->cookie, MAGIC_PARAM_BYTES_MAX, &head);
-  if (magic_load(m->cookie, NULL) != 0) {
-    const char *why = magic_error(m->cookie);
-    int en = magic_errno(m->cookie);
-    int rc = sd_err_set(err, en ? -en : SD_EFORMAT, "libmagic: %s", why ? why : "no database");
-    sd_mime_magic_close(m);
-    return rc;
+  m->setparam(m->cookie, MAGIC_PARAM_BYTES_MAX, &head);
+  if (m->load(m->cookie, NULL) != 0) {
+    const char *why = m->error(m->cookie);
+    int en = m->number(m->cookie);
+    rc = sd_err_set(err, en ? -en : SD_EFORMAT, "libmagic: %s", why ? why : "no database");
+    goto fail;
   }
   *out = m;
   return 0;
+fail:
+  sd_mime_magic_close(m);
+  return rc;
 }
 
 void sd_mime_magic_close(struct sd_mime_magic *m) {
   if (!m) return;
-  magic_close(m->cookie);
+  if (m->cookie) m->close(m->cookie);
+  if (m->library) dlclose(m->library);
   free(m);
 }
 
 const char *sd_mime_by_magic(struct sd_mime_magic *m, const void *head, size_t len) {
-  const char *type = magic_buffer(m->cookie, head, len);
+  const char *type = m->buffer(m->cookie, head, len);
   return type && strchr(type, '/') ? type : NULL;
 }
 

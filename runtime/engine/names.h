@@ -15,7 +15,9 @@ struct sd_name {
   uint64_t prefix; /* the first eight bytes, big-endian: most comparisons end here */
   const char *name;
   uint16_t len;
-  bool blob; /* not well-formed UTF-8 */
+  bool blob;    /* not well-formed UTF-8 */
+  uint8_t kind; /* enum sd_kind; 0: the file system does not say it here */
+  bool out;     /* sd_names_drop() takes it away */
 };
 
 struct sd_names {
@@ -39,5 +41,11 @@ void sd_names_forget(const struct sd_names *n, struct sd_dir_cursor *c);
 
 /* In the order of sd_name_compare(); equal names once. */
 void sd_names_sort(struct sd_names *n);
+
+/* Among sorted names; NULL: it is not there. */
+const struct sd_name *sd_names_find(const struct sd_names *n, const char *name);
+
+/* Takes away the names that are marked `out`; the others stay in order. */
+void sd_names_drop(struct sd_names *n);
 
 #endif

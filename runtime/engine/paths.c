@@ -4,6 +4,8 @@
 #include <sqlite3.h>
 #include <string.h>
 
+#include "base/error.h"
+
 static const char entry_sql[] = "SELECT parent_id,name FROM entry WHERE id=?1";
 static const char dir_sql[] = "SELECT anchor,path,location_id FROM directory WHERE entry_id=?1";
 static const char root_sql[] = "SELECT root FROM location WHERE id=?1";
@@ -56,13 +58,16 @@ static int put_root(struct sd_paths *p, int64_t location_id, struct sd_buf *b) {
   return rc;
 }
 
+enum { MOST_PIECES = 100000 }; /* each has up to PATH_MAX bytes; more are a circle */
+
 /* Fills p->above: the pieces of the directory's path from the last one up, then the root. */
 static int read_above(struct sd_paths *p, int64_t dir_id) {
   int64_t location_id = 0, id = dir_id;
   int rc = 0;
   p->above.len = 0;
   p->above_id = 0;
-  while (!rc && id) {
+  for (int pieces = 0; !rc && id; pieces++) {
+    if (pieces == MOST_PIECES) return SD_EDAMAGED;
     rc = look_up(p, &p->dir, dir_sql, id);
     if (!rc) {
       id = sqlite3_column_int64(p->dir, 0); /* NULL, so 0: the piece begins at the root */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/functions.h"
+#include "engine/name_search.h"
 #include "engine/paths.h"
 #include "engine/store_internal.h"
 
@@ -97,12 +98,14 @@ int sd_reader_open(const char *dir, const atomic_int *stop, struct sd_reader **o
   r->stop = stop;
   r->offset = -1;
   int rc = sd_store_open(dir, SD_STORE_READ, &r->store, err);
+  if (!rc) rc = exec(r, "PRAGMA mmap_size=1099511627776", err);
   if (!rc) {
     sqlite3 *db = sd_store_db(r->store);
     sd_paths_init(&r->paths, db);
     sqlite3_progress_handler(db, STEPS_BETWEEN_LOOKS, must_stop, r);
     sqlite3_set_authorizer(db, authorize, r);
-    if (sd_functions_register(db, &r->paths) != SQLITE_OK)
+    if (sd_functions_register(db, &r->paths) != SQLITE_OK ||
+        sd_name_search_register(db, stop) != SQLITE_OK)
       rc = sd_store_error(r->store, err, "register");
   }
   if (rc) {

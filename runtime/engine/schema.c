@@ -45,6 +45,10 @@ static const char tables[] =
     " uuid BLOB PRIMARY KEY, notes TEXT, favorite INTEGER NOT NULL DEFAULT 0,"
     " hidden INTEGER NOT NULL DEFAULT 0, custom TEXT) STRICT, WITHOUT ROWID;"
 
+    /* What a location leaves out, as JSON: see lua/sd/rules.lua. No row: nothing. */
+    "CREATE TABLE location_rules("
+    " location_id INTEGER PRIMARY KEY, rules TEXT NOT NULL) STRICT;"
+
     /* Open jobs. A job that has ended is a row of job_history; ids are never used again. `due_at`
      * orders what waits: when the job was made, and a grace by its priority, so that nothing waits
      * for ever. `device`: of a heavy job, one of which runs on a device. `unique_key`: of a job
@@ -225,8 +229,30 @@ static const char views[] =
 
     "CREATE VIEW skips AS SELECT job_id, location_id, path, rule FROM job_skip;";
 
+/* Version 2: names packed for searching (name_index.h). What a pack says of an entry that is gone
+ * or renamed is not true any more, whoever did it. content_todo: files that a job wants hashed
+ * though they may have an identity. content_sample: the sampled hash of what was hashed whole
+ * since, so that files that differ from it by samples need not be read. */
+static const char asking[] =
+    "CREATE TABLE name_pack(id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;"
+    "CREATE TABLE name_gram(id INTEGER PRIMARY KEY, bits BLOB NOT NULL) STRICT;"
+    "CREATE TABLE name_todo(id INTEGER PRIMARY KEY) STRICT;"
+    "CREATE TRIGGER name_gone AFTER DELETE ON entry BEGIN"
+    " INSERT OR IGNORE INTO name_todo(id) VALUES(old.id); END;"
+    "CREATE TRIGGER name_changed AFTER UPDATE OF parent_id, name, kind ON entry"
+    " WHEN new.parent_id <> old.parent_id OR new.name <> old.name OR new.kind <> old.kind BEGIN"
+    " INSERT OR IGNORE INTO name_todo(id) VALUES(old.id); END;"
+    "CREATE TABLE content_todo("
+    " job_id INTEGER NOT NULL, entry_id INTEGER NOT NULL, PRIMARY KEY(job_id, entry_id)) STRICT,"
+    " WITHOUT ROWID;"
+    "CREATE TABLE content_sample("
+    " content_id INTEGER PRIMARY KEY, hash BLOB NOT NULL) STRICT;"
+    "CREATE TRIGGER content_gone AFTER DELETE ON content BEGIN"
+    " DELETE FROM content_sample WHERE content_id = old.id; END;";
+
 const char *sd_schema_step(int from) {
   static char first[sizeof(tables) + sizeof(triggers) + sizeof(views)];
+  if (from == 1) return asking;
   if (from != 0) return NULL;
   /* One script: SQLite has no limit that matters here, and a migration is one transaction. */
   snprintf(first, sizeof(first), "%s%s%s", tables, triggers, views);

@@ -6,7 +6,7 @@
 
 enum {
   SD_SCHEMA_APPLICATION_ID = 0x73646c75, /* "sdlu" */
-  SD_SCHEMA_VERSION = 1,
+  SD_SCHEMA_VERSION = 2,
 };
 
 /* The statements that lead from version `from` to `from` + 1. */

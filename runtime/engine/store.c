@@ -49,6 +49,18 @@ static const char *const sql[ST_COUNT] = {
     [ST_ENTRY_LINK] = "UPDATE entry SET content_id=?2 WHERE id=?1 AND content_id=0",
     [ST_ENTRY_STAT] =
         "UPDATE entry SET size=?2,allocated=?3,mtime=?4,ctime=?5,sig=NULL WHERE id=?1",
+    [ST_ENTRY_KNOWN] =
+        "SELECT id,parent_id,size,allocated,mtime,ctime,coalesce(content_id,0) FROM entry"
+        " WHERE id=?1 AND dev=?2 AND ino=?3 AND size=?4 AND mtime=?5 AND ctime=?6 AND kind=1",
+    [ST_INODE_KNOWN] =
+        "SELECT id,parent_id,size,allocated,mtime,ctime,coalesce(content_id,0) FROM entry"
+        " INDEXED BY entry_inode WHERE dev=?2 AND ino=?3 AND nlink>1 AND kind=1"
+        " AND size=?4 AND mtime=?5 AND ctime=?6 AND ?1 IS NOT NULL",
+    [ST_ENTRY_RELINK] = "UPDATE entry SET content_id=?2 WHERE id=?1",
+    [ST_SAMPLE_PUT] =
+        "INSERT OR IGNORE INTO content_sample(content_id,hash) SELECT n.id,o.hash"
+        " FROM content n JOIN content o ON o.size=n.size"
+        " WHERE n.id=?1 AND n.hash_kind=1 AND o.id=?2 AND o.hash_kind=2",
     [ST_ENTRY_WAITING] =
         "SELECT id,parent_id,size,allocated,mtime,ctime FROM entry WHERE id=?1 AND content_id=0",
     [ST_INODE_WAITING] =
@@ -96,6 +108,8 @@ static const char *const sql[ST_COUNT] = {
     [ST_NEXT_ID_PUT] =
         "INSERT INTO counter(id,next_id) VALUES(1,?1)"
         " ON CONFLICT DO UPDATE SET next_id=?1 WHERE next_id<?1",
+    [ST_NAMES_END] = "SELECT coalesce((SELECT max(id)+1 FROM name_pack),0)*64",
+    [ST_NAMES_TODO] = "INSERT OR IGNORE INTO name_todo(id) VALUES(?1)",
 };
 
 /* ---- errors ---- */
@@ -223,7 +237,12 @@ static int pragma_int(struct sd_store *s, const char *text, int *out, struct sd_
 
 /* ---- opening ---- */
 
-enum { BUSY_MS = 2000 };
+enum {
+  BUSY_MS = 2000,
+  PAGE = 16384,
+  WAL_FRAME = PAGE + 24, /* sqlite.org/fileformat2.html, 4.1 */
+  PUSH_PAGES = 256
+};
 
 static int make_schema(struct sd_store *s, int from, struct sd_err *err) {
   char text[96];
@@ -293,7 +312,7 @@ static int configure(struct sd_store *s, const char *path, struct sd_err *err) {
   return exec(s,
               "PRAGMA page_size=16384; PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; "
               "PRAGMA cache_size=-16384;"
-              " PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=67108864",
+              " PRAGMA temp_store=MEMORY; PRAGMA journal_size_limit=268435456",
               err, what);
 }
 
@@ -358,6 +377,7 @@ int sd_store_open(const char *dir, enum sd_store_mode mode, struct sd_store **ou
   struct sd_store *s = calloc(1, sizeof(*s));
   if (!s) return sd_err_nomem(err);
   s->writer = mode == SD_STORE_WRITE;
+  s->log_fd = -1;
   if (snprintf(path, sizeof(path), "%s/library.db", dir) >= (int)sizeof(path)) {
     rc = sd_err_set(err, -ENAMETOOLONG, "library path too long: %s", dir);
     goto fail;
@@ -374,6 +394,11 @@ int sd_store_open(const char *dir, enum sd_store_mode mode, struct sd_store **ou
   }
   if (rc) goto fail;
   if (s->writer && (rc = use_wal(s, err))) goto fail;
+  if (s->writer && asprintf(&s->log_path, "%s-wal", path) < 0) {
+    s->log_path = NULL;
+    rc = sd_err_nomem(err);
+    goto fail;
+  }
   if (s->writer && sd_rows_register(s->db) != SQLITE_OK) {
     rc = sd_store_error(s, err, "register");
     goto fail;
@@ -387,6 +412,8 @@ fail:
 
 void sd_store_close(struct sd_store *s) {
   if (!s) return;
+  if (s->log_fd >= 0) close(s->log_fd);
+  free(s->log_path);
   for (int i = 0; i < ST_COUNT; i++) sqlite3_finalize(s->stmts[i]);
   sd_totals_map_fini(&s->totals);
   sqlite3_close_v2(s->db);
@@ -405,13 +432,29 @@ int sd_store_begin(struct sd_store *s, struct sd_err *err) {
   sd_assert(s->writer);
   sd_totals_map_clear(&s->totals);
   s->now = sd_clock_wall();
+  s->names_end = -1;
   sqlite3_wal_hook(s->db, count_wal, s);
   return run_stmt(s, ST_BEGIN, err, "begin");
 }
 
+/* Lets the kernel write what is new in the log while the next commit is made. Otherwise all of it
+ * would wait for the fdatasync() before a checkpoint, and so would whoever commits; see
+ * sync_file_range(2). Only to be faster: errors come with the fdatasync(). */
+static void start_writeback(struct sd_store *s) {
+  if (s->wal_pages < s->wal_pushed) s->wal_pushed = 0; /* the log began anew */
+  if (s->wal_pages - s->wal_pushed < PUSH_PAGES) return;
+  if (s->log_fd < 0) s->log_fd = open(s->log_path, O_RDONLY | O_CLOEXEC);
+  if (s->log_fd < 0) return;
+  off_t from = (off_t)s->wal_pushed * WAL_FRAME, to = (off_t)s->wal_pages * WAL_FRAME;
+  sync_file_range(s->log_fd, from, to - from, SYNC_FILE_RANGE_WRITE);
+  s->wal_pushed = s->wal_pages;
+}
+
 int sd_store_commit(struct sd_store *s, struct sd_err *err) {
   int rc = sd_store_flush_totals(s, err);
-  return rc ? rc : run_stmt(s, ST_COMMIT, err, "commit");
+  if (!rc) rc = run_stmt(s, ST_COMMIT, err, "commit");
+  if (!rc) start_writeback(s);
+  return rc;
 }
 
 int sd_store_sync(struct sd_store *s, bool on, struct sd_err *err) {

@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "engine/name_index.h"
 #include "engine/store_internal.h"
 
 int sd_store_note(struct sd_store *s, const struct sd_write_opts *o, const struct sd_note *note,
@@ -244,6 +245,7 @@ int sd_store_write_batch(struct sd_store *s, const struct sd_batch *b,
     rc = update_entry(s, &b->entries[i], o->want_content, err);
     n->updated++;
   }
+  if (!rc) rc = sd_names_note(s, b, err);
   if (!rc) rc = gather_dirs(s, b, o, err);
   if (!rc) rc = gather_totals(s, b, err);
   for (size_t i = 0; !rc && i < b->vanished_len; i++, n->vanished++)

@@ -21,6 +21,10 @@ enum sd_stmt {
   ST_ENTRY_CHILDREN,
   ST_ENTRY_PARENT,
   ST_ENTRY_LINK,
+  ST_ENTRY_KNOWN,
+  ST_INODE_KNOWN,
+  ST_ENTRY_RELINK,
+  ST_SAMPLE_PUT,
   ST_ENTRY_STAT,
   ST_ENTRY_WAITING,
   ST_INODE_WAITING,
@@ -40,6 +44,8 @@ enum sd_stmt {
   ST_QUEUE_PUT,
   ST_QUEUE_DELETE,
   ST_NEXT_ID_PUT,
+  ST_NAMES_END,
+  ST_NAMES_TODO,
   ST_COUNT,
 };
 
@@ -48,7 +54,11 @@ struct sd_store {
   sqlite3_stmt *stmts[ST_COUNT];
   struct sd_totals_map totals; /* differences of the open transaction */
   int64_t now;                 /* wall clock of the open transaction */
-  int wal_pages;               /* pages in the WAL after the last commit */
+  int wal_pages;               /* pages in the WAL after the last commit … */
+  int wal_pushed;              /* … of which the kernel was asked to write so many */
+  char *log_path;              /* the WAL; owned */
+  int log_fd;                  /* the same; -1: not yet open */
+  int64_t names_end;           /* entries below it have their names packed; -1: not known yet */
   bool writer;
   bool restricted; /* see sd_store_restrict() */
 };

@@ -15,6 +15,7 @@
 #include "base/utf8.h"
 #include "base/uuid.h"
 #include "engine/cursor.h"
+#include "engine/filter.h"
 #include "engine/fstype.h"
 #include "engine/group.h"
 #include "engine/names.h"
@@ -32,12 +33,15 @@ struct sd_walk {
   struct sd_file_id *own;
   struct sd_dir *root;
   struct sd_stat root_stat;
+  struct sd_filter_tree rules; /* rules.rules is NULL where there are none */
 };
 
 struct sd_walker {
   struct sd_walk *walk;
   sd_diff_fn diff;
   void *ud;
+  sd_accept_fn accept; /* may be NULL */
+  void *accept_ud;
   struct sd_names names; /* one listing's names; reused */
   struct sd_uuid_gen uuids;
   uint64_t now_ms; /* wall clock at the start of the listing */
@@ -45,7 +49,9 @@ struct sd_walker {
   struct sd_buf path; /* scratch */
   struct sd_dir **stack;
   size_t stack_len, stack_cap;
-  struct sd_dir *last; /* that the step has finished; NULL: none */
+  struct sd_dir *last;             /* that the step has finished; NULL: none */
+  struct sd_filter *filter;        /* NULL: nothing is left out */
+  uint64_t skipped[SD_RULE_COUNT]; /* of the part in hand */
 };
 
 /* ---- the walk ---- */
@@ -88,6 +94,14 @@ int sd_walk_open(const struct sd_walk_opts *opts, struct sd_walk **out, struct s
   }
   if (opts->own_len) memcpy(w->own, opts->own, opts->own_len * sizeof(*w->own));
   if ((rc = open_root(w, err))) goto fail;
+  if (opts->rules) {
+    w->rules = (struct sd_filter_tree){
+        .rules = opts->rules, .own = w->own, .own_len = opts->own_len, .root = w->root->fd};
+    if (sd_filter_tree_open(&w->rules, opts->root)) {
+      rc = sd_err_nomem(err);
+      goto fail;
+    }
+  }
   *out = w;
   return 0;
 fail:
@@ -97,6 +111,7 @@ fail:
 
 void sd_walk_close(struct sd_walk *w) {
   if (!w) return;
+  sd_filter_tree_close(&w->rules);
   sd_dir_put(w->root);
   free(w->own);
   free(w);
@@ -119,6 +134,10 @@ int sd_walker_open(struct sd_walk *w, sd_diff_fn diff, void *ud, struct sd_walke
     free(wk);
     return sd_err_nomem(err);
   }
+  if (w->rules.rules && sd_filter_open(&w->rules, &wk->filter)) {
+    sd_walker_close(wk);
+    return sd_err_nomem(err);
+  }
   wk->walk = w;
   wk->diff = diff;
   wk->ud = ud;
@@ -131,9 +150,15 @@ void sd_walker_close(struct sd_walker *wk) {
   for (size_t i = 0; i < wk->stack_len; i++) sd_dir_put(wk->stack[i]);
   free(wk->stack);
   sd_dir_put(wk->last);
+  sd_filter_close(wk->filter);
   sd_names_fini(&wk->names);
   sd_buf_fini(&wk->path);
   free(wk);
+}
+
+void sd_walker_accept(struct sd_walker *wk, sd_accept_fn accept, void *ud) {
+  wk->accept = accept;
+  wk->accept_ud = ud;
 }
 
 static bool canceled(const struct sd_walker *wk) {
@@ -186,20 +211,39 @@ static int read_target(struct sd_walker *wk, struct sd_batch *b, int fd, const s
   return e->target ? 0 : -ENOMEM;
 }
 
-/* The name is not in the directory: what the library has under it vanishes at the end of a listing in
- * parts. */
+/* The name is not in the directory: what the library has under it vanishes at the end of a listing
+ * in parts. */
 static void forget_name(const struct sd_dir *d, const struct sd_name *n) {
   if (d->cursor) sd_dir_cursor_remove(d->cursor, sd_name_hash(n->name, n->len));
 }
 
-/* Adds the entry `n` of the directory to the batch, unless it vanished or is none of ours. */
+/* Whether a rule leaves out an entry whose attributes are known: 1, 0 or a negative code. */
+static int is_left_out(struct sd_walker *wk, const struct sd_dir *d, const struct sd_name *n,
+                       const struct sd_entry *e, struct sd_err *err) {
+  uint8_t rule = 0;
+  if (wk->filter && sd_filter_entry(wk->filter, n, &e->st, &rule)) return -ENOMEM;
+  if (!rule && wk->accept) {
+    int rc = wk->accept(wk->accept_ud, d, e, err);
+    if (rc < 0) return rc;
+    bool dir = e->st.kind == SD_KIND_DIRECTORY;
+    if (!rc) rule = dir ? SD_RULE_ACCEPT_DIRECTORY : SD_RULE_ACCEPT_ENTRY;
+  }
+  if (!rule) return 0;
+  wk->skipped[rule]++;
+  forget_name(d, n);
+  return 1;
+}
+
+/* Adds the entry `n` of the directory to the batch, unless it vanished or is none of ours. -ENOMEM,
+ * or another negative code with *err filled. */
 static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const struct sd_dir *d,
-                     const struct sd_name *n) {
+                     const struct sd_name *n, struct sd_err *err) {
   struct statx stx;
   if (!SD_ARRAY_ROOM(b, entries)) return -ENOMEM;
   struct sd_entry *e = &b->entries[b->entries_len];
   e->id = 0;
   e->parent_id = d->id;
+  e->name = n->name; /* copied when the entry stays in the batch */
   e->name_len = n->len;
   e->name_text = !n->blob;
   e->target = NULL;
@@ -221,8 +265,11 @@ static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const str
       forget_name(d, n);
       return note(wk, b, 0, 0, d, n->name, "library");
     }
+    if (wk->filter || wk->accept) {
+      int rc = is_left_out(wk, d, n, e, err);
+      if (rc) return rc < 0 ? rc : 0;
+    }
   }
-  e->name = n->name; /* copied when the entry stays in the batch */
   if (e->st.kind == SD_KIND_SYMLINK) {
     int rc = read_target(wk, b, fd, d, e);
     if (rc) return rc;
@@ -248,6 +295,10 @@ static int push_child(struct sd_walker *wk, struct sd_dir *d, const struct sd_en
   child->dev = e->st.dev;
   child->known = e->change != SD_CHANGE_INSERT;
   child->mount = (e->st.flags & SD_ENTRY_MOUNT) || e->st.dev != d->dev;
+  if (wk->filter) {
+    child->scope = sd_scope_get(d->scope);
+    child->scoped = true;
+  }
   return push_dir(wk, child);
 }
 
@@ -333,30 +384,58 @@ static struct sd_dir_delta *add_delta(struct sd_batch *b, const struct sd_dir *d
   return delta;
 }
 
-/* 1: stopped by the cancel flag, nothing kept. */
-static int stat_names(struct sd_walker *wk, struct sd_batch *b, int fd, const struct sd_dir *d) {
+/* 1: stopped by the cancel flag, nothing kept. Else as add_entry(). */
+static int stat_names(struct sd_walker *wk, struct sd_batch *b, int fd, const struct sd_dir *d,
+                      struct sd_err *err) {
   for (size_t i = 0; i < wk->names.len; i++) {
     if (i % CANCEL_EVERY == CANCEL_EVERY - 1 && canceled(wk)) return 1;
-    int rc = add_entry(wk, b, fd, d, &wk->names.items[i]);
+    int rc = add_entry(wk, b, fd, d, &wk->names.items[i], err);
     if (rc) return rc;
   }
   return 0;
+}
+
+/* Lets the rules look at the names. 1: they leave the whole directory empty. */
+static int sift(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_batch *b, bool all) {
+  struct sd_scope_errors errors;
+  uint8_t refused;
+  int rc = sd_filter_enter(wk->filter, d, fd, all ? &wk->names : NULL, &errors, &refused);
+  for (size_t i = 0; !rc && i < errors.len; i++)
+    rc = note(wk, b, SD_OP_READ_RULES, errors.items[i].code, d, errors.items[i].file,
+              errors.items[i].reason);
+  if (!rc && !refused) rc = sd_filter_names(wk->filter, &wk->names, d->cursor, wk->skipped);
+  if (rc || !refused) return rc;
+  wk->skipped[refused] = 1;
+  wk->names.len = 0;
+  return 1;
+}
+
+/* In the batch when the directory is read to its end, as its errors are. */
+static void count_skipped(const struct sd_walker *wk, uint64_t *counts) {
+  for (size_t i = 0; i < SD_RULE_COUNT; i++) counts[i] += wk->skipped[i];
 }
 
 /* One part of the listing, from names to settled entries. 0: the directory is finished; 1: it goes
  * on; 2: canceled, to be read again. */
 static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_batch *b,
                      struct sd_err *err) {
-  size_t first = b->entries_len, errors = b->errors_len, skips = b->skips_len;
   off_t start = d->cursor ? lseek(fd, 0, SEEK_CUR) : 0;
   bool whole = !d->cursor;
-  int end = read_names(wk, d, fd);
+  int end = read_names(wk, d, fd), rc = 0;
   if (end == -ENOMEM) return sd_err_nomem(err);
   if (end < 0) {
-    int rc = note_error(wk, b, SD_OP_READ_DIR, end, d, NULL);
+    rc = note_error(wk, b, SD_OP_READ_DIR, end, d, NULL);
     return rc ? sd_err_nomem(err) : 0;
   }
-  int rc = stat_names(wk, b, fd, d);
+  memset(wk->skipped, 0, sizeof(wk->skipped));
+  if (wk->filter && (rc = sift(wk, d, fd, b, whole && end)) < 0) return sd_err_nomem(err);
+  if (rc) { /* nothing is in it, whatever else there is to read */
+    whole = true;
+    end = 1;
+  }
+  size_t first = b->entries_len, errors = b->errors_len, skips = b->skips_len;
+  rc = stat_names(wk, b, fd, d, err);
+  if (rc < 0 && rc != -ENOMEM) return rc;
   if (rc == 1) {
     b->entries_len = first;
     b->errors_len = errors;
@@ -371,6 +450,7 @@ static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_b
   l.delta = rc ? NULL : add_delta(b, d);
   if (!l.delta) return sd_err_nomem(err);
   l.delta->listed = end && !d->known;
+  if (wk->filter || wk->accept) count_skipped(wk, end ? b->skipped : d->cursor->skipped);
   if ((rc = settle(wk, &l, err))) return rc;
   if (d->cursor) d->cursor->pos = lseek(fd, 0, SEEK_CUR);
   return !end;
@@ -387,11 +467,27 @@ static int note_last_path(struct sd_walker *wk, struct sd_batch *b) {
   return b->last_path ? 0 : -ENOMEM;
 }
 
+/* A mount that a rule does not let us into: nothing is below it, whatever the library has there. */
+static int refuse_mount(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b, uint8_t rule,
+                        struct sd_err *err) {
+  struct sd_listing l = {.dir = d, .batch = b, .whole = true, .last = true};
+  if (note(wk, b, 0, 0, d, NULL, sd_rule_name(rule))) return sd_err_nomem(err);
+  if (!d->known) return 1;
+  if (!(l.delta = add_delta(b, d))) return sd_err_nomem(err);
+  l.entries = b->entries ? b->entries + b->entries_len : NULL;
+  int rc = settle(wk, &l, err);
+  l.delta->listed = false; /* it was not read */
+  return rc ? rc : 1;
+}
+
 /* Opens the directory. 0: *fd is open; 1: it cannot or shall not be read, and that is noted. */
 static int open_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b, int *fd,
                     struct sd_err *err) {
   struct sd_err why;
   const struct sd_stat *root = &wk->walk->root_stat;
+  struct sd_filter *filter = d->mount ? wk->filter : NULL;
+  uint8_t rule = filter ? sd_filter_mount(filter, d, -1, root->dev) : 0;
+  if (rule) return refuse_mount(wk, d, b, rule, err);
   int rc = sd_dir_open(d, fd, &why);
   if (rc == -ENOENT && d->parent) { /* vanished: the sweep takes its row */
     if (!SD_ARRAY_ROOM(b, vanished)) return sd_err_nomem(err);
@@ -402,8 +498,10 @@ static int open_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b, 
   const char *skip = NULL;
   if (d->mount && sd_fs_is_pseudo(*fd) && !sd_fs_is_pseudo(wk->walk->root->fd)) skip = "pseudo";
   if (d->mount && !skip && sd_fs_is_loop(*fd, root->dev, root->ino)) skip = "loop";
-  if (!skip) return 0;
+  if (!skip && filter) rule = sd_filter_mount(filter, d, *fd, root->dev);
+  if (!skip && !rule) return 0;
   close(*fd);
+  if (rule) return refuse_mount(wk, d, b, rule, err);
   return note(wk, b, 0, 0, d, NULL, skip) ? sd_err_nomem(err) : 1;
 }
 
@@ -464,6 +562,10 @@ static int unpack(struct sd_walker *wk, struct sd_dir *all) {
     child->dev = item.mount ? 0 : all->parent->dev;
     child->known = item.known;
     child->mount = item.mount;
+    if (all->parent->entered) { /* else it came from a checkpoint */
+      child->scope = sd_scope_get(all->parent->scope);
+      child->scoped = true;
+    }
     rc = push_dir(wk, child);
   }
   return rc;

@@ -4,6 +4,11 @@
  * are opened relative to their parent's descriptor, symlinks are not followed, and every entry is
  * asked with statx(2). A directory that does not fit one batch goes on in the next.
  *
+ * What rules leave out is not in the listing: the library's rows of it count as vanished. It is
+ * counted in batch->skipped. A directory that a rule leaves empty for what it has in it, or that
+ * is a mount which is not to be entered, is an entry all the same, and nothing is below it; such a
+ * mount is one of batch->skips.
+ *
  * Owner:  the caller owns the walk and its walkers; a walker ends before its walk. A batch belongs
  *         to whoever took it.
  * Thread: threads may share a walk once it is open; a walker is used by one thread at a time.
@@ -19,6 +24,7 @@
 #include "base/error.h"
 #include "engine/batch.h"
 #include "engine/dir.h"
+#include "engine/rules.h"
 
 struct sd_walk;
 struct sd_walker;
@@ -32,6 +38,7 @@ struct sd_walk_opts {
   const struct sd_file_id *own; /* files that are not part of any tree: the library's */
   size_t own_len;
   int fds; /* directories kept open between steps; 0: a quarter of RLIMIT_NOFILE */
+  const struct sd_rules *rules; /* what is left out; NULL: nothing, at no cost */
 };
 
 /* What a directory holds, or a part of it. */
@@ -49,6 +56,11 @@ struct sd_listing {
  * vanished to the batch. Called for known directories only; in others everything is new. */
 typedef int (*sd_diff_fn)(void *ud, struct sd_listing *l, struct sd_err *err);
 
+/* Asked about each entry that the rules let stay, of `dir`; its name and attributes are known, a
+ * symlink's target is not. 1: it stays; 0: it is left out; or a negative code with *err filled. */
+typedef int (*sd_accept_fn)(void *ud, const struct sd_dir *dir, const struct sd_entry *e,
+                            struct sd_err *err);
+
 int sd_walk_open(const struct sd_walk_opts *opts, struct sd_walk **out, struct sd_err *err);
 void sd_walk_close(struct sd_walk *w); /* accepts NULL */
 
@@ -63,6 +75,9 @@ int sd_walk_encode(const struct sd_dir *d, struct sd_buf *out); /* for sd_walk_r
 int sd_walker_open(struct sd_walk *w, sd_diff_fn diff, void *ud, struct sd_walker **out,
                    struct sd_err *err);
 void sd_walker_close(struct sd_walker *wk); /* accepts NULL */
+
+/* Before the first step. What `accept` leaves out is counted: accept_directory or accept_entry. */
+void sd_walker_accept(struct sd_walker *wk, sd_accept_fn accept, void *ud);
 
 /* Takes over the references in `dirs` (walked from the last to the first) and fills `batch`. What
  * could not be finished is in batch->born again. Sub-directories are there once their directory is

@@ -30,6 +30,7 @@
 
 #include "bind/core.h"
 #include "host/lua_cli.h"
+#include "host/modules.h"
 #include "host/repl.h"
 
 enum {
@@ -58,21 +59,23 @@ static void cut(char *path) {
   if (slash) *slash = '\0';
 }
 
+/* The directory of the program; "" where that is not known. */
+static void find_program(char *dir, size_t size) {
+  ssize_t n = readlink("/proc/self/exe", dir, size - 1);
+  dir[n > 0 ? n : 0] = '\0';
+  cut(dir);
+}
+
 /* Pushes the directory that has lua/ and jobs/: as told, as installed beside the program, or the
  * source tree. */
-static const char *push_root(lua_State *L) {
-  const char *home = getenv("SDLUA_HOME");
-  char exe[PATH_MAX];
+static const char *push_root(lua_State *L, const char *program) {
+  const char *home = getenv("SDLUA_HOME"), *last = strrchr(program, '/');
   if (home && *home) return lua_pushstring(L, home);
-  ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe));
-  if (n > 0 && (size_t)n < sizeof(exe)) {
-    exe[n] = '\0';
-    cut(exe);
-    cut(exe);
-    const char *root = lua_pushfstring(L, "%s/share/sdlua", exe);
-    if (is_root(L, root)) return root;
-    lua_pop(L, 1);
-  }
+  lua_pushlstring(L, program, last ? (size_t)(last - program) : 0); /* of bin/ */
+  const char *root = lua_pushfstring(L, "%s/share/sdlua", lua_tostring(L, -1));
+  lua_remove(L, -2);
+  if (is_root(L, root)) return root;
+  lua_pop(L, 1);
   return lua_pushliteral(L, SD_SOURCE_DIR);
 }
 
@@ -101,8 +104,12 @@ static void open_libs(lua_State *L, bool no_env) {
   lua_pushcfunction(L, luaopen_sd_core);
   lua_setfield(L, -2, "sd.core");
   lua_pop(L, 1);
-  const char *root = push_root(L);
+  char program[PATH_MAX];
+  find_program(program, sizeof(program));
+  const char *root = push_root(L, program);
   prepend_path(L, root);
+  sd_modules_open(L, root, lua_pushfstring(L, "%s/bytecode", program));
+  lua_pop(L, 1);
   set_loaded(L, "sd.root", root);
   set_loaded(L, "sd.version", SD_VERSION);
   lua_pop(L, 1);

@@ -12,11 +12,13 @@ local M = {}
 function M.run(parsed, fn)
   core.reader.catch()
   out.begin()
-  local path = parsed.library or require "sd.cli.options".default_library()
+  local path = parsed.library or require "sd.cli.default"()
   local query <close> = require "sd.query".must_open(path)
-  local status = fn(query)
+  local status = fn(query) or 0
   out.flush()
-  return status or 0
+  -- What was only read needs no tidying up, which would take as long as many an answer.
+  core.sys.exit_now(status)
+  return status
 end
 
 return M

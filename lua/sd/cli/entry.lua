@@ -12,11 +12,6 @@ M.DIRECTORY = 2
 
 local LETTERS = { "-", "d", "l", "p", "s", "c", "b", "?" }
 
---- SQL for the name of a kind.
-M.KIND_SQL = "CASE e.kind WHEN 1 THEN 'file' WHEN 2 THEN 'directory' WHEN 3 THEN 'symlink'"
-  .. " WHEN 4 THEN 'fifo' WHEN 5 THEN 'socket' WHEN 6 THEN 'char' WHEN 7 THEN 'block'"
-  .. " ELSE 'unknown' END"
-
 --- SQL for a UUID as text.
 ---@param column string
 ---@return string
@@ -26,14 +21,31 @@ function M.uuid_sql(column)
     .. "||'-'||substr(%s,21))"):format(hex, hex, hex, hex, hex)
 end
 
---- What --json says of an entry `e` with its content `c`, in the order of the view `entries`; the
---- path is absolute. `M.FROM` is where it comes from.
-M.JSON = "path(e.parent_id, e.name) AS path, e.name AS name, " .. M.KIND_SQL .. " AS kind,"
-  .. " e.size AS size, e.allocated AS allocated, e.mtime AS mtime_ns, e.ctime AS ctime_ns,"
-  .. " e.btime AS btime_ns, e.mode & 4095 AS mode, e.uid AS uid, e.gid AS gid, e.nlink AS nlink,"
-  .. " e.dev AS dev, e.ino AS ino, e.target AS target,"
-  .. " CASE WHEN c.hash IS NOT NULL THEN lower(hex(c.hash)) END AS hash,"
-  .. " CASE c.hash_kind WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END AS hash_kind, c.mime AS mime"
+local KIND = "CASE e.kind WHEN 1 THEN 'file' WHEN 2 THEN 'directory' WHEN 3 THEN 'symlink'"
+  .. " WHEN 4 THEN 'fifo' WHEN 5 THEN 'socket' WHEN 6 THEN 'char' WHEN 7 THEN 'block'"
+  .. " ELSE 'unknown' END"
+
+--- What is said of an entry `e` with its content `c`: name and SQL of each field, as the view
+--- `entries` has them, but that the path is absolute. `M.FROM` is where it comes from.
+M.FIELDS = {
+  { "path", "path(e.parent_id, e.name)" }, { "name", "e.name" }, { "kind", KIND },
+  { "size", "e.size" }, { "allocated", "e.allocated" }, { "mtime_ns", "e.mtime" },
+  { "ctime_ns", "e.ctime" }, { "btime_ns", "e.btime" }, { "mode", "e.mode & 4095" },
+  { "uid", "e.uid" }, { "gid", "e.gid" }, { "nlink", "e.nlink" }, { "dev", "e.dev" },
+  { "ino", "e.ino" }, { "target", "e.target" },
+  { "hash", "CASE WHEN c.hash IS NOT NULL THEN lower(hex(c.hash)) END" },
+  { "hash_kind", "CASE c.hash_kind WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END" },
+  { "mime", "c.mime" },
+}
+
+local function columns_of(fields)
+  local columns = {}
+  for i, field in ipairs(fields) do columns[i] = field[2] .. " AS " .. field[1] end
+  return table.concat(columns, ", ")
+end
+
+--- All fields, as columns of a statement.
+M.JSON = columns_of(M.FIELDS)
 
 M.FROM = " FROM entry e LEFT JOIN content c ON c.id = e.content_id "
 

@@ -25,6 +25,7 @@ local PAUSE_MS = 120
 ---@field package show sd.Show
 ---@field package json boolean
 ---@field package outputs table[]
+---@field package silent? boolean Standard output is for what follows the job.
 ---@field several? boolean Several jobs were asked for: --json prints a list.
 ---@field stopped? integer The status of the signal that came.
 local Foreground = {}
@@ -37,6 +38,7 @@ function M.new(parsed)
     path = parsed.library or options.default_library(), threads = parsed.threads,
     fresh = parsed.fresh, spec = parsed["repeat"], detach = parsed.detach, json = parsed.json,
     show = show.new(parsed.progress), outputs = {}, quiet = parsed.progress == "none",
+    silent = parsed.silent,
   }, Foreground)
 end
 
@@ -137,7 +139,12 @@ local function finish(self, handle, script, args)
   if handle.status == "failed" then say_failed(self, handle, status) end
   local output = summary.output(handle, script, args)
   self.outputs[#self.outputs + 1] = output
-  if not self.json then summary.print(handle, output, self.show) end
+  if self.silent then
+    -- Nothing else tells why the answer is not complete.
+    summary.print_silent(handle, output, self.quiet and show.new "plain" or self.show)
+  elseif not self.json then
+    summary.print(handle, output, self.show)
+  end
   return status
 end
 

@@ -3,6 +3,7 @@ local core = require "sd.core"
 local failure = require "sd.failure"
 local options = require "sd.cli.options"
 local foreground = require "sd.cli.foreground"
+local rule_options = require "sd.cli.rule_options"
 local script = require "sd.script"
 
 local M = {}
@@ -38,6 +39,7 @@ local function parser_for(indexer)
     "Index directories into a library. An unfinished run over the same directory is resumed.")
   parser:argument("PATH", "directory to index"):args("+"):target("paths")
   options.add_declared(parser, indexer.definition.args, { root = true })
+  rule_options.add(parser)
   options.add_common(parser)
   return parser
 end
@@ -48,6 +50,7 @@ function M.main(args)
   local indexer, message = script.load("indexer")
   if not indexer then error(failure.new(message, "ENOENT"), 0) end
   local parsed = options.parse(parser_for(indexer), args)
+  local rules = rule_options.given(parsed)
   local roots = {}
   for i, path in ipairs(parsed.paths) do roots[i] = check_root(path) end
   return foreground.new(parsed):with_library(function(run)
@@ -56,7 +59,7 @@ function M.main(args)
     for _, root in ipairs(roots) do
       if run.stopped then return run.stopped end -- as the last one was being finished
       local values = options.declared_values(parsed)
-      values.root = root
+      values.root, values.rules = root, rules
       local status = run:run(indexer.definition(values), indexer, { "root" })
       if status ~= 0 and status ~= failure.EXIT.WITH_ERRORS then return status end
       worst = math.max(worst, status)

@@ -1,9 +1,5 @@
 --- The command line: finds the command, runs it, turns what went wrong into a message and a status.
 local commands = require "sd.commands"
-local core = require "sd.core"
-local failure = require "sd.failure"
-local text = require "sd.text"
-
 local M = {}
 
 local HELP = [=[
@@ -16,11 +12,13 @@ Commands:
   job     look at jobs and steer them
   serve   run the jobs of a library as a service
 
+  search  find entries by name and attributes
   ls      list directories as the index has them
   tree    the same as a tree
   stat    all that is known of an entry
   du      what directories take
   top     the largest and the oldest
+  dupes   groups of files with the same content
   sql     ask in SQL
   export  write the entries as NDJSON, CSV, mtree or an SQLite file
 
@@ -32,6 +30,7 @@ them.
 ]=]
 
 local function version()
+  local core = require "sd.core"
   local v = core.sys.versions()
   return ("sdlua %s (%s, SQLite %s, libuv %s)\n"):format(require "sd.version", v.lua, v.sqlite,
     v.libuv)
@@ -42,6 +41,7 @@ local function run_command(name, args)
     return type(err) == "string" and debug.traceback(err, 2) or err
   end)
   if ok then return result end
+  local failure, text = require "sd.failure", require "sd.text"
   if failure.is(result) then
     io.stderr:write("sdlua: ", text.escape(result.message), "\n")
     for line in (result.usage or ""):gmatch("[^\n]+") do
@@ -66,8 +66,9 @@ function M.main(args)
     io.stdout:write(version())
     return 0
   elseif not commands[name] then
-    io.stderr:write(("sdlua: no command '%s'; try sdlua --help\n"):format(text.escape(name or "")))
-    return failure.EXIT.USAGE
+    io.stderr:write(("sdlua: no command '%s'; try sdlua --help\n"):format(
+      require "sd.text".escape(name or "")))
+    return require "sd.failure".EXIT.USAGE
   end
   return run_command(name, table.move(args, 2, #args, 1, {}))
 end

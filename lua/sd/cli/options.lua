@@ -5,21 +5,8 @@ local failure = require "sd.failure"
 local M = {}
 
 --- The library where none is named: $SDLUA_LIBRARY, else $XDG_DATA_HOME/sdlua/default.
----@return string
-function M.default_library()
-  local given = os.getenv("SDLUA_LIBRARY")
-  if given and given ~= "" then return given end
-  local data = os.getenv("XDG_DATA_HOME")
-  if not data or data:sub(1, 1) ~= "/" then
-    local home = os.getenv("HOME")
-    if not home or home == "" then
-      error(failure.new("neither SDLUA_LIBRARY nor HOME is set: say --library DIR", "EINVAL",
-        failure.EXIT.USAGE), 0)
-    end
-    data = home .. "/.local/share"
-  end
-  return data .. "/sdlua/default"
-end
+---@type fun(): string
+M.default_library = require "sd.cli.default"
 
 ---@param name string
 ---@param description string

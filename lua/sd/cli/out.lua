@@ -1,8 +1,6 @@
 --- Standard output of the commands that answer: exact bytes in a pipe or a file, and nothing that
 --- moves a cursor on a terminal.
 local core = require "sd.core"
-local failure = require "sd.failure"
-local text = require "sd.text"
 
 local M = {}
 
@@ -14,6 +12,7 @@ M.terminal = core.sys.isatty(1)
 -- A disk that is full, a descriptor that is closed. (A pipe without a reader ends the process.) A
 -- signal that came while it waited has a message of its own.
 local function failed(why)
+  local failure = require "sd.failure"
   local signal = core.reader.caught()
   if signal then error(failure.new("interrupted", "ECANCELED", 128 + signal), 0) end
   error(failure.new(("write %s: %s"):format(what, why), "EIO"), 0)
@@ -58,7 +57,7 @@ end
 ---@param bytes string
 ---@return string
 function M.name(bytes)
-  return M.terminal and text.escape(bytes) or bytes
+  return M.terminal and require "sd.text".escape(bytes) or bytes
 end
 
 return M

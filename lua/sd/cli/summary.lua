@@ -119,4 +119,16 @@ function M.print(handle, output, show)
     handle.status == "paused" and "; the same command goes on\n" or "\n")
 end
 
+--- What stands on stderr where standard output is for something else.
+---@param handle sd.Handle
+---@param output table
+---@param show sd.Show
+function M.print_silent(handle, output, show)
+  print_errors(output, show)
+  if handle.status ~= "completed" then
+    show:log("info", ("%s: %s%s"):format(output.name, handle.status,
+      handle.status == "paused" and "; the same command goes on" or ""))
+  end
+end
+
 return M

@@ -1,8 +1,6 @@
 --- The options of a command, declared once. A command line of plain words and options is read here,
 --- which takes no time; all else (--help, what is wrong, -abc) is argparse's, whose loading costs
 --- more than most questions.
-local failure = require "sd.failure"
-
 local M = {}
 
 ---@class sd.UsageItem
@@ -121,7 +119,10 @@ end
 local function quick(self, args)
   local parsed, words, i = {}, {}, 1
   while i and i <= #args do
-    if args[i]:sub(1, 1) == "-" and args[i] ~= "-" then
+    if args[i] == "--" then
+      table.move(args, i + 1, #args, #words + 1, words)
+      break
+    elseif args[i]:sub(1, 1) == "-" and args[i] ~= "-" then
       i = quick_option(self, parsed, args, i)
     else
       words[#words + 1] = args[i]
@@ -151,6 +152,16 @@ local function add(parser, item)
   if item.many then element:count "*" end
   if item.choices then element:choices(item.choices) end
   if item.convert then element:convert(converter(item)) end
+end
+
+--- Adds items to a parser of another command.
+---@param parser table
+---@param items sd.UsageItem[]
+function M.add(parser, items)
+  for _, item in ipairs(items) do
+    item.key = key_of(item)
+    add(parser, item)
+  end
 end
 
 local function parser_for(self)
@@ -186,7 +197,7 @@ end
 --- Raises a wrong command line that only the command itself can see.
 ---@param message string
 function Usage:wrong(message)
-  error(failure.usage(message, parser_for(self):get_usage()), 0)
+  error(require "sd.failure".usage(message, parser_for(self):get_usage()), 0)
 end
 
 --- The values of both ways, for tests: nil where the quick one does not decide.

@@ -49,7 +49,7 @@ function Batch:each() end
 
 ---@class sd.Note
 ---@field path string Below the root.
----@field operation string ReadDir, CreateEntry or Skip.
+---@field operation string ReadDir, CreateEntry, ReadRules or Skip.
 ---@field message string For a skip: the rule.
 ---@field error? string The errno's name; nil for a skip.
 
@@ -57,8 +57,13 @@ function Batch:each() end
 ---@return sd.Note[]
 function Batch:errors() end
 
---- What was left out by a rule.
+--- What was left out and has a name: mounts, the library's own files.
 ---@return sd.Note[]
 function Batch:skips() end
+
+--- How many names each rule left out; rules that left out none are not in it. What is below a
+--- directory that is left out was never seen, and is not counted.
+---@return table<string, integer>
+function Batch:skip_counts() end
 
 return Batch

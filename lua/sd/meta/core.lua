@@ -9,6 +9,7 @@
 ---@field hasher sd.core.hasher
 ---@field codec sd.core.codec
 ---@field control sd.core.control
+---@field rules sd.core.rules
 ---@field sys sd.core.sys
 ---@field reader sd.core.reader
 ---@field copy sd.core.copy

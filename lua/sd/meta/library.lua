@@ -100,6 +100,14 @@ function Library:query(sql, params, options) end
 ---@return string? code
 function Library:commit(commit) end
 
+--- Packs the names of new, renamed and removed entries for searching; a quarter of a million at
+--- most. Writes nothing where little has gathered.
+---@async
+---@return boolean? left Whether another call is needed.
+---@return string? message
+---@return string? code
+function Library:index_names() end
+
 --- Moves all of the write-ahead log into the database and empties it, where it has more than
 --- `bytes`. Does not wait for readers.
 ---@async

@@ -1,0 +1,36 @@
+/* grams.h - which packs of names can contain a pattern: a bit for each pack in each of 4096 rows,
+ * set where the pack has a name with a trigram that belongs to the row (three bytes that follow
+ * each other, letters of ASCII in lower case). A pack without all bits of a pattern's trigrams need
+ * not be looked at; one that has them may still not match.
+ *
+ * A segment is 4096 packs. Its rows are stored as far as there are packs.
+ *
+ * Owner:  the caller owns the struct. Thread: one thread at a time. Errors: none. */
+#ifndef SD_ENGINE_GRAMS_H
+#define SD_ENGINE_GRAMS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/pack.h"
+
+enum {
+  SD_GRAM_ROWS = 4096,
+  SD_GRAM_WORDS = 64, /* of a row, each of 64 packs */
+  SD_GRAM_GROUP = 4,  /* rows that are stored together */
+  SD_SEGMENT_PACKS = SD_GRAM_WORDS * 64,
+  SD_SEGMENT_IDS = SD_SEGMENT_PACKS * SD_PACK_IDS,
+  SD_GRAM_PACKS_MIN = 256, /* a segment with fewer packs has no rows: it is looked through */
+};
+
+struct sd_grams {
+  uint64_t rows[SD_GRAM_ROWS][SD_GRAM_WORDS];
+};
+
+/* Sets the bits of the names of a pack. `nth`: of the pack in the segment. */
+void sd_grams_add(struct sd_grams *g, unsigned nth, const char *text, size_t n);
+
+/* Rows of the trigrams of a needle, at most `most` of them, spread over it. */
+unsigned sd_grams_of(const char *needle, size_t n, unsigned *rows, unsigned most);
+
+#endif

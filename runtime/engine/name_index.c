@@ -1,0 +1,261 @@
+#include "engine/name_index.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/grams.h"
+#include "engine/store_internal.h"
+
+/* What is missing is left as it is below this: a search looks at so many rows itself in about a
+ * millisecond. */
+enum { TODO_MIN = 1024, TAIL_MIN = 4096 };
+
+enum { GROUPS = SD_GRAM_ROWS / SD_GRAM_GROUP };
+
+enum { Q_STATE, Q_DIRTY, Q_ENTRIES, Q_PACK_PUT, Q_PACKS, Q_GRAM_GET, Q_GRAM_PUT, Q_DONE, Q_COUNT };
+
+#define END "coalesce((SELECT max(id)+1 FROM name_pack),0)*64"
+
+static const char *const sql[Q_COUNT] = {
+    [Q_STATE] = "SELECT " END
+                ", coalesce((SELECT max(id)+1 FROM entry),0),"
+                " coalesce((SELECT min(id) FROM name_todo),0),"
+                " (SELECT count(*) FROM (SELECT 1 FROM name_todo LIMIT ?1))",
+    [Q_DIRTY] = "SELECT min(id)/64 FROM name_todo WHERE id>=?1 AND id<?2",
+    [Q_ENTRIES] = "SELECT id,parent_id,kind,name FROM entry WHERE id>=?1 AND id<?2 ORDER BY id",
+    [Q_PACK_PUT] = "INSERT OR REPLACE INTO name_pack(id,data) VALUES(?1,?2)",
+    [Q_PACKS] = "SELECT id,data FROM name_pack WHERE id>=?1 AND id<?2",
+    [Q_GRAM_GET] = "SELECT bits FROM name_gram WHERE id=?1",
+    [Q_GRAM_PUT] = "INSERT OR REPLACE INTO name_gram(id,bits) VALUES(?1,?2)",
+    [Q_DONE] = "DELETE FROM name_todo WHERE id>=?1 AND id<?2",
+};
+
+struct state {
+  int64_t end;        /* ids below it are packed */
+  int64_t entries;    /* behind the last id */
+  int64_t first_todo; /* 0: none */
+  int64_t todo;       /* how many; no more than TODO_MIN are counted */
+};
+
+struct build {
+  struct sd_store *store;
+  struct sd_err *err;
+  sqlite3_stmt *q[Q_COUNT];
+  struct sd_pack_builder pack;
+  int64_t segment;
+  struct sd_grams *grams; /* of the segment's packs */
+  int packs;              /* behind the last one, in the segment */
+};
+
+static sqlite3_stmt *query(struct build *b, int which, int64_t first, int64_t second) {
+  sqlite3_stmt **q = &b->q[which];
+  if (!*q && sqlite3_prepare_v2(b->store->db, sql[which], -1, q, NULL) != SQLITE_OK) {
+    sd_store_error(b->store, b->err, "index names");
+    return NULL;
+  }
+  sqlite3_reset(*q);
+  sqlite3_bind_int64(*q, 1, first);
+  if (sqlite3_bind_parameter_count(*q) > 1) sqlite3_bind_int64(*q, 2, second);
+  return *q;
+}
+
+/* After the last row of a statement. */
+static int ended(struct build *b, sqlite3_stmt *q, int step) {
+  int rc = step == SQLITE_DONE ? 0 : sd_store_error(b->store, b->err, "index names");
+  sqlite3_reset(q);
+  return rc;
+}
+
+static int put_blob(struct build *b, int which, int64_t id, const void *p, size_t n) {
+  sqlite3_stmt *q = query(b, which, id, 0);
+  if (!q) return b->err->code;
+  sqlite3_bind_blob(q, 2, p, (int)n, SQLITE_STATIC);
+  return ended(b, q, sqlite3_step(q));
+}
+
+static int read_state(struct build *b, struct state *s) {
+  sqlite3_stmt *q = query(b, Q_STATE, TODO_MIN, 0);
+  if (!q) return b->err->code;
+  if (sqlite3_step(q) != SQLITE_ROW) return ended(b, q, SQLITE_ERROR);
+  s->end = sqlite3_column_int64(q, 0);
+  s->entries = sqlite3_column_int64(q, 1);
+  s->first_todo = sqlite3_column_int64(q, 2);
+  s->todo = sqlite3_column_int64(q, 3);
+  sqlite3_reset(q);
+  return 0;
+}
+
+/* The segment that comes first; -1: there is nothing that would be worth it. */
+static int64_t next_segment(const struct state *s) {
+  int64_t tail = s->entries - s->end >= TAIL_MIN ? s->end / SD_SEGMENT_IDS : -1;
+  int64_t todo = s->todo >= TODO_MIN ? s->first_todo / SD_SEGMENT_IDS : -1;
+  if (tail < 0 || todo < 0) return tail < 0 ? todo : tail;
+  return tail < todo ? tail : todo;
+}
+
+/* ---- packs ---- */
+
+static int add_entry(struct build *b, sqlite3_stmt *q) {
+  const char *name = sqlite3_column_blob(q, 3);
+  int rc = sd_pack_add(&b->pack, sqlite3_column_int64(q, 0), sqlite3_column_int64(q, 1),
+                       (uint8_t)sqlite3_column_int(q, 2), name ? name : "",
+                       (size_t)sqlite3_column_bytes(q, 3));
+  return rc ? sd_err_nomem(b->err) : 0;
+}
+
+static int put_pack(struct build *b, int64_t pack) {
+  if (sd_pack_end(&b->pack)) return sd_err_nomem(b->err);
+  int rc = put_blob(b, Q_PACK_PUT, pack, b->pack.out.data, b->pack.out.len);
+  sd_grams_add(b->grams, (unsigned)(pack % SD_SEGMENT_PACKS), (const char *)b->pack.text.data,
+               b->pack.text.len);
+  b->packs = (int)(pack % SD_SEGMENT_PACKS) + 1;
+  sd_pack_begin(&b->pack);
+  return rc;
+}
+
+/* Reads entries [id, stop) and writes a pack for each 64 ids, also where there is no entry. */
+static int build_packs(struct build *b, int64_t id, int64_t stop) {
+  sqlite3_stmt *q = query(b, Q_ENTRIES, id, stop);
+  int64_t pack = id / SD_PACK_IDS, last = stop / SD_PACK_IDS;
+  int step = SQLITE_ROW, rc = q ? 0 : b->err->code;
+  sd_pack_begin(&b->pack);
+  while (!rc && pack < last) {
+    if (step == SQLITE_ROW) step = sqlite3_step(q);
+    if (step != SQLITE_ROW && step != SQLITE_DONE) return ended(b, q, step);
+    int64_t next = step == SQLITE_ROW ? sqlite3_column_int64(q, 0) : stop;
+    for (; !rc && pack < last && pack < next / SD_PACK_IDS; pack++) rc = put_pack(b, pack);
+    if (!rc && step == SQLITE_ROW) rc = add_entry(b, q);
+  }
+  if (q) sqlite3_reset(q);
+  return rc;
+}
+
+/* Packs of the segment for which something is noted. */
+static int build_dirty(struct build *b, const struct state *s) {
+  int64_t first = b->segment * SD_SEGMENT_IDS, stop = first + SD_SEGMENT_IDS;
+  if (s->end < stop) stop = s->end;
+  int rc = 0;
+  while (!rc && first < stop) {
+    sqlite3_stmt *q = query(b, Q_DIRTY, first, stop);
+    if (!q) return b->err->code;
+    int step = sqlite3_step(q);
+    bool any = step == SQLITE_ROW && sqlite3_column_type(q, 0) == SQLITE_INTEGER;
+    int64_t pack = any ? sqlite3_column_int64(q, 0) : 0;
+    rc = ended(b, q, step == SQLITE_ROW ? SQLITE_DONE : step);
+    if (rc || !any) break;
+    rc = build_packs(b, pack * SD_PACK_IDS, (pack + 1) * SD_PACK_IDS);
+    first = (pack + 1) * SD_PACK_IDS;
+  }
+  return rc;
+}
+
+/* Packs behind the end, as far as they are full. */
+static int build_new(struct build *b, const struct state *s) {
+  int64_t stop = (b->segment + 1) * SD_SEGMENT_IDS;
+  if (s->entries < stop) stop = s->entries / SD_PACK_IDS * SD_PACK_IDS;
+  return s->end < stop ? build_packs(b, s->end, stop) : 0;
+}
+
+/* ---- rows ---- */
+
+/* Adds the packs that were there before to the rows. */
+static int add_old_packs(struct build *b, const struct state *s) {
+  int64_t first = b->segment * SD_SEGMENT_PACKS, stop = s->end / SD_PACK_IDS;
+  if (stop > first + SD_SEGMENT_PACKS) stop = first + SD_SEGMENT_PACKS;
+  if (stop <= first) return 0;
+  sqlite3_stmt *q = query(b, Q_PACKS, first, stop);
+  int step = SQLITE_ERROR;
+  if (!q) return b->err->code;
+  while ((step = sqlite3_step(q)) == SQLITE_ROW) {
+    struct sd_pack view;
+    int nth = (int)(sqlite3_column_int64(q, 0) - first);
+    if (nth >= b->packs) b->packs = nth + 1;
+    if (sd_pack_open(sqlite3_column_blob(q, 1), (size_t)sqlite3_column_bytes(q, 1), &view) == 0)
+      sd_grams_add(b->grams, (unsigned)nth, view.text, view.text_len);
+  }
+  return ended(b, q, step);
+}
+
+/* Writes a group where it is not as it is stored. */
+static int put_group(struct build *b, int64_t id, const uint8_t *bytes, size_t n) {
+  sqlite3_stmt *q = query(b, Q_GRAM_GET, id, 0);
+  if (!q) return b->err->code;
+  int step = sqlite3_step(q);
+  bool same = step == SQLITE_ROW && (size_t)sqlite3_column_bytes(q, 0) == n &&
+              memcmp(sqlite3_column_blob(q, 0), bytes, n) == 0;
+  int rc = ended(b, q, step == SQLITE_ROW ? SQLITE_DONE : step);
+  return rc || same ? rc : put_blob(b, Q_GRAM_PUT, id, bytes, n);
+}
+
+static int write_grams(struct build *b) {
+  size_t words = ((size_t)b->packs + 63) / 64;
+  struct sd_buf bytes = SD_BUF_INIT;
+  int rc = 0;
+  if (b->packs < SD_GRAM_PACKS_MIN) return 0;
+  for (size_t group = 0; !rc && group < GROUPS; group++) {
+    bytes.len = 0;
+    for (size_t row = 0; row < SD_GRAM_GROUP; row++)
+      for (size_t w = 0; !rc && w < words; w++)
+        rc = sd_buf_put_u64(&bytes, b->grams->rows[group * SD_GRAM_GROUP + row][w]);
+    if (rc) sd_err_nomem(b->err);
+    else rc = put_group(b, b->segment * GROUPS + (int64_t)group, bytes.data, bytes.len);
+  }
+  sd_buf_fini(&bytes);
+  return rc;
+}
+
+/* ---- a segment ---- */
+
+static int build_segment(struct build *b, const struct state *s) {
+  int64_t first = b->segment * SD_SEGMENT_IDS;
+  if (!(b->grams = calloc(1, sizeof(*b->grams)))) return sd_err_nomem(b->err);
+  int rc = build_dirty(b, s);
+  if (!rc) rc = add_old_packs(b, s);
+  if (!rc) rc = build_new(b, s);
+  if (!rc) rc = write_grams(b);
+  free(b->grams);
+  sqlite3_stmt *q = rc ? NULL : query(b, Q_DONE, first, first + SD_SEGMENT_IDS);
+  if (!q) return b->err->code;
+  return ended(b, q, sqlite3_step(q));
+}
+
+int sd_names_build(struct sd_store *s, bool *left, struct sd_err *err) {
+  struct build b = {.store = s, .err = err};
+  struct state state;
+  int rc = read_state(&b, &state);
+  b.segment = rc ? -1 : next_segment(&state);
+  *left = false;
+  if (b.segment >= 0) {
+    rc = build_segment(&b, &state);
+    if (!rc) rc = read_state(&b, &state);
+    *left = !rc && next_segment(&state) >= 0;
+  }
+  for (int i = 0; i < Q_COUNT; i++) sqlite3_finalize(b.q[i]);
+  sd_pack_fini(&b.pack);
+  return rc;
+}
+
+/* ---- what comes late ---- */
+
+static int read_end(struct sd_store *s, struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_NAMES_END, err);
+  if (!st) return err->code;
+  int rc = sqlite3_step(st) == SQLITE_ROW ? 0 : sd_store_error(s, err, "read the library");
+  s->names_end = rc ? 0 : sqlite3_column_int64(st, 0);
+  sqlite3_reset(st);
+  return rc;
+}
+
+int sd_names_note(struct sd_store *s, const struct sd_batch *b, struct sd_err *err) {
+  int rc = s->names_end < 0 ? read_end(s, err) : 0;
+  for (size_t i = 0; !rc && i < b->entries_len; i++) {
+    const struct sd_entry *e = &b->entries[i];
+    if (e->change != SD_CHANGE_INSERT || e->id >= s->names_end) continue;
+    sqlite3_stmt *st = sd_store_stmt(s, ST_NAMES_TODO, err);
+    if (!st) return err->code;
+    sqlite3_bind_int64(st, 1, e->id);
+    rc = sd_store_run(s, st, err, "note a name");
+  }
+  return rc;
+}
