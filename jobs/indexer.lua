@@ -48,8 +48,7 @@ local Indexer = sd.job.define {
 
 -- Batches that may wait between the walk and the writer: this bounds memory.
 local BATCHES_WAITING, OF_A_PART = 64, 16
--- Larger transactions are cheaper a row; the last one is what a crash may cost, and what a pause
--- waits for.
+-- Larger commits are cheaper a row; the last is what a crash may cost, and what a pause awaits.
 local COMMIT_ROWS, COMMIT_SECONDS = 20000, 0.25
 -- Batches in which nothing differs are cheap to keep: they wait until it is time. A directory that
 -- was read may have a row of its own to be written.
