@@ -353,6 +353,64 @@ static void much_is_packed_and_a_second_time_nothing_is_written(void **state) {
   sd_store_close(s);
 }
 
+static struct sd_names_part *read_part(const char *dir, int64_t nth) {
+  struct sd_err err;
+  struct sd_store *reader;
+  struct sd_names_part *p;
+  assert_ok(sd_store_open(dir, SD_STORE_READ, &reader, &err), &err);
+  assert_ok(sd_names_part_read(reader, nth, &p, &err), &err);
+  sd_store_close(reader);
+  return p;
+}
+
+/* Whether the part was taken; it ends here. */
+static bool write_part(struct sd_store *s, struct sd_names_part *p) {
+  struct sd_err err;
+  bool taken;
+  assert_ok(sd_store_begin(s, &err), &err);
+  assert_ok(sd_names_part_write(s, p, &taken, &err), &err);
+  assert_ok(sd_store_commit(s, &err), &err);
+  sd_names_part_free(p);
+  return taken;
+}
+
+static void parts_are_read_apart_and_written_in_turn(void **state) {
+  struct sd_store *s = open_library(*state);
+  fill(s, 1, 5000);
+  build(s);
+  fill(s, 5000, 300000);
+  struct sd_names_part *first = read_part(*state, 0), *second = read_part(*state, 1);
+  assert_null(read_part(*state, 2));
+  assert_false(write_part(s, read_part(*state, 1))); /* the first one is missing */
+  assert_true(write_part(s, first));
+  assert_true(write_part(s, second));
+  assert_null(read_part(*state, 0));
+  assert_int_equal(count(*state, "SELECT count(*) FROM name_pack"), 300000 / 64);
+  assert_int_equal(count(*state, "SELECT count(*) FROM name_gram"), 2 * 1024);
+  assert_all_right(*state);
+  int before = sqlite3_total_changes(sd_store_db(s));
+  assert_int_equal(build(s), 1);
+  assert_int_equal(sqlite3_total_changes(sd_store_db(s)), before);
+  exec(s, "DELETE FROM entry WHERE id < 2000");
+  assert_null(read_part(*state, 0)); /* what is noted comes first */
+  sd_store_close(s);
+}
+
+static void a_writer_tells_when_it_has_its_turn(void **state) {
+  struct sd_err err;
+  struct sd_store *s = open_library(*state);
+  uint64_t turns = sd_store_turns(s);
+  assert_int_equal(turns % 2, 0);
+  assert_ok(sd_store_begin(s, &err), &err);
+  assert_int_equal(sd_store_turns(s), turns + 1);
+  assert_ok(sd_store_commit(s, &err), &err);
+  assert_int_equal(sd_store_turns(s), turns + 2);
+  assert_ok(sd_store_begin(s, &err), &err);
+  sd_store_rollback(s);
+  assert_int_equal(sd_store_turns(s), turns + 4);
+  sd_store_close(s);
+}
+
 /* Entries that go, are renamed, move, or come late are right at once, before anything is packed
  * anew; and after that too. */
 static void what_changes_is_right_at_once(void **state) {
@@ -405,7 +463,7 @@ static void random_changes_never_make_it_wrong(void **state) {
     char name[32];
     uint32_t n = rng_below(&rng, 6000);
     unsigned m = 2 + rng_below(&rng, 300), k = rng_below(&rng, 1000);
-    switch (rng_below(&rng, 6)) {
+    switch (rng_below(&rng, 7)) {
       case 0:
       case 1:
         fill(s, next, next + n + 1);
@@ -420,6 +478,11 @@ static void random_changes_never_make_it_wrong(void **state) {
         snprintf(name, sizeof(name), "late name 77 %d", step);
         if (next > 2) insert(s, next / 2, -9, name, strlen(name));
         break;
+      case 5: {
+        struct sd_names_part *p = read_part(*state, 0);
+        if (p) write_part(s, p);
+        break;
+      }
       default: build(s);
     }
     assert_all_right(*state);
@@ -510,6 +573,8 @@ int main(void) {
       cmocka_unit_test(all_kinds_of_patterns_match),
       temp_test(little_is_left_as_it_is),
       temp_test(much_is_packed_and_a_second_time_nothing_is_written),
+      temp_test(parts_are_read_apart_and_written_in_turn),
+      temp_test(a_writer_tells_when_it_has_its_turn),
       temp_test(what_changes_is_right_at_once),
       temp_test(ids_that_nobody_has_are_no_trouble),
       temp_test(random_changes_never_make_it_wrong),

@@ -7,6 +7,7 @@ local failure = require "sd.failure"
 local hasher = require "sd.hasher"
 local json = require "sd.json"
 local messages = require "sd.messages"
+local names = require "sd.names"
 local metrics = require "sd.metrics"
 local rows = require "sd.job_rows"
 local task = require "sd.task"
@@ -225,7 +226,7 @@ end
 ---@async
 ---@return boolean left
 function Context:index_names()
-  return (failure.check(self.library.core:index_names()))
+  return names.index(self)
 end
 
 --- The errors so far of the job and its tree: the first `limit`, and how many there are by code.

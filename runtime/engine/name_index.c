@@ -9,7 +9,7 @@
 
 /* What is missing is left as it is below this: a search looks at so many rows itself in about a
  * millisecond. */
-enum { TODO_MIN = 1024, TAIL_MIN = 4096 };
+enum { TODO_MIN = 1024, TAIL_MIN = 4096, PACK_HEAD = 12 };
 
 enum { GROUPS = SD_GRAM_ROWS / SD_GRAM_GROUP };
 
@@ -38,14 +38,21 @@ struct state {
   int64_t todo;       /* how many; no more than TODO_MIN are counted */
 };
 
+/* Packs and rows of a segment, made and not yet written. */
+struct sd_names_part {
+  int64_t segment;
+  int64_t from;           /* the first pack that comes behind the end */
+  struct sd_buf packs;    /* id i64, length u32, bytes */
+  struct sd_grams *grams; /* of all packs of the segment */
+  int packs_len;          /* behind the last one, in the segment */
+};
+
 struct build {
   struct sd_store *store;
   struct sd_err *err;
   sqlite3_stmt *q[Q_COUNT];
   struct sd_pack_builder pack;
-  int64_t segment;
-  struct sd_grams *grams; /* of the segment's packs */
-  int packs;              /* behind the last one, in the segment */
+  struct sd_names_part *part;
 };
 
 static sqlite3_stmt *query(struct build *b, int which, int64_t first, int64_t second) {
@@ -104,17 +111,34 @@ static int add_entry(struct build *b, sqlite3_stmt *q) {
   return rc ? sd_err_nomem(b->err) : 0;
 }
 
-static int put_pack(struct build *b, int64_t pack) {
+static int keep_pack(struct build *b, int64_t pack) {
+  struct sd_names_part *p = b->part;
   if (sd_pack_end(&b->pack)) return sd_err_nomem(b->err);
-  int rc = put_blob(b, Q_PACK_PUT, pack, b->pack.out.data, b->pack.out.len);
-  sd_grams_add(b->grams, (unsigned)(pack % SD_SEGMENT_PACKS), (const char *)b->pack.text.data,
+  int rc = sd_buf_put_u64(&p->packs, (uint64_t)pack);
+  if (!rc) rc = sd_buf_put_u32(&p->packs, (uint32_t)b->pack.out.len);
+  if (!rc) rc = sd_buf_put(&p->packs, b->pack.out.data, b->pack.out.len);
+  if (rc) return sd_err_nomem(b->err);
+  sd_grams_add(p->grams, (unsigned)(pack % SD_SEGMENT_PACKS), (const char *)b->pack.text.data,
                b->pack.text.len);
-  b->packs = (int)(pack % SD_SEGMENT_PACKS) + 1;
+  p->packs_len = (int)(pack % SD_SEGMENT_PACKS) + 1;
   sd_pack_begin(&b->pack);
+  return 0;
+}
+
+/* Writes the packs that were kept. */
+static int write_packs(struct build *b) {
+  struct sd_buf *kept = &b->part->packs;
+  int rc = 0;
+  for (size_t at = 0, len; !rc && at < kept->len; at += PACK_HEAD + len) {
+    len = sd_get_u32(kept->data + at + 8);
+    rc = put_blob(b, Q_PACK_PUT, (int64_t)sd_get_u64(kept->data + at), kept->data + at + PACK_HEAD,
+                  len);
+  }
+  kept->len = 0;
   return rc;
 }
 
-/* Reads entries [id, stop) and writes a pack for each 64 ids, also where there is no entry. */
+/* Reads entries [id, stop) and makes a pack for each 64 ids, also where there is no entry. */
 static int build_packs(struct build *b, int64_t id, int64_t stop) {
   sqlite3_stmt *q = query(b, Q_ENTRIES, id, stop);
   int64_t pack = id / SD_PACK_IDS, last = stop / SD_PACK_IDS;
@@ -124,7 +148,7 @@ static int build_packs(struct build *b, int64_t id, int64_t stop) {
     if (step == SQLITE_ROW) step = sqlite3_step(q);
     if (step != SQLITE_ROW && step != SQLITE_DONE) return ended(b, q, step);
     int64_t next = step == SQLITE_ROW ? sqlite3_column_int64(q, 0) : stop;
-    for (; !rc && pack < last && pack < next / SD_PACK_IDS; pack++) rc = put_pack(b, pack);
+    for (; !rc && pack < last && pack < next / SD_PACK_IDS; pack++) rc = keep_pack(b, pack);
     if (!rc && step == SQLITE_ROW) rc = add_entry(b, q);
   }
   if (q) sqlite3_reset(q);
@@ -133,7 +157,7 @@ static int build_packs(struct build *b, int64_t id, int64_t stop) {
 
 /* Packs of the segment for which something is noted. */
 static int build_dirty(struct build *b, const struct state *s) {
-  int64_t first = b->segment * SD_SEGMENT_IDS, stop = first + SD_SEGMENT_IDS;
+  int64_t first = b->part->segment * SD_SEGMENT_IDS, stop = first + SD_SEGMENT_IDS;
   if (s->end < stop) stop = s->end;
   int rc = 0;
   while (!rc && first < stop) {
@@ -147,21 +171,25 @@ static int build_dirty(struct build *b, const struct state *s) {
     rc = build_packs(b, pack * SD_PACK_IDS, (pack + 1) * SD_PACK_IDS);
     first = (pack + 1) * SD_PACK_IDS;
   }
-  return rc;
+  return rc ? rc : write_packs(b);
 }
 
-/* Packs behind the end, as far as they are full. */
+/* Packs of the segment behind the end, as far as they are full. */
 static int build_new(struct build *b, const struct state *s) {
-  int64_t stop = (b->segment + 1) * SD_SEGMENT_IDS;
+  int64_t first = b->part->segment * SD_SEGMENT_IDS, stop = first + SD_SEGMENT_IDS;
+  if (first < s->end) first = s->end;
   if (s->entries < stop) stop = s->entries / SD_PACK_IDS * SD_PACK_IDS;
-  return s->end < stop ? build_packs(b, s->end, stop) : 0;
+  if (first >= stop) return 0;
+  b->part->from = first / SD_PACK_IDS;
+  return build_packs(b, first, stop);
 }
 
 /* ---- rows ---- */
 
 /* Adds the packs that were there before to the rows. */
 static int add_old_packs(struct build *b, const struct state *s) {
-  int64_t first = b->segment * SD_SEGMENT_PACKS, stop = s->end / SD_PACK_IDS;
+  struct sd_names_part *p = b->part;
+  int64_t first = p->segment * SD_SEGMENT_PACKS, stop = s->end / SD_PACK_IDS;
   if (stop > first + SD_SEGMENT_PACKS) stop = first + SD_SEGMENT_PACKS;
   if (stop <= first) return 0;
   sqlite3_stmt *q = query(b, Q_PACKS, first, stop);
@@ -170,9 +198,9 @@ static int add_old_packs(struct build *b, const struct state *s) {
   while ((step = sqlite3_step(q)) == SQLITE_ROW) {
     struct sd_pack view;
     int nth = (int)(sqlite3_column_int64(q, 0) - first);
-    if (nth >= b->packs) b->packs = nth + 1;
+    if (nth >= p->packs_len) p->packs_len = nth + 1;
     if (sd_pack_open(sqlite3_column_blob(q, 1), (size_t)sqlite3_column_bytes(q, 1), &view) == 0)
-      sd_grams_add(b->grams, (unsigned)nth, view.text, view.text_len);
+      sd_grams_add(p->grams, (unsigned)nth, view.text, view.text_len);
   }
   return ended(b, q, step);
 }
@@ -189,17 +217,18 @@ static int put_group(struct build *b, int64_t id, const uint8_t *bytes, size_t n
 }
 
 static int write_grams(struct build *b) {
-  size_t words = ((size_t)b->packs + 63) / 64;
+  const struct sd_names_part *p = b->part;
+  size_t words = ((size_t)p->packs_len + 63) / 64;
   struct sd_buf bytes = SD_BUF_INIT;
   int rc = 0;
-  if (b->packs < SD_GRAM_PACKS_MIN) return 0;
+  if (p->packs_len < SD_GRAM_PACKS_MIN) return 0;
   for (size_t group = 0; !rc && group < GROUPS; group++) {
     bytes.len = 0;
     for (size_t row = 0; row < SD_GRAM_GROUP; row++)
       for (size_t w = 0; !rc && w < words; w++)
-        rc = sd_buf_put_u64(&bytes, b->grams->rows[group * SD_GRAM_GROUP + row][w]);
+        rc = sd_buf_put_u64(&bytes, p->grams->rows[group * SD_GRAM_GROUP + row][w]);
     if (rc) sd_err_nomem(b->err);
-    else rc = put_group(b, b->segment * GROUPS + (int64_t)group, bytes.data, bytes.len);
+    else rc = put_group(b, p->segment * GROUPS + (int64_t)group, bytes.data, bytes.len);
   }
   sd_buf_fini(&bytes);
   return rc;
@@ -207,14 +236,38 @@ static int write_grams(struct build *b) {
 
 /* ---- a segment ---- */
 
-static int build_segment(struct build *b, const struct state *s) {
-  int64_t first = b->segment * SD_SEGMENT_IDS;
-  if (!(b->grams = calloc(1, sizeof(*b->grams)))) return sd_err_nomem(b->err);
+static struct sd_names_part *new_part(struct build *b, int64_t segment) {
+  struct sd_names_part *p = calloc(1, sizeof(*p));
+  if (p && !(p->grams = calloc(1, sizeof(*p->grams)))) {
+    free(p);
+    p = NULL;
+  }
+  if (p) p->segment = segment;
+  else sd_err_nomem(b->err);
+  return p;
+}
+
+void sd_names_part_free(struct sd_names_part *p) {
+  if (!p) return;
+  sd_buf_fini(&p->packs);
+  free(p->grams);
+  free(p);
+}
+
+static void end_build(struct build *b) {
+  for (int i = 0; i < Q_COUNT; i++) sqlite3_finalize(b->q[i]);
+  sd_pack_fini(&b->pack);
+}
+
+static int build_segment(struct build *b, const struct state *s, int64_t segment) {
+  int64_t first = segment * SD_SEGMENT_IDS;
+  if (!(b->part = new_part(b, segment))) return b->err->code;
   int rc = build_dirty(b, s);
   if (!rc) rc = add_old_packs(b, s);
   if (!rc) rc = build_new(b, s);
+  if (!rc) rc = write_packs(b);
   if (!rc) rc = write_grams(b);
-  free(b->grams);
+  sd_names_part_free(b->part);
   sqlite3_stmt *q = rc ? NULL : query(b, Q_DONE, first, first + SD_SEGMENT_IDS);
   if (!q) return b->err->code;
   return ended(b, q, sqlite3_step(q));
@@ -224,15 +277,63 @@ int sd_names_build(struct sd_store *s, bool *left, struct sd_err *err) {
   struct build b = {.store = s, .err = err};
   struct state state;
   int rc = read_state(&b, &state);
-  b.segment = rc ? -1 : next_segment(&state);
+  int64_t segment = rc ? -1 : next_segment(&state);
   *left = false;
-  if (b.segment >= 0) {
-    rc = build_segment(&b, &state);
+  if (segment >= 0) {
+    rc = build_segment(&b, &state, segment);
     if (!rc) rc = read_state(&b, &state);
     *left = !rc && next_segment(&state) >= 0;
   }
-  for (int i = 0; i < Q_COUNT; i++) sqlite3_finalize(b.q[i]);
-  sd_pack_fini(&b.pack);
+  end_build(&b);
+  return rc;
+}
+
+/* ---- the same in two steps ---- */
+
+/* Whether the segment `nth` from the end on has enough that is new, and nothing else to do. */
+static bool is_new(const struct state *s, int64_t segment) {
+  int64_t first = segment * SD_SEGMENT_IDS;
+  if (first < s->end) first = s->end;
+  return s->todo < TODO_MIN && s->entries - first >= TAIL_MIN;
+}
+
+static int read_part(struct build *b, int64_t nth) {
+  struct state state;
+  int rc = read_state(b, &state);
+  int64_t segment = rc ? 0 : state.end / SD_SEGMENT_IDS + nth;
+  if (rc || !is_new(&state, segment)) return rc;
+  if (!(b->part = new_part(b, segment))) return b->err->code;
+  rc = add_old_packs(b, &state);
+  return rc ? rc : build_new(b, &state);
+}
+
+static int exec(struct build *b, const char *text) {
+  return sqlite3_exec(b->store->db, text, NULL, NULL, NULL) == SQLITE_OK
+             ? 0
+             : sd_store_error(b->store, b->err, "index names");
+}
+
+int sd_names_part_read(struct sd_store *s, int64_t nth, struct sd_names_part **out,
+                       struct sd_err *err) {
+  struct build b = {.store = s, .err = err};
+  int rc = exec(&b, "BEGIN");
+  if (!rc) rc = read_part(&b, nth);
+  end_build(&b);
+  if (!sqlite3_get_autocommit(s->db)) sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL);
+  if (rc) sd_names_part_free(b.part);
+  *out = rc ? NULL : b.part;
+  return rc;
+}
+
+int sd_names_part_write(struct sd_store *s, struct sd_names_part *p, bool *taken,
+                        struct sd_err *err) {
+  struct build b = {.store = s, .err = err, .part = p};
+  struct state state;
+  int rc = read_state(&b, &state);
+  *taken = !rc && p->from * SD_PACK_IDS == state.end;
+  if (*taken) rc = write_packs(&b);
+  if (*taken && !rc) rc = write_grams(&b);
+  end_build(&b);
   return rc;
 }
 

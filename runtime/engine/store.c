@@ -172,6 +172,10 @@ int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what) {
 
 /* ---- statements ---- */
 
+uint64_t sd_store_turns(const struct sd_store *s) {
+  return atomic_load(&s->turns);
+}
+
 sqlite3 *sd_store_db(struct sd_store *s) {
   return s->db;
 }
@@ -434,7 +438,9 @@ int sd_store_begin(struct sd_store *s, struct sd_err *err) {
   s->now = sd_clock_wall();
   s->names_end = -1;
   sqlite3_wal_hook(s->db, count_wal, s);
-  return run_stmt(s, ST_BEGIN, err, "begin");
+  int rc = run_stmt(s, ST_BEGIN, err, "begin");
+  if (!rc) atomic_fetch_add(&s->turns, 1);
+  return rc;
 }
 
 /* Lets the kernel write what is new in the log while the next commit is made. Otherwise all of it
@@ -453,8 +459,10 @@ static void start_writeback(struct sd_store *s) {
 int sd_store_commit(struct sd_store *s, struct sd_err *err) {
   int rc = sd_store_flush_totals(s, err);
   if (!rc) rc = run_stmt(s, ST_COMMIT, err, "commit");
-  if (!rc) start_writeback(s);
-  return rc;
+  if (rc) return rc;
+  atomic_fetch_add(&s->turns, 1);
+  start_writeback(s);
+  return 0;
 }
 
 int sd_store_sync(struct sd_store *s, bool on, struct sd_err *err) {
@@ -465,6 +473,7 @@ void sd_store_rollback(struct sd_store *s) {
   struct sd_err ignored;
   sd_totals_map_clear(&s->totals);
   if (!sqlite3_get_autocommit(s->db)) run_stmt(s, ST_ROLLBACK, &ignored, "roll back");
+  if (atomic_load(&s->turns) % 2) atomic_fetch_add(&s->turns, 1);
 }
 
 int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err) {

@@ -59,6 +59,7 @@ struct sd_store {
   char *log_path;              /* the WAL; owned */
   int log_fd;                  /* the same; -1: not yet open */
   int64_t names_end;           /* entries below it have their names packed; -1: not known yet */
+  atomic_ullong turns;         /* see sd_store_turns() */
   bool writer;
   bool restricted; /* see sd_store_restrict() */
 };
