@@ -7,6 +7,7 @@ return {
   export = "sd.cli.export",
   index = "sd.cli.index",
   job = "sd.cli.job",
+  location = "sd.cli.location",
   ls = "sd.cli.ls",
   run = "sd.cli.run",
   serve = "sd.cli.serve",
@@ -14,4 +15,5 @@ return {
   stat = "sd.cli.stat",
   top = "sd.cli.top",
   tree = "sd.cli.tree",
+  verify = "sd.cli.verify",
 }

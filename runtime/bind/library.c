@@ -15,6 +15,7 @@
 #include "bind/commit.h"
 #include "bind/op.h"
 #include "bind/query.h"
+#include "bind/sweep.h"
 #include "bind/table.h"
 #include "engine/sql.h"
 
@@ -285,17 +286,13 @@ static int lsd_library_tostring(lua_State *L) {
 static const luaL_Reg functions[] = {{"open", lsd_open}, {NULL, NULL}};
 
 static const luaL_Reg methods[] = {
-    {"close", lsd_library_close},
-    {"interrupt", lsd_library_interrupt},
-    {"new_id", lsd_library_new_id},
-    {"metrics", lsd_library_metrics},
-    {"query", lsd_library_query},
-    {"commit", lsd_library_commit},
-    {"sweep", lsd_library_sweep},
-    {"leave_out", lsd_library_leave_out},
-    {"settle", lsd_library_settle},
-    {"note", lsd_library_note},
-    {NULL, NULL},
+    {"close", lsd_library_close},         {"interrupt", lsd_library_interrupt},
+    {"new_id", lsd_library_new_id},       {"metrics", lsd_library_metrics},
+    {"query", lsd_library_query},         {"commit", lsd_library_commit},
+    {"match", lsd_library_match},         {"sweep", lsd_library_sweep},
+    {"forget", lsd_library_forget},       {"hardlinks", lsd_library_hardlinks},
+    {"leave_out", lsd_library_leave_out}, {"settle", lsd_library_settle},
+    {"note", lsd_library_note},           {NULL, NULL},
 };
 
 static const luaL_Reg metamethods[] = {
