@@ -193,7 +193,8 @@ end
 function Verify:run(ctx)
   self.location = ctx.library.locations:find(self.args.root)
   if not self.location or self.location.state ~= "complete" then
-    error(sd.failure.new(("%s is no location that was indexed"):format(self.args.root), "ENOENT"), 0)
+    local message = "%s is no location that was indexed"
+    error(sd.failure.new(message:format(self.args.root), "ENOENT"), 0)
   end
   local state = ctx:state(new_state)
   while state.phase ~= "complete" do

@@ -7,7 +7,7 @@ local dir, tree, library
 before_each(function()
   dir = fixture.temp()
   tree, library = dir .. "/tree", dir .. "/library"
-  fixture.sh("mkdir -p " .. tree .. "/a/b; echo 1 > " .. tree .. "/a/b/1; echo 22 > " .. tree .. "/2")
+  fixture.sh(("mkdir -p %s/a/b; cd %s; echo 1 > a/b/1; echo 22 > 2"):format(tree, tree))
 end)
 
 after_each(function() fixture.remove(dir) end)
@@ -129,15 +129,18 @@ describe("sdlua location", function()
     fixture.check_nothing_left(library)
     assert.equal(1, location("remove", tree).status)
     assert.equal(0, index().status) -- and it can come back
-    assert.same({ { "4" } }, query("SELECT count(*) FROM entries WHERE location_id <> 2 AND path <> ''"))
+    assert.same({ { "4" } },
+      query("SELECT count(*) FROM entries WHERE location_id <> 2 AND path <> ''"))
   end)
 
   it("goes on with a removal that was killed", function()
-    fixture.sh(("cd %s; for i in $(seq 300); do mkdir d$i; touch d$i/$(seq -s ' d'$i/ 60); done"):format(tree))
+    fixture.sh(("cd %s; for i in $(seq 300); do mkdir d$i; touch d$i/$(seq -s ' d'$i/ 60); done")
+      :format(tree))
     assert.equal(0, index(nil, "--mode", "shallow").status)
     local killed = 0
     for ms = 1, 60, 3 do
-      local process = fixture.start { fixture.sdlua, "location", "remove", tree, "--library", library }
+      local process = fixture.start { fixture.sdlua, "location", "remove", tree,
+        "--library", library }
       process:sleep(ms)
       process:kill("sigkill")
       if process:wait() == 137 then killed = killed + 1 end

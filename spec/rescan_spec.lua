@@ -64,18 +64,18 @@ describe("what has changed", function()
   it("is not hashed where it has only moved", function()
     shell("mkdir -p a/b; for i in 1 2 3; do echo $i > a/b/$i; done; echo x > x; sleep 0.05")
     assert.equal(4, index("--mode", "deep").hashed)
-    local before = query("SELECT ino, hash, uuid FROM entries WHERE kind = 'file' ORDER BY ino")
+    local sql = "SELECT ino, hash, uuid FROM entries WHERE kind = 'file' ORDER BY ino"
+    local before = query(sql)
     shell("mv a/b n; mv x a/y; mv n/1 n/one; chmod 600 n/2")
     assert.equal(0, index("--mode", "deep").hashed)
-    assert.same(before, query("SELECT ino, hash, uuid FROM entries WHERE kind = 'file' ORDER BY ino"))
+    assert.same(before, query(sql))
   end)
 
   it("keeps what users have noted of an entry, whatever it is called", function()
     shell("echo 1 > a; mkdir d; echo 2 > d/b")
     index()
     fixture.sh(([[sqlite3 %s/library.db "INSERT INTO user_metadata(uuid, notes)
-      SELECT unhex(replace(uuid, '-', '')), path FROM entries"]]):format(library)
-      :gsub("unhex%(replace%(uuid, '%-', ''%)%)", "(SELECT uuid FROM entry e WHERE e.id = entries.id)"))
+      SELECT e.uuid, n.path FROM entries n JOIN entry e USING(id)"]]):format(library))
     shell("mv a d/c; mv d e; echo new > e/.t; mv e/.t e/b")
     index()
     assert.same({ { "", "" }, { "e", "d" }, { "e/b", "d/b" }, { "e/c", "a" } },
@@ -87,21 +87,22 @@ describe("what has changed", function()
     shell("mkdir a b; echo 1 > a/1; echo 2 > a/2; echo 3 > a/3; echo 4 > b/4; sleep 0.05")
     local first = run(nil, { "--explain" })
     assert.is_truthy(first.err:find("new a/1\n", 1, true), first.err)
-    shell("echo more >> a/1; mv a/2 b/two; rm a/3; mv b c; chmod 600 c/4; echo n > n; touch -d @1 a c .")
+    shell("echo more >> a/1; mv a/2 b/two; rm a/3; mv b c; chmod 600 c/4; echo n > n;"
+      .. " touch -d @1 a c .")
     local result = run(nil, { "--explain" })
     assert.equal(0, result.status, result.err)
     local lines = {}
     for line in result.err:gmatch("[^\n]+") do lines[#lines + 1] = line end
     table.sort(lines)
+    for i, line in ipairs(lines) do -- what differs besides is the file system's affair
+      lines[i] = line:gsub("size, mtime", "mtime"):gsub("allocated, ", "")
+        :gsub("^(m%S+ %S+ ?%-?>? ?%S* %()mtime, ctime", "%1size, mtime, ctime")
+    end
     assert.same({
       "deleted a/3", "modified a (size, mtime, ctime)", "modified a/1 (size, mtime, ctime)",
       "modified c/4 (mode, ctime)", "moved a/2 -> c/two", "moved b -> c (size, mtime, ctime)",
       "new n",
-    }, (function()
-      for i, line in ipairs(lines) do lines[i] = line:gsub("size, mtime", "mtime"):gsub("allocated, ", "")
-        :gsub("^(m%S+ %S+ ?%-?>? ?%S* %()mtime, ctime", "%1size, mtime, ctime") end
-      return lines
-    end)())
+    }, lines)
     shell("mv n m; echo 5 >> c/4")
     result = run(nil, { "--explain", "--progress", "json" })
     local seen = {}
@@ -179,7 +180,8 @@ end)
 
 describe("a file that was hashed too soon after it was written", function()
   it("is looked at again the next time", function()
-    shell("printf aaaa > f; touch -d '+1 hour' f; touch -r f ref; printf bbbb > old; touch -d @1 old")
+    shell("printf aaaa > f; touch -d '+1 hour' f; touch -r f ref;"
+      .. " printf bbbb > old; touch -d @1 old")
     index("--mode", "deep")
     shell("printf cccc > f; touch -r ref f; printf dddd > old; touch -d @1 old; touch -r ref .")
     index("--mode", "deep")
@@ -228,8 +230,8 @@ describe("what cannot be looked at", function()
     shell("chmod 000 a/b; rm d/4")
     assert.equal(3, run(prefix, {}).status)
     local sql = "SELECT path, unverified FROM entries WHERE unverified IS NOT NULL ORDER BY 1"
-    assert.same({ { "a/b/2", "unreadable" }, { "a/b/c", "unreadable" }, { "a/b/c/3", "unreadable" } },
-      query(sql))
+    assert.same({ { "a/b/2", "unreadable" }, { "a/b/c", "unreadable" },
+      { "a/b/c/3", "unreadable" } }, query(sql))
     assert.same({ { "a/b", "unreadable" }, { "a/b/c", "unreadable" } },
       query("SELECT path, unverified FROM directories WHERE unverified IS NOT NULL ORDER BY 1"))
     -- Names that can be read, and nothing else: what they are is not known.
@@ -248,10 +250,12 @@ describe("what cannot be looked at", function()
   -- The tmpfs is mounted, gone, and another one is there.
   it("stays, and is marked, while a file system is not mounted", function()
     shell("mkdir m; echo 1 > 1")
-    local mounts <close>, why = fixture.mounts(("cd %s; mount -t tmpfs none m; mkdir m/d; echo 2 > m/d/2")
-      :format(fixture.quote(tree)))
+    local mounts <close>, why = fixture.mounts(
+      ("cd %s; mount -t tmpfs none m; mkdir m/d; echo 2 > m/d/2"):format(fixture.quote(tree)))
     if not mounts then return pending(why) end
-    local function inside(script) fixture.sh(("%s sh -c 'cd %s; %s'"):format(mounts.where, tree, script)) end
+    local function inside(script)
+      fixture.sh(("%s sh -c 'cd %s; %s'"):format(mounts.where, tree, script))
+    end
     assert.equal(0, run(mounts.where, {}).status)
     local sql = "SELECT path, coalesce(unverified, '') FROM entries ORDER BY 1"
     local before = { { "", "" }, { "1", "" }, { "m", "" }, { "m/d", "" }, { "m/d/2", "" } }
@@ -260,16 +264,17 @@ describe("what cannot be looked at", function()
     local result = run(mounts.where, {})
     assert.equal(3, result.status)
     assert.is_truthy(result.out:find("1 ENODEV", 1, true), result.out)
-    assert.same({ { "", "" }, { "1", "" }, { "m", "" }, { "m/d", "unmounted" }, { "m/d/2", "unmounted" } },
-      query(sql))
+    assert.same({ { "", "" }, { "1", "" }, { "m", "" }, { "m/d", "unmounted" },
+      { "m/d/2", "unmounted" } }, query(sql))
     inside "echo 3 > m/3" -- not empty: this is what there is
     assert.equal(0, run(mounts.where, {}).status)
-    assert.same({ { "" }, { "1" }, { "m" }, { "m/3" } }, query("SELECT path FROM entries ORDER BY 1"))
+    assert.same({ { "" }, { "1" }, { "m" }, { "m/3" } },
+      query("SELECT path FROM entries ORDER BY 1"))
   end)
 
   it("stays, and is marked, while the root itself is not mounted", function()
-    local mounts <close>, why = fixture.mounts(("mount -t tmpfs none %s; cd %s; mkdir d; echo 2 > d/2")
-      :format(fixture.quote(tree), fixture.quote(tree)))
+    local mounts <close>, why = fixture.mounts(
+      ("mount -t tmpfs none %s; cd %s; mkdir d; echo 2 > d/2"):format(tree, tree))
     if not mounts then return pending(why) end
     assert.equal(0, run(mounts.where, {}).status)
     assert.equal(3, run(nil, {}).status) -- here nothing is mounted
@@ -285,8 +290,9 @@ describe("what cannot be looked at", function()
     shell("rm -r a; mkdir c; echo 1 > c/1; truncate -s 40G b")
     local process = fixture.start { fixture.sdlua, "index", "--library", library, "--progress",
       "none", "--mode", "deep", tree }
+    local hashing = "SELECT count(*) FROM job WHERE phase = 'content_identification'"
     for _ = 1, 400 do
-      if query("SELECT count(*) FROM job WHERE phase = 'content_identification'")[1][1] == "1" then break end
+      if value(hashing) == "1" then break end
       process:sleep(10)
     end
     process:kill("sigkill")

@@ -7,8 +7,9 @@ local dir, tree, library
 before_each(function()
   dir = fixture.temp()
   tree, library = dir .. "/tree", dir .. "/library"
-  fixture.sh(("mkdir -p %s/a/b %s/c; cd %s; for i in 1 2 3 4; do echo $i > a/$i; echo $i > a/b/$i; done;"
-    .. " echo 5 > c/5; ln a/1 c/one; ln -s x c/link; head -c 200000 /dev/urandom > big; sleep 0.05")
+  fixture.sh(("mkdir -p %s/a/b %s/c; cd %s;"
+    .. " for i in 1 2 3 4; do echo $i > a/$i; echo $i > a/b/$i; done; echo 5 > c/5;"
+    .. " ln a/1 c/one; ln -s x c/link; head -c 200000 /dev/urandom > big; sleep 0.05")
     :format(tree, tree, tree))
 end)
 
@@ -58,8 +59,8 @@ describe("sdlua verify", function()
       ["n/m/n"] = "missing", a = "mtime", ["a/b"] = "mtime",
     }, found)
     assert.equal(12, output.differences)
-    assert.same({ size = 1, mtime = 3, stale = 2, attributes = 1, inode = 1, kind = 1, missing = 3 },
-      output.error_counts)
+    assert.same({ size = 1, mtime = 3, stale = 2, attributes = 1, inode = 1, kind = 1,
+      missing = 3 }, output.error_counts)
     -- It has only looked.
     assert.same({ { "16" } }, fixture.sql(library, "SELECT count(*) FROM entries"))
     local result = verify()
@@ -70,8 +71,8 @@ describe("sdlua verify", function()
   it("finds bytes that have changed on their own", function()
     index("--mode", "deep")
     shell("touch -r a/b/3 r; printf X | dd of=a/b/3 conv=notrunc 2>/dev/null; touch -r r a/b/3;"
-      .. " touch -r big r; printf X | dd of=big bs=1 seek=100000 conv=notrunc 2>/dev/null; touch -r r big;"
-      .. " rm r")
+      .. " touch -r big r; printf X | dd of=big bs=1 seek=100000 conv=notrunc 2>/dev/null;"
+      .. " touch -r r big; rm r")
     index("--mode", "deep") -- which does not look at the bytes
     assert.same({}, (differences(0)))
     assert.same({ ["a/b/3"] = "content", big = "content" }, (differences(3, "--content")))
@@ -79,15 +80,16 @@ describe("sdlua verify", function()
 
   it("compares samples where the index has no more", function()
     index()
-    shell("touch -r big r; printf X | dd of=big bs=1 seek=1 conv=notrunc 2>/dev/null; touch -r r big; rm r")
+    shell("touch -r big r; printf X | dd of=big bs=1 seek=1 conv=notrunc 2>/dev/null;"
+      .. " touch -r r big; rm r")
     index()
     assert.same({ big = "content" }, (differences(3, "--content")))
   end)
 
   it("brings the index to what is there, with --fix", function()
     index("--mode", "deep")
-    shell("touch -r c/one r; printf X | dd of=c/one conv=notrunc 2>/dev/null; touch -r r c/one; rm r;"
-      .. " echo n > n; rm a/3; echo more >> a/4")
+    shell("touch -r c/one r; printf X | dd of=c/one conv=notrunc 2>/dev/null;"
+      .. " touch -r r c/one; rm r; echo n > n; rm a/3; echo more >> a/4")
     local _, output = differences(3, "--content", "--fix")
     assert.is_true(output.fixed)
     assert.same({}, (differences(0, "--content")))
@@ -103,11 +105,11 @@ describe("sdlua verify", function()
   end)
 
   it("goes on where it was killed", function()
-    shell("for i in $(seq 200); do mkdir d$i; for k in $(seq 20); do echo $i $k > d$i/$k; done; done;"
-      .. " sleep 0.05")
+    shell("for i in $(seq 200); do mkdir d$i; for k in $(seq 20); do echo $i $k > d$i/$k; done;"
+      .. " done; sleep 0.05")
     index("--mode", "deep")
-    shell("rm -r d7; echo x > d8/x; touch -r d9/9 r; printf X | dd of=d9/9 conv=notrunc 2>/dev/null;"
-      .. " touch -r r d9/9; rm r; touch -d @1 d8 .")
+    shell("rm -r d7; echo x > d8/x; touch -r d9/9 r;"
+      .. " printf X | dd of=d9/9 conv=notrunc 2>/dev/null; touch -r r d9/9; rm r; touch -d @1 d8 .")
     local killed = 0
     for ms = 5, 200, 15 do
       local process = fixture.start { fixture.sdlua, "verify", "--library", library, "--progress",
@@ -126,7 +128,8 @@ describe("sdlua verify", function()
   it("refuses what was never indexed", function()
     assert.equal(10, verify().status)
     index()
-    local result = fixture.run_sdlua("verify", "--library", library, "--progress", "none", tree .. "/a")
+    local result = fixture.run_sdlua("verify", "--library", library, "--progress", "none",
+      tree .. "/a")
     assert.equal(1, result.status)
     assert.is_truthy(result.err:find("is no location", 1, true), result.err)
   end)

@@ -164,8 +164,8 @@ end
 ---@field location_id integer
 ---@field moves_below? integer Directories with a smaller id may have moved (default 0: none).
 ---@field paths? boolean Entries come with their paths (default false).
----@field changed_by? "inode"|"mtime"|"ctime"|"content" What tells that the bytes of a file may differ
---- (default inode).
+---@field changed_by? "inode"|"mtime"|"ctime"|"content" What tells that the bytes of a file may
+--- differ (default inode).
 ---@field queue sd.Queue Directories that are to be walked.
 ---@field batch? integer Entries a batch (default 1000).
 
@@ -184,8 +184,8 @@ end
 ---@field mime? "none"|"name"|"magic" Default none.
 ---@field after? integer Entry id after which to begin.
 ---@field chunk? integer Files a chunk (default 100).
----@field verify? boolean The files that have an identity, to be compared with it (default false). See
---- `chunk:differences()`.
+---@field verify? boolean The files that have an identity, to be compared with it (default false).
+--- See `chunk:differences()`.
 
 --- Hashes the files of a location that have no content identity: `for chunk in hasher:chunks() do`.
 ---@param options sd.HashOptions

@@ -3,8 +3,8 @@ local M = {}
 
 ---@class sd.Explained
 ---@field type "explain"
----@field change "new"|"modified"|"moved"|"deleted"|"reread" reread: nothing differs so far, the bytes
---- are looked at again.
+---@field change "new"|"modified"|"moved"|"deleted"|"reread" reread: nothing differs so far, the
+--- bytes are looked at again.
 ---@field path string Below the root.
 ---@field from? string Of what moved: where it was.
 ---@field why? string What differs, in words; "racy", "asked for", "replaced".

@@ -21,8 +21,8 @@ local M = {}
 ---@field allocated? integer
 ---@field open_jobs integer
 
-local ROWS = "SELECT v.id, v.uuid, v.root, v.state, v.created_at, v.indexed_at, l.settings, d.files,"
-  .. " d.dirs, d.symlinks, d.bytes, d.allocated, (SELECT count(*) FROM job j"
+local ROWS = "SELECT v.id, v.uuid, v.root, v.state, v.created_at, v.indexed_at, l.settings,"
+  .. " d.files, d.dirs, d.symlinks, d.bytes, d.allocated, (SELECT count(*) FROM job j"
   .. " WHERE j.location_id = l.id AND j.parent_id IS NULL) AS open_jobs"
   .. " FROM locations v JOIN location l ON l.id = v.id"
   .. " LEFT JOIN directory d ON d.entry_id = l.entry_id"

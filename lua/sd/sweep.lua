@@ -8,8 +8,8 @@ local M = {}
 local AT_ONCE = 20000
 
 ---@class sd.SweepOptions
----@field changed_by? "inode"|"mtime"|"ctime"|"content" What tells that the bytes of a file may differ
---- (default inode).
+---@field changed_by? "inode"|"mtime"|"ctime"|"content" What tells that the bytes of a file may
+--- differ (default inode).
 ---@field explain? boolean Tell what is done (default false).
 
 -- Calls `fn(library, {...})` of C until nothing is left.

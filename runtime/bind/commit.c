@@ -40,8 +40,8 @@ struct work {
   size_t deltas_len, deltas_cap;
 };
 
-/* A job while commits of it are under way. When one fails, those behind it were made of what it took
- * from the queues and of the state that it should have left: they must not be written. */
+/* A job while commits of it are under way. When one fails, those behind it were made of what it
+ * took from the queues and of the state that it should have left: they must not be written. */
 struct lsd_committing {
   struct lsd_committing *next;
   int64_t job_id;

@@ -102,7 +102,8 @@ static inline int64_t sd_stat_stored_mode(const struct sd_stat *st) {
   return (int64_t)st->mode | (st->flags & SD_ENTRY_CLAMPED ? SD_STORED_CLAMPED : 0);
 }
 
-/* What differs, in words ("size, mtime"), for who wants to know; at most SD_DIFFERENCES_MAX bytes. */
+/* What differs, in words ("size, mtime"), for who wants to know; at most SD_DIFFERENCES_MAX
+ * bytes. */
 enum { SD_DIFFERENCES_MAX = 128 };
 void sd_stat_differences(const struct sd_stat *a, const struct sd_stat *b, char *out);
 

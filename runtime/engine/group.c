@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An item: u64 id, u64 inode, u64 device, u16 length of the name, u8 flags, the name; little-endian.
- * Stored. */
+/* An item: u64 id, u64 inode, u64 device, u16 length of the name, u8 flags, the name;
+ * little-endian. Stored. */
 enum { LEN = 24, FLAGS = 26, ITEM_HEAD = 27, KNOWN = 1, MOUNT = 2 };
 
 /* One or two hundred names: what a step unpacks at once, and one row in the library. */

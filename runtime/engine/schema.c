@@ -15,8 +15,8 @@
  * elsewhere so far, has sd_store_limbo() as its parent and its id as its name; directories from
  * there on have -location.id for their location, so that no view shows what is in them.
  * directory.unread: enum sd_unread, of what is in it; unverified: that, or what is inherited of it
- * from above. directory.path is relative to `anchor` (NULL: the root of the location), so that no stored piece
- * is longer than PATH_MAX. */
+ * from above. directory.path is relative to `anchor` (NULL: the root of the location), so that no
+ * stored piece is longer than PATH_MAX. */
 static const char tables[] =
     "CREATE TABLE location("
     " id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, root ANY NOT NULL UNIQUE, entry_id INTEGER,"
@@ -217,7 +217,8 @@ static const char views[] =
     " ELSE d.path || '/' || e.name END AS path,"
     " e.name AS name, " KIND_TEXT("e.kind") " AS kind, e.size AS size, e.allocated AS allocated,"
     " e.mtime AS mtime_ns, e.ctime AS ctime_ns, e.btime AS btime_ns, e.mode & 4095 AS mode,"
-    " e.uid AS uid, e.gid AS gid, e.nlink AS nlink, " DEVICE " AS dev, e.ino AS ino, e.target AS target,"
+    " e.uid AS uid, e.gid AS gid, e.nlink AS nlink, " DEVICE
+    " AS dev, e.ino AS ino, e.target AS target,"
     " CASE WHEN c.hash IS NOT NULL THEN lower(hex(c.hash)) END AS hash,"
     " CASE c.hash_kind WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END AS hash_kind, c.mime AS mime,"
     " CASE WHEN EXISTS(SELECT 1 FROM vanished v WHERE v.entry_id = e.id) THEN 'missing'"
@@ -226,7 +227,8 @@ static const char views[] =
     " LEFT JOIN content c ON c.id = e.content_id"
     " UNION ALL"
     " SELECT e.id, " UUID_TEXT("e.uuid") ", l.id, NULL, '', e.name, " KIND_TEXT("e.kind") ","
-    " e.size, e.allocated, e.mtime, e.ctime, e.btime, e.mode & 4095, e.uid, e.gid, e.nlink, " DEVICE ","
+    " e.size, e.allocated, e.mtime, e.ctime, e.btime, e.mode & 4095, e.uid, e.gid, e.nlink,"
+    " " DEVICE ","
     " e.ino, NULL, NULL, NULL, NULL, NULL"
     " FROM location l JOIN entry e ON e.id = l.entry_id;"
 

@@ -1,8 +1,8 @@
-/* What a directory has from those above it: where it is, and whether what is in it could be looked
- * at. It is kept with each directory, so that a view need not climb the tree for each entry; when it
- * changes, the rows of those below are rewritten in the same transaction. So a move costs one row
- * of `entry`, and one of `directory` for each directory in it, whatever the number of files; to
- * find them, the names in each are read. */
+/* What a directory has from those above it: where it is, and whether what is in it could be
+ * looked at. It is kept with each directory, so that a view need not climb the tree for each entry;
+ * when it changes, the rows of those below are rewritten in the same transaction. So a move costs
+ * one row of `entry`, and one of `directory` for each directory in it, whatever the number of
+ * files; to find them, the names in each are read. */
 #include <stdlib.h>
 #include <string.h>
 

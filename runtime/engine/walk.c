@@ -186,8 +186,8 @@ static int read_target(struct sd_walker *wk, struct sd_batch *b, int fd, const s
   return e->target ? 0 : -ENOMEM;
 }
 
-/* The name is not in the directory: what the library has under it vanishes at the end of a listing in
- * parts. */
+/* The name is not in the directory: what the library has under it vanishes at the end of a listing
+ * in parts. */
 static void forget_name(const struct sd_dir *d, const struct sd_name *n) {
   if (d->cursor) sd_dir_cursor_remove(d->cursor, sd_name_hash(n->name, n->len));
 }

@@ -23,9 +23,9 @@
 struct sd_walk;
 struct sd_walker;
 
-/* Called before the root is listed, with what sd_walker_open() got: compares the root itself, open at
- * `fd`, with what the library has, says what the library calls its device (see device.h), and puts
- * into the batch what differs. 1: the root is not to be listed. */
+/* Called before the root is listed, with what sd_walker_open() got: compares the root itself, open
+ * at `fd`, with what the library has, says what the library calls its device (see device.h), and
+ * puts into the batch what differs. 1: the root is not to be listed. */
 typedef int (*sd_root_fn)(void *ud, struct sd_dir *root, int fd, const struct sd_stat *now,
                           struct sd_batch *b, struct sd_err *err);
 

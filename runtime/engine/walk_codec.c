@@ -5,8 +5,8 @@
 #include "engine/walk.h"
 
 /* A directory: u64 id, u64 anchor, u64 id of the one it is in, u64 inode, u64 device, u32 length of
- * the segment, the path. A group: the same of the directory that it is in, with ~id, u32 length of the
- * path before it, and the items behind it. */
+ * the segment, the path. A group: the same of the directory that it is in, with ~id, u32 length of
+ * the path before it, and the items behind it. */
 enum { SEGMENT = 40, HEAD = 44, GROUP_HEAD = 48 };
 
 static int encode_head(const struct sd_dir *d, bool group, struct sd_buf *out) {

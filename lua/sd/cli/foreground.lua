@@ -35,8 +35,9 @@ Foreground.__index = Foreground
 ---@return sd.Foreground
 function M.new(parsed, existing)
   return setmetatable({
-    create = not existing, path = parsed.library or options.default_library(), threads = parsed.threads,
-    fresh = parsed.fresh, spec = parsed["repeat"], detach = parsed.detach, json = parsed.json,
+    create = not existing, path = parsed.library or options.default_library(),
+    threads = parsed.threads, fresh = parsed.fresh, spec = parsed["repeat"],
+    detach = parsed.detach, json = parsed.json,
     show = show.new(parsed.progress), outputs = {}, quiet = parsed.progress == "none",
   }, Foreground)
 end

@@ -50,8 +50,8 @@ function ADD.remove(p)
 end
 
 local function make_parser(indexer)
-  local p = options.parser("sdlua location", "The directory trees that a library indexes. A location"
-    .. " is named by its root, its number, or the beginning of its uuid.")
+  local p = options.parser("sdlua location", "The directory trees that a library indexes. A"
+    .. " location is named by its root, its number, or the beginning of its uuid.")
   p:command_target("action")
   for _, name in ipairs(NAMES) do
     local c = p:command(name, ACTIONS[name]):usage_max_width(100):help_max_width(100)

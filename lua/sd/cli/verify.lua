@@ -8,8 +8,8 @@ local script = require "sd.script"
 local M = {}
 
 local function parser_for(verify)
-  local parser = options.parser("sdlua verify", "Compare a location with the disk. Exit 0: the index"
-    .. " is right, 3: there are differences.")
+  local parser = options.parser("sdlua verify", "Compare a location with the disk. Exit 0: the"
+    .. " index is right, 3: there are differences.")
   parser:argument("PATH", "root of a location"):target("path")
   options.add_declared(parser, verify.definition.args, { root = true })
   options.add_common(parser)

@@ -35,8 +35,8 @@ function Chunk:last_path() end
 function Chunk:each() end
 
 ---@class sd.Difference: sd.Identity
----@field why "content"|"changed"|"unreadable" content: the bytes differ from what the library has, and
---- size and mtime do not.
+---@field why "content"|"changed"|"unreadable" content: the bytes differ from what the library has,
+--- and size and mtime do not.
 
 --- Of a hasher that verifies: the files that are not what the library has.
 ---@return sd.Difference[]

@@ -143,8 +143,8 @@ function Library:sweep(options) end
 ---@return string? code
 function Library:forget(options) end
 
---- What hard links count twice in the totals of directory `id`: each name but one of each inode that
---- has several below it.
+--- What hard links count twice in the totals of directory `id`: each name but one of each inode
+--- that has several below it.
 ---@async
 ---@param id integer Entry id of the directory.
 ---@return {names: integer, bytes: integer, allocated: integer}? excess
