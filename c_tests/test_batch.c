@@ -23,7 +23,7 @@ static struct sd_totals totals_from(int64_t n) {
 }
 
 static struct sd_entry entry_from(struct sd_batch *b, int64_t n, const char *name, size_t len) {
-  struct sd_entry e = {.id = n, .parent_id = -n, .name_len = (uint16_t)len, .change = n % 3 + 1};
+  struct sd_entry e = {.id = n, .parent_id = -n, .name_len = (uint16_t)len, .change = n % 4 + 1};
   e.st = (struct sd_stat){.size = n + 1,
                           .allocated = n + 2,
                           .mtime = -n - 3,
@@ -71,12 +71,12 @@ static struct sd_batch *full_batch(void) {
   b->deltas[0] = (struct sd_dir_delta){.id = 20, .parent_id = 21, .listed = true};
   b->deltas[0].delta = totals_from(-22);
   b->deltas[1] = (struct sd_dir_delta){.id = 23, .delta = totals_from(24)};
-  b->vanished = calloc(3, sizeof(*b->vanished));
-  b->vanished[0] = 30;
-  b->vanished[1] = -31;
-  b->vanished[2] = INT64_MAX;
   b->dirs_len = b->dirs_cap = b->deltas_len = b->deltas_cap = 2;
-  b->vanished_len = b->vanished_cap = 3;
+  static const struct sd_gone gone[] = {
+      {.id = 30, .parent_id = INT64_MAX, .name = "gone", .name_len = 4, .name_text = true},
+      {.id = INT64_MAX, .parent_id = 31, .name = "\xfe\n", .name_len = 2, .replaced = true},
+      {.id = 32, .parent_id = 33, .name = "", .name_text = true}};
+  for (size_t i = 0; i < 3; i++) assert_int_equal(sd_batch_gone(b, &gone[i]), 0);
   assert_int_equal(sd_batch_note(b, SD_OP_READ_DIR, -EACCES, "no\nway", 6, "Permission denied"), 0);
   assert_int_equal(sd_batch_note(b, SD_OP_CREATE_ENTRY, SD_ECHANGED, "", 0, ""), 0);
   assert_int_equal(sd_batch_note(b, 0, 0, "proc", 4, "pseudo"), 0);
@@ -128,6 +128,12 @@ static void assert_same_notes(const struct sd_note *a, const struct sd_note *b, 
   }
 }
 
+static void assert_same_gone(const struct sd_gone *a, const struct sd_gone *b) {
+  assert_true(a->id == b->id && a->parent_id == b->parent_id && a->replaced == b->replaced);
+  assert_same_bytes(a->name, a->name_len, b->name, b->name_len);
+  assert_int_equal(a->name_text, b->name_text);
+}
+
 static void assert_same_totals(const struct sd_totals *a, const struct sd_totals *b) {
   assert_memory_equal(a, b, sizeof(*a)); /* six numbers, no padding */
 }
@@ -143,6 +149,7 @@ static void a_batch_comes_back_as_it_was(void **state) {
   assert_int_equal(a->entries_len, b->entries_len);
   for (size_t i = 0; i < a->entries_len; i++) assert_same_entry(&a->entries[i], &b->entries[i]);
   assert_true(b->entries[0].name_text && !b->entries[1].name_text && b->entries[0].target_text);
+  assert_true(b->inserted == 1 && b->moved == 1);
   assert_int_equal(a->dirs_len, b->dirs_len);
   for (size_t i = 0; i < a->dirs_len; i++) {
     assert_true(a->dirs[i].id == b->dirs[i].id && a->dirs[i].anchor == b->dirs[i].anchor);
@@ -157,7 +164,7 @@ static void a_batch_comes_back_as_it_was(void **state) {
     assert_same_totals(&a->deltas[i].delta, &b->deltas[i].delta);
   }
   assert_int_equal(a->vanished_len, b->vanished_len);
-  assert_memory_equal(a->vanished, b->vanished, 3 * sizeof(*a->vanished));
+  for (size_t i = 0; i < a->vanished_len; i++) assert_same_gone(&a->vanished[i], &b->vanished[i]);
   assert_int_equal(a->errors_len, b->errors_len);
   assert_int_equal(a->skips_len, b->skips_len);
   assert_same_notes(a->errors, b->errors, a->errors_len);
@@ -193,33 +200,6 @@ static void encoding_appends_to_what_is_there(void **state) {
   assert_int_equal(decode_code(buf.data + 6, buf.len - 6), 0);
   sd_buf_fini(&buf);
   sd_batch_free(a);
-}
-
-static const char *fixture(void) {
-  static char path[4096];
-  const char *slash = strrchr(__FILE__, '/');
-  snprintf(path, sizeof(path), "%.*s/fixtures/batch-v1.bin", slash ? (int)(slash - __FILE__) : 1,
-           slash ? __FILE__ : ".");
-  return path;
-}
-
-/* It had no counts of what rules left out. */
-static void a_stored_batch_of_format_1_is_read(void **state) {
-  (void)state;
-  struct sd_err err;
-  struct sd_batch *a = full_batch(), *b;
-  struct sd_buf stored = read_file(fixture());
-  assert_int_equal(sd_get_u32(stored.data + 4), 1);
-  assert_ok(sd_batch_decode(stored.data, stored.len, &b, &err), &err);
-  a->entries[2].name_len = 1;
-  memset(a->skipped, 0, sizeof(a->skipped));
-  struct sd_buf ours = encode(a), theirs = encode(b);
-  assert_same_bytes((char *)ours.data, ours.len, (char *)theirs.data, theirs.len);
-  sd_buf_fini(&ours);
-  sd_buf_fini(&theirs);
-  sd_buf_fini(&stored);
-  sd_batch_free(a);
-  sd_batch_free(b);
 }
 
 /* ---- damage ---- */
@@ -302,7 +282,7 @@ static void cut_and_sealed_again_is_refused(void **state) {
 static void a_later_format_is_named_as_such(void **state) {
   (void)state;
   struct sd_buf buf = small_encoded();
-  buf.data[4] = 3;
+  buf.data[4]++;
   seal(buf.data, buf.len);
   assert_int_equal(decode_code(buf.data, buf.len), SD_ENEWER);
   sd_buf_fini(&buf);
@@ -338,7 +318,7 @@ static void a_change_that_does_not_exist_is_refused(void **state) {
   (void)state;
   struct sd_batch *b = new_batch();
   struct sd_entry e = entry_from(b, 1, "n", 1);
-  e.change = 4;
+  e.change = 5;
   add_entry(b, &e);
   struct sd_buf buf = encode(b);
   assert_int_equal(decode_code(buf.data, buf.len), SD_EFORMAT);
@@ -370,7 +350,6 @@ int main(int argc, char **argv) {
       cmocka_unit_test(a_batch_comes_back_as_it_was),
       cmocka_unit_test(an_empty_batch_comes_back_empty),
       cmocka_unit_test(encoding_appends_to_what_is_there),
-      cmocka_unit_test(a_stored_batch_of_format_1_is_read),
       cmocka_unit_test(every_flipped_bit_is_refused),
       cmocka_unit_test(every_truncation_is_refused),
       cmocka_unit_test(any_number_anywhere_is_survived),

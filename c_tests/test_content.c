@@ -145,7 +145,9 @@ static void an_inode_that_was_given_to_another_file_has_no_twin(void **state) {
   assert_given(s, HOME, false, "20");
   exec(s, "UPDATE entry SET btime=4 WHERE id=20");
   assert_given(s, HOME, false, "20=10");
-  exec(s, "INSERT INTO vanished(job_id,entry_id,keep) VALUES(7,10,0)");
+  exec(s,
+       "INSERT INTO vanished(location_id,job_id,entry_id,parent_id,name,keep) "
+       "VALUES(1,7,10,1,'a',0)");
   assert_given(s, HOME, false, "20");
   sd_store_close(s);
 }

@@ -2,136 +2,16 @@
  * of an unchanged tree writes nothing. */
 #include "support.h"
 
-#include <fcntl.h>
 #include <sqlite3.h>
-#include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/reconcile.h"
-#include "engine/rules.h"
-#include "engine/schema.h"
-#include "engine/store.h"
-
-enum { ROOT = 1, JOB = 1 };
-
-struct lib {
-  char dir[256], root[256];
-  struct sd_file_id own; /* ino 0: none */
-  struct sd_store *writer, *reader;
-  atomic_llong next_id;
-  size_t batch;
-  const struct sd_rules *rules;
-  const char *find; /* what find shall not see, as its arguments */
-};
-
-/* What a scan did. */
-struct scan {
-  struct sd_write_count n;
-  uint64_t removed, content;
-};
-
-static void exec(struct sd_store *s, const char *sql) {
-  if (sqlite3_exec(sd_store_db(s), sql, NULL, NULL, NULL) != SQLITE_OK)
-    fail_msg("%s: %s", sql, sqlite3_errmsg(sd_store_db(s)));
-}
+#include "scan.h"
 
 static void sh(const struct lib *l, const char *cmd) {
   struct sd_buf none = run("cd '%s' && { %s; }", l->root, cmd);
   sd_buf_fini(&none);
-}
-
-static struct lib open_lib(void **state) {
-  struct sd_err err;
-  struct lib l = {.batch = 100, .find = ""};
-  snprintf(l.dir, sizeof(l.dir), "%s", at(*state, "library"));
-  snprintf(l.root, sizeof(l.root), "%s", at(*state, "tree"));
-  make_dir(l.dir);
-  make_dir(l.root);
-  assert_ok(sd_store_open(l.dir, SD_STORE_WRITE, &l.writer, &err), &err);
-  exec(l.writer,
-       "INSERT INTO location(id,uuid,root,entry_id,created_at,state)"
-       " VALUES(1,zeroblob(16),'/data',1,0,'new');"
-       "INSERT INTO entry VALUES(1,-1,'',NULL,2,0,0,0,0,NULL,1,1,493,0,0,2,NULL,zeroblob(16),NULL);"
-       "INSERT INTO directory VALUES(1,1,NULL,'',NULL,0,0,0,0,0,0)");
-  assert_ok(sd_store_open(l.dir, SD_STORE_READ, &l.reader, &err), &err);
-  atomic_init(&l.next_id, ROOT + 1);
-  return l;
-}
-
-static void close_lib(struct lib *l) {
-  sd_store_close(l->reader);
-  sd_store_close(l->writer);
-}
-
-static void write_batch(struct lib *l, const struct sd_batch *b, struct scan *sc) {
-  struct sd_err err;
-  struct sd_write_opts o = {.location_id = 1, .job_id = JOB, .want_content = true};
-  for (size_t i = 0; i < b->entries_len; i++)
-    sc->content += b->entries[i].change == SD_CHANGE_CONTENT;
-  assert_ok(sd_store_begin(l->writer, &err), &err);
-  assert_ok(sd_store_write_batch(l->writer, b, &o, &sc->n, &err), &err);
-  assert_ok(sd_store_commit(l->writer, &err), &err);
-}
-
-static void sweep(struct lib *l, struct scan *sc) {
-  struct sd_err err;
-  for (bool left = true; left;) {
-    uint64_t removed;
-    assert_ok(sd_store_begin(l->writer, &err), &err);
-    assert_ok(sd_store_sweep(l->writer, JOB, 1000, &removed, &left, &err), &err);
-    assert_ok(sd_store_commit(l->writer, &err), &err);
-    sc->removed += removed;
-  }
-}
-
-/* Walks with a stack of all directories that are left, a batch and a transaction at a time. */
-static void walk(struct lib *l, struct sd_walk *w, struct sd_walker *wk, struct sd_reconcile *r,
-                 struct scan *sc) {
-  struct sd_err err;
-  size_t n = 1;
-  struct sd_dir **todo = malloc(sizeof(struct sd_dir *));
-  todo[0] = sd_dir_get(sd_walk_root(w));
-  while (n) {
-    struct sd_batch *b = sd_batch_new();
-    assert_ok(sd_reconcile_begin(r, &err), &err);
-    assert_ok(sd_walker_step(wk, todo, n, b, &err), &err);
-    sd_reconcile_end(r);
-    n = b->born_len;
-    todo = realloc(todo, (n + 1) * sizeof(struct sd_dir *));
-    for (size_t i = 0; i < n; i++) todo[i] = b->born[i];
-    b->born_len = 0;
-    write_batch(l, b, sc);
-    sd_batch_free(b);
-  }
-  free(todo);
-}
-
-static struct scan scan(struct lib *l) {
-  struct sd_err err;
-  struct scan sc = {0};
-  struct sd_walk *w;
-  struct sd_walker *wk;
-  struct sd_reconcile *r;
-  struct sd_walk_opts o = {.root = l->root,
-                           .root_id = ROOT,
-                           .batch = l->batch,
-                           .next_id = &l->next_id,
-                           .rules = l->rules};
-  if (l->own.ino) {
-    o.own = &l->own;
-    o.own_len = 1;
-  }
-  assert_ok(sd_walk_open(&o, &w, &err), &err);
-  assert_ok(sd_reconcile_open(l->reader, &r, &err), &err);
-  assert_ok(sd_walker_open(w, sd_reconcile_diff, r, &wk, &err), &err);
-  walk(l, w, wk, r, &sc);
-  sd_walker_close(wk);
-  sd_reconcile_close(r);
-  sd_walk_close(w);
-  sweep(l, &sc);
-  return sc;
 }
 
 /* ---- the truth ---- */
@@ -189,7 +69,7 @@ static void assert_settled(struct lib *l) {
   assert_totals(l);
   int changes = sqlite3_total_changes(sd_store_db(l->writer));
   struct scan again = scan(l);
-  assert_int_equal(again.n.inserted + again.n.updated + again.n.vanished + again.removed, 0);
+  assert_int_equal(again.n.inserted + again.n.updated + again.n.vanished + again.n.moved, 0);
   assert_int_equal(sqlite3_total_changes(sd_store_db(l->writer)), changes);
 }
 
@@ -202,7 +82,7 @@ static const char small_tree[] =
 /* ---- the scans ---- */
 
 static void a_first_scan_stores_what_find_prints(void **state) {
-  struct lib l = open_lib(state);
+  struct lib l = open_lib(*state);
   sh(&l, small_tree);
   struct scan sc = scan(&l);
   assert_int_equal(sc.n.inserted, run_number("find '%s' -mindepth 1 | wc -l", l.root));
@@ -212,7 +92,7 @@ static void a_first_scan_stores_what_find_prints(void **state) {
 }
 
 static void each_kind_of_change_is_found(void **state) {
-  struct lib l = open_lib(state);
+  struct lib l = open_lib(*state);
   sh(&l, small_tree);
   scan(&l);
   sh(&l, "echo more >> a/1");
@@ -225,7 +105,7 @@ static void each_kind_of_change_is_found(void **state) {
   assert_settled(&l);
   sh(&l, "rm a/b/2");
   sc = scan(&l);
-  assert_int_equal(sc.removed, 1);
+  assert_int_equal(sc.swept.removed, 1);
   assert_settled(&l);
   sh(&l, "mkdir new; echo n > new/n");
   assert_int_equal(scan(&l).n.inserted, 2);
@@ -238,7 +118,7 @@ static void each_kind_of_change_is_found(void **state) {
 
 /* A file was removed, and one of the same size and time got its inode. */
 static void an_inode_that_was_reused_is_another_file(void **state) {
-  struct lib l = open_lib(state);
+  struct lib l = open_lib(*state);
   sh(&l, "echo one > f");
   scan(&l);
   long long known = run_number(
@@ -253,27 +133,27 @@ static void an_inode_that_was_reused_is_another_file(void **state) {
 }
 
 static void a_tree_that_vanished_is_swept(void **state) {
-  struct lib l = open_lib(state);
+  struct lib l = open_lib(*state);
   sh(&l, small_tree);
   scan(&l);
   sh(&l, "rm -r a");
-  assert_int_equal(scan(&l).removed, 7);
+  assert_int_equal(scan(&l).swept.removed, 7);
   assert_settled(&l);
   close_lib(&l);
 }
 
 static void a_directory_that_became_a_file_loses_its_children(void **state) {
-  struct lib l = open_lib(state);
+  struct lib l = open_lib(*state);
   sh(&l, small_tree);
   scan(&l);
   sh(&l, "rm -r a/b; echo file > a/b");
-  assert_int_equal(scan(&l).removed, 3);
+  assert_int_equal(scan(&l).swept.removed, 4);
   assert_settled(&l);
   close_lib(&l);
 }
 
 static void a_file_that_became_a_directory_is_one_in_full(void **state) {
-  struct lib l = open_lib(state);
+  struct lib l = open_lib(*state);
   sh(&l, small_tree);
   scan(&l);
   sh(&l, "rm a/1 p; mkdir -p a/1/deep p; echo x > a/1/deep/x");
@@ -282,26 +162,203 @@ static void a_file_that_became_a_directory_is_one_in_full(void **state) {
   close_lib(&l);
 }
 
-static void a_renamed_directory_is_there_once(void **state) {
-  struct lib l = open_lib(state);
+/* ---- moves ---- */
+
+/* Keeps a copy of the library, to compare identities with. */
+static void remember(const struct lib *l) {
+  struct sd_buf none = run("rm -f '%s/before.db' && sqlite3 '%s/library.db' '.backup %s/before.db'",
+                           l->dir, l->dir, l->dir);
+  sd_buf_fini(&none);
+}
+
+/* What has its inode still has its id and its uuid; of a file with several names, one of those that
+ * it had. */
+static void assert_identities(const struct lib *l) {
+  struct sd_buf lost =
+      run("sqlite3 '%s/library.db' \"ATTACH '%s/before.db' AS old; SELECT n.path,o.path FROM"
+          " old.entries o JOIN main.entries n ON n.dev=o.dev AND n.ino=o.ino AND n.kind=o.kind"
+          " AND n.btime_ns=o.btime_ns WHERE (n.id,n.uuid) IS NOT (o.id,o.uuid) AND (n.kind<>'file'"
+          " OR n.nlink=1 AND o.nlink=1)\"",
+          l->dir, l->dir);
+  assert_string_equal((char *)lost.data, "");
+  sd_buf_fini(&lost);
+}
+
+/* A change of the tree that moves things about, and the scan that follows it. */
+static struct scan moved(struct lib *l, const char *cmd) {
+  remember(l);
+  sh(l, cmd);
+  struct scan sc = scan(l);
+  assert_identities(l);
+  assert_settled(l);
+  return sc;
+}
+
+static void a_renamed_directory_keeps_its_rows(void **state) {
+  struct lib l = open_lib(*state);
   sh(&l, small_tree);
   scan(&l);
-  sh(&l, "mv a z");
+  struct scan sc = moved(&l, "mv a z");
+  assert_true(sc.n.moved == 1 && sc.n.inserted == 0 && sc.n.updated == 0);
+  assert_int_equal(sc.swept.removed + sc.swept.replaced + sc.swept.moved, 0);
+  sc = moved(&l, "mkdir -p new/deep; mv z new/deep/a; echo more > new/deep/a/more");
+  assert_true(sc.n.moved == 1 && sc.n.inserted == 3);
+  close_lib(&l);
+}
+
+static void a_renamed_file_keeps_its_row(void **state) {
+  struct lib l = open_lib(*state);
+  sh(&l, small_tree);
   scan(&l);
+  struct scan sc = moved(&l, "mv a/1 a/b/one; mv a/link link; mv p a/b/c/p");
+  assert_true(sc.swept.moved == 3 && sc.swept.removed == 0);
+  sc = moved(&l, "mv a/b/one 1; echo more >> 1");
+  assert_true(sc.swept.moved == 1 && sc.swept.removed == 0);
+  close_lib(&l);
+}
+
+static void names_change_places(void **state) {
+  struct lib l = open_lib(*state);
+  sh(&l, "mkdir a b; echo 1 > a/x; echo 2 > b/x; echo f > f; echo g > g");
+  scan(&l);
+  struct scan sc = moved(&l, "mv a t; mv b a; mv t b; mv f t; mv g f; mv t g");
+  assert_true(sc.n.moved == 2 && sc.swept.moved == 2 && sc.swept.removed == 0);
+  sc = moved(&l, "mv a t; mv f a; mv t f"); /* a file and a directory */
+  assert_true(sc.n.moved == 1 && sc.swept.moved == 1 && sc.swept.removed == 0);
+  close_lib(&l);
+}
+
+static void names_move_up_in_a_chain(void **state) {
+  struct lib l = open_lib(*state);
+  sh(&l, "for i in 1 2 3 4; do mkdir d$i; echo $i > d$i/$i; echo $i > f$i; done");
+  scan(&l);
+  struct scan sc = moved(&l,
+                         "mv f4 t; mv f3 f4; mv f2 f3; mv f1 f2; rm t;"
+                         " mv d4 t; mv d3 d4; mv d2 d3; mv d1 d2; rm -r t");
+  assert_true(sc.n.moved == 3 && sc.swept.moved == 3 && sc.swept.removed == 3);
+  close_lib(&l);
+}
+
+static void a_directory_takes_the_place_of_the_one_it_was_in(void **state) {
+  struct lib l = open_lib(*state);
+  sh(&l, "mkdir -p x/y/z; echo 1 > x/1; echo 2 > x/y/2; echo 3 > x/y/z/3");
+  scan(&l);
+  struct scan sc = moved(&l, "mv x/y t; mv x t/x; mv t x");
+  assert_true(sc.n.moved == 2 && sc.n.inserted == 0);
+  sc = moved(&l, "mv x/z t; mv x t/z; mv t x"); /* the one in the middle */
+  assert_true(sc.n.moved == 2 && sc.n.inserted == 0);
+  sc = moved(&l, "mv x/z/x/1 .; mv x/z/x x; rm -r x/z");
+  close_lib(&l);
+}
+
+static void what_is_moved_out_of_a_removed_tree_stays(void **state) {
+  struct lib l = open_lib(*state);
+  sh(&l, "mkdir -p x/y/z; echo 1 > x/1; echo 2 > x/y/2; echo 3 > x/y/z/3");
+  scan(&l);
+  struct scan sc = moved(&l, "mkdir n; mv x/y/z n/a; mv x/1 n/b; rm -r x");
+  assert_true(sc.n.moved == 1 && sc.swept.moved == 1 && sc.swept.removed == 3);
+  close_lib(&l);
+}
+
+static void what_is_written_anew_keeps_the_identity_of_the_name(void **state) {
+  struct lib l = open_lib(*state);
+  sh(&l, "echo 1 > f; mkdir -p d/e; echo 2 > d/g; echo 3 > d/e/h; echo 4 > d/i");
+  scan(&l);
+  remember(&l);
+  sh(&l, "echo new > t; mv t f; cp -r d t; rm -r d; mv t d; rm d/i; echo 5 > d/j");
+  struct scan sc = scan(&l);
+  assert_int_equal(sc.swept.replaced, 5);
+  assert_int_equal(sc.swept.removed, 1);
   assert_settled(&l);
+  assert_int_equal(run_number("sqlite3 '%s/library.db' \"ATTACH '%s/before.db' AS old;"
+                              " SELECT count(*) FROM old.entries o JOIN main.entries n"
+                              " ON (n.path,n.uuid)=(o.path,o.uuid) WHERE o.parent_id>0\"",
+                              l.dir, l.dir),
+                   5);
+  close_lib(&l);
+}
+
+/* The old name stays with its file: the new one that has its name is no heir. */
+static void a_file_that_is_put_aside_keeps_its_identity(void **state) {
+  struct lib l = open_lib(*state);
+  sh(&l, "echo 1 > f; mkdir d; echo 2 > d/g");
+  scan(&l);
+  struct scan sc = moved(&l, "mv f f.bak; echo new > f; mv d d.bak; mkdir d; echo new > d/g");
+  assert_true(sc.swept.moved == 1 && sc.n.moved == 1 && sc.swept.replaced + sc.swept.removed == 0);
+  close_lib(&l);
+}
+
+static void an_inode_that_is_used_again_is_not_the_old_file(void **state) {
+  struct lib l = open_lib(*state);
+  sh(&l, "mkdir d; echo 1 > d/f; echo 2 > g");
+  scan(&l);
+  remember(&l);
+  sh(&l, "rm -r d g; mkdir e; echo 1 > e/f; echo 2 > h"); /* ext4 gives the same numbers */
+  struct scan sc = scan(&l);
+  assert_true(sc.n.moved == 0 && sc.swept.moved == 0);
+  assert_int_equal(sc.swept.removed, 3);
+  assert_identities(&l);
+  assert_settled(&l);
+  close_lib(&l);
+}
+
+static void names_of_one_file_are_told_apart(void **state) {
+  struct lib l = open_lib(*state);
+  sh(&l, "mkdir d; echo 1 > a; ln a b; ln a d/c");
+  scan(&l);
+  struct scan sc = moved(&l, "ln a e"); /* no move: the old names are there */
+  assert_true(sc.swept.moved == 0 && sc.n.inserted == 1);
+  sc = moved(&l, "mv b f; rm d/c; ln a g");
+  assert_int_equal(sc.swept.moved, 2);
+  assert_int_equal(run_number("sqlite3 '%s/library.db' \"ATTACH '%s/before.db' AS old; SELECT"
+                              " count(*) FROM old.entries o JOIN main.entries n USING(id,uuid)"
+                              " WHERE n.kind='file'\"",
+                              l.dir, l.dir),
+                   4);
+  close_lib(&l);
+}
+
+/* The same directory at two places: it has not moved. */
+static void a_bind_mount_is_no_move(void **state) {
+  struct lib l = open_lib(*state);
+  sh(&l, "mkdir -p a/b m; echo 1 > a/b/1");
+  scan(&l);
+  if (mount(at(l.root, "a"), at(l.root, "m"), NULL, MS_BIND, NULL) != 0) {
+    close_lib(&l);
+    skip_because("mount is not permitted");
+  }
+  struct scan sc = scan(&l);
+  umount2(at(l.root, "m"), MNT_DETACH);
+  assert_int_equal(sc.n.moved, 0);
+  assert_int_equal(sc.n.inserted, 3);
+  struct sd_buf paths = run("sqlite3 '%s/library.db' 'SELECT path FROM entries ORDER BY 1'", l.dir);
+  assert_string_equal((char *)paths.data, "\na\na/b\na/b/1\nm\nm/b\nm/b/1\n");
+  sd_buf_fini(&paths);
+  close_lib(&l);
+}
+
+/* In a directory that is read in parts, neither old nor new name are all in one. */
+static void names_in_a_large_directory_change_places(void **state) {
+  struct lib l = open_lib(*state);
+  sh(&l, "mkdir big; cd big; seq 9000 | xargs touch; mkdir d1 d2 d3; touch d1/1 d2/2 d3/3");
+  scan(&l);
+  struct scan sc = moved(&l,
+                         "cd big; mv d1 t; mv d2 d1; mv t d2; mv d3 d4; mv 5 t; mv 8000 5;"
+                         " mv t 8000; mv 17 new");
+  assert_true(sc.n.moved == 3 && sc.swept.moved == 3 && sc.swept.removed == 0);
   close_lib(&l);
 }
 
 /* Large enough for several parts: names are looked up one by one, and missed at the end. */
 static void a_large_directory_is_compared_in_parts(void **state) {
-  struct lib l = open_lib(state);
+  struct lib l = open_lib(*state);
   sh(&l, "mkdir big; cd big; seq 9000 | xargs touch; mkdir sub; touch sub/f $(printf '\\377')");
   assert_int_equal(scan(&l).n.inserted, 9004);
   assert_settled(&l);
   sh(&l,
      "cd big; rm 5 6000 9000; echo x > 17; chmod 600 8000; mkdir sub2; touch sub2/f; rm -r sub");
   struct scan sc = scan(&l);
-  assert_int_equal(sc.removed, 5);
+  assert_int_equal(sc.swept.removed, 5);
   assert_int_equal(sc.n.inserted, 2);
   assert_int_equal(sc.n.updated, 3); /* 17, 8000, big */
   assert_settled(&l);
@@ -310,34 +367,34 @@ static void a_large_directory_is_compared_in_parts(void **state) {
 
 /* One that statx does not find any more is treated alike. */
 static void what_is_left_out_of_a_large_directory_vanishes(void **state) {
-  struct lib l = open_lib(state);
+  struct lib l = open_lib(*state);
   struct stat st;
   sh(&l, "mkdir big; cd big; seq 9000 | xargs touch");
   scan(&l);
   assert_int_equal(stat(at(l.root, "big/4500"), &st), 0);
   l.own = (struct sd_file_id){.dev = st.st_dev, .ino = st.st_ino};
-  assert_int_equal(scan(&l).removed, 1);
+  assert_int_equal(scan(&l).swept.removed, 1);
   assert_totals(&l);
   close_lib(&l);
 }
 
 static void an_unreadable_directory_keeps_its_rows(void **state) {
   if (geteuid() != 0) skip_because("not root: cannot become somebody else");
-  struct lib l = open_lib(state); /* after the skip, which closes nothing */
+  struct lib l = open_lib(*state); /* after the skip, which closes nothing */
   sh(&l, small_tree);
   scan(&l);
   sh(&l, "chmod 0 a/b");
   assert_int_equal(seteuid(NOBODY), 0);
   struct scan sc = scan(&l);
   assert_int_equal(seteuid(0), 0);
-  assert_int_equal(sc.removed, 0);
+  assert_int_equal(sc.swept.removed, 0);
   assert_int_equal(sc.n.errors, 1);
   assert_as_find(&l);
   close_lib(&l);
 }
 
 static void the_next_entries_go_on_where_deep_paths_end(void **state) {
-  struct lib l = open_lib(state);
+  struct lib l = open_lib(*state);
   sh(&l, "perl -e '$d = q(n) x 200; for (1..45) { mkdir $d; open F, q(>f); chdir $d }'");
   scan(&l);
   assert_settled(&l);
@@ -365,7 +422,7 @@ static void assert_rules_take_and_give_back(struct lib *l, const struct sd_rules
   assert_settled(l);
   l->rules = r;
   l->find = find;
-  assert_int_equal(scan(l).removed, rows);
+  assert_int_equal(scan(l).swept.removed, rows);
   assert_settled(l);
   l->rules = NULL;
   l->find = "";
@@ -374,7 +431,7 @@ static void assert_rules_take_and_give_back(struct lib *l, const struct sd_rules
 }
 
 static void what_a_rule_leaves_out_vanishes_and_comes_back(void **state) {
-  struct lib l = open_lib(state);
+  struct lib l = open_lib(*state);
   struct sd_rules *r = rules((struct sd_rules_opts){0}, "no_hidden,gitignore,no_dev_dirs");
   sh(&l, small_tree);
   sh(&l,
@@ -387,7 +444,7 @@ static void what_a_rule_leaves_out_vanishes_and_comes_back(void **state) {
 }
 
 static void what_a_rule_leaves_out_of_a_large_directory_vanishes_too(void **state) {
-  struct lib l = open_lib(state);
+  struct lib l = open_lib(*state);
   struct sd_rules *r = rules((struct sd_rules_opts){.min_size = 3}, "no_hidden");
   sh(&l,
      "mkdir big; cd big; for i in $(seq 100); do echo 1234 >keep$i; done; seq 9000 | xargs touch"
@@ -399,7 +456,7 @@ static void what_a_rule_leaves_out_of_a_large_directory_vanishes_too(void **stat
 
 static void a_large_directory_that_is_left_empty_has_no_rows(void **state) {
   static const char *const child[] = {"5000"};
-  struct lib l = open_lib(state);
+  struct lib l = open_lib(*state);
   struct sd_rules *r =
       rules((struct sd_rules_opts){.reject_children = child, .reject_children_len = 1}, NULL);
   sh(&l, "mkdir -p big/sub; cd big; seq 9000 | xargs touch; touch sub/f");
@@ -414,7 +471,7 @@ static long long entries(const struct lib *l) {
 
 /* Nothing is asserted while something is mounted: the teardown could not remove it. */
 static void a_mount_that_is_not_entered_loses_its_rows(void **state) {
-  struct lib l = open_lib(state);
+  struct lib l = open_lib(*state);
   struct sd_rules *r = rules((struct sd_rules_opts){.one_filesystem = true}, NULL);
   sh(&l, "mkdir -p a/mnt b");
   if (mount("tmpfs", at(l.root, "a/mnt"), "tmpfs", 0, "size=1m") != 0) {
@@ -431,9 +488,9 @@ static void a_mount_that_is_not_entered_loses_its_rows(void **state) {
   struct scan back = scan(&l);
   umount2(at(l.root, "a/mnt"), MNT_DETACH);
   assert_int_equal(all.n.inserted, 6);
-  assert_int_equal(less.removed, 2);
+  assert_int_equal(less.swept.removed, 2);
   assert_int_equal(left, 1 + 4); /* the directory that is mounted on stays */
-  assert_int_equal(again.n.inserted + again.n.updated + again.n.vanished + again.removed, 0);
+  assert_int_equal(again.n.inserted + again.n.updated + again.n.vanished + again.swept.removed, 0);
   assert_int_equal(back.n.inserted, 2);
   assert_totals(&l);
   sd_rules_free(r);
@@ -448,7 +505,18 @@ int main(void) {
       temp_test(a_tree_that_vanished_is_swept),
       temp_test(a_directory_that_became_a_file_loses_its_children),
       temp_test(a_file_that_became_a_directory_is_one_in_full),
-      temp_test(a_renamed_directory_is_there_once),
+      temp_test(a_renamed_directory_keeps_its_rows),
+      temp_test(a_renamed_file_keeps_its_row),
+      temp_test(names_change_places),
+      temp_test(names_move_up_in_a_chain),
+      temp_test(a_directory_takes_the_place_of_the_one_it_was_in),
+      temp_test(what_is_moved_out_of_a_removed_tree_stays),
+      temp_test(what_is_written_anew_keeps_the_identity_of_the_name),
+      temp_test(a_file_that_is_put_aside_keeps_its_identity),
+      temp_test(an_inode_that_is_used_again_is_not_the_old_file),
+      temp_test(names_of_one_file_are_told_apart),
+      temp_test(a_bind_mount_is_no_move),
+      temp_test(names_in_a_large_directory_change_places),
       temp_test(a_large_directory_is_compared_in_parts),
       temp_test(what_is_left_out_of_a_large_directory_vanishes),
       temp_test(an_unreadable_directory_keeps_its_rows),

@@ -1,7 +1,7 @@
 -- The indexer: makes the library's picture of a directory tree true.
 --
 --   discovery                directories are walked; what differs from the library becomes batches
---   processing               batches that are still waiting are written
+--   processing               batches that are still waiting are written, what moved is recognised
 --   content_identification   files without an identity are hashed, in chunks
 --   finalizing               what has vanished is removed, totals and errors are summed up
 --   complete
@@ -16,7 +16,7 @@ local IndexerProgress = sd.progress.type("IndexerProgress", {
   phase = "table",                 -- {name = …} and what the phase counts
   current_path = "string",         -- below the root
   total_found = "table",           -- files, dirs, bytes, symlinks
-  changes = "table",               -- rows inserted, updated, vanished
+  changes = "table",               -- new, modified, moved, as far as the walk knows
   new_content = "table",           -- files, bytes: found so far, and not known to the library
   processing_rate = "number?",     -- items per second over the last minute; nil: not known yet
   estimated_remaining = "number?", -- seconds; nil: nothing supports a figure
@@ -40,8 +40,13 @@ local Indexer = sd.job.define {
       help = "how deep mode finds MIME types: not at all, by name, by name and then by content" },
     batch = sd.arg.integer { default = 1000, min = 1, max = 65536, help = "entries in a batch" },
     chunk = sd.arg.integer { default = 100, min = 1, max = 65536, help = "files in a chunk" },
+    changed_by = sd.arg.choice { "inode", "mtime", "ctime", "content", default = "inode",
+      help = "what tells that a file has changed: size and mtime; and its inode; and its ctime;"
+        .. " content: each file is read again" },
+    explain = sd.arg.boolean { flag = true, help = "say why each entry was touched" },
     rules = sd.arg.string { hidden = true, help = "what is left out: the text of sd.rules" },
     part = sd.arg.string { hidden = true, help = "what a sub-job walks: a directory of the queue" },
+    first_new_id = sd.arg.integer { hidden = true, help = "of the job that has the sub-job" },
   },
   progress = IndexerProgress,
 }
@@ -56,7 +61,6 @@ local TAKE = {
   most = 512, most_weight = COMMIT_ROWS, least = COMMIT_ROWS, seconds = COMMIT_SECONDS,
   weight = function(batch) return batch:stats().changed + batch:stats().listed end,
 }
-local SWEEP, UPGRADE = 20000, 50000
 -- What units of work are guessed to take, in seconds. The previous run knows better.
 local COSTS = {
   discovery = { entries = 4e-6, changes = 1e-5 },
@@ -72,12 +76,15 @@ local ERRORS_SHOWN = 1000
 local function new_state(self, ctx)
   return {
     phase = "discovery",
+    -- Entries with smaller ids were there before, and may have moved; 0: there were none.
+    first_new_id = self.args.changed_by == "mtime" and 0 or self.args.first_new_id
+      or ctx.library.locations:first_new_id(self.location),
     dirs_to_walk = ctx:queue("dirs_to_walk"),
     entry_batches = ctx:queue("entry_batches"),
     root_pushed = false,
     rules = rules.begin(ctx.library, self.location, self.args.rules), left_out = {},
     stats = { files = 0, dirs = 0, bytes = 0, symlinks = 0 },
-    changes = { inserted = 0, updated = 0, vanished = 0 },
+    changes = { new = 0, modified = 0, moved = 0 },
     new_content = { files = 0, bytes = 0 },
     batches = 0, -- written
     content = { after = 0, files = 0, bytes = 0, linked = 0 }, -- and `asked`: files at first
@@ -118,8 +125,9 @@ end
 local function report(self, ctx, state, phase, path)
   local progress = sum_up(ctx, state)
   if state.phase == "discovery" or state.phase == "processing" then
-    local changes = progress.changes.inserted + progress.changes.updated
-    local done = { entries = entries_in(progress.total_found), changes = changes }
+    local changes = progress.changes
+    local done = { entries = entries_in(progress.total_found),
+      changes = changes.new + changes.modified + changes.moved }
     phase.total = expect_work(self, state, progress, done)
     phase.current = phase.total and done.entries
     eta.add(state.eta, "discovery", ctx:elapsed(), done)
@@ -141,8 +149,9 @@ end
 
 local function spawn_subjobs(self, ctx, state)
   while should_spawn_subjob(self, state) do
-    local args = { part = state.dirs_to_walk:give(), rules = state.rules }
-    for _, name in ipairs { "root", "mode", "batch" } do args[name] = self.args[name] end
+    local args = { part = state.dirs_to_walk:give(), first_new_id = state.first_new_id,
+      rules = state.rules }
+    for name, value in pairs(self.args) do args[name] = args[name] or value end
     ctx:spawn_child(Indexer(args))
   end
 end
@@ -160,8 +169,10 @@ end
 local function discover(self, ctx, state)
   local wanted <close> = rules.open(state.rules)
   local walker <close> = ctx:walker {
-    root = self.args.root, root_id = self.location.entry_id, queue = state.dirs_to_walk,
-    batch = self.args.batch, rules = wanted.rules, accept = wanted.accept,
+    root = self.args.root, root_id = self.location.entry_id, location_id = self.location.id,
+    moves_below = state.first_new_id, changed_by = self.args.changed_by,
+    queue = state.dirs_to_walk, batch = self.args.batch, rules = wanted.rules,
+    accept = wanted.accept,
   }
   if not state.root_pushed and self.args.part then
     state.root_pushed = true
@@ -187,19 +198,20 @@ local function add_stats(ctx, state, batch)
   for _, name in ipairs { "files", "dirs", "bytes", "symlinks" } do
     stats[name] = stats[name] + seen[name]
   end
-  -- What has vanished is counted when it is removed.
-  changes.inserted = changes.inserted + seen.inserted
-  changes.updated = changes.updated + seen.changed - seen.inserted
+  changes.new, changes.moved = changes.new + seen.inserted, changes.moved + seen.moved
+  changes.modified = changes.modified + seen.changed - seen.inserted - seen.moved - seen.again
   fresh.files, fresh.bytes = fresh.files + seen.new_files, fresh.bytes + seen.new_bytes
   rules.add(state.left_out, batch:skip_counts())
   ring.add(state.items_per_second, ctx:elapsed(), seen.files + seen.dirs + seen.symlinks)
 end
 
 local function write_batches(self, ctx, state, batches)
+  local options = { want_content = self.wants_content, rescan = state.first_new_id > 0,
+    explain = self.args.explain }
   ctx:commit(function(tx)
     for _, batch in ipairs(batches) do
       add_stats(ctx, state, batch)
-      tx:write(batch, self.location, self.wants_content)
+      tx:write(batch, self.location, options)
     end
     state.batches = state.batches + #batches
   end)
@@ -233,17 +245,18 @@ function phases.discovery(self, ctx, state)
   state.phase = "processing"
 end
 
--- ---- phase 2: write what a checkpoint left in the queue ----
+-- ---- phase 2: write what a checkpoint left in the queue, recognise what moved ----
 
 function phases.processing(self, ctx, state)
   process(self, ctx, state)
   add_parts(state, ctx:wait_for_children(function()
     report(self, ctx, state, { name = "processing" }, self.current_path)
   end))
+  if not self.args.part then ctx:match(self.location, self.args) end
   eta.finish(state.eta, "discovery", ctx:elapsed())
   local before = self.totals_before and entries_in(self.totals_before)
   eta.expect(state.eta, "finalizing",
-    { vanished = before and before + state.changes.inserted - entries_in(state.stats) or 0 })
+    { vanished = before and before + state.changes.new - entries_in(state.stats) or 0 })
   state.phase = self.args.part and "complete"
     or self.args.mode ~= "shallow" and "content_identification" or "finalizing"
 end
@@ -252,18 +265,12 @@ end
 
 -- A higher mode than before: files that have no identity, or a lesser one, are asked for again.
 local function upgrade(self, ctx, state)
-  local locations = ctx.library.locations
-  if self.must_upgrade and not state.upgrade then
-    state.upgrade = { after = 0, last = locations:last_id() }
-  end
-  while state.upgrade and state.upgrade.after < state.upgrade.last do
-    ctx:check_interrupt()
-    ctx:commit(function(tx)
-      locations:upgrade(tx, self.location, self.args, state.upgrade.after, UPGRADE)
-      state.upgrade.after = state.upgrade.after + UPGRADE
+  if self.must_upgrade then
+    state.upgrade = state.upgrade or { after = 0 }
+    ctx.library.locations:upgrade(ctx, self.location, self.args, state.upgrade, function()
+      eta.add(state.eta, "upgrade", ctx:elapsed(), { entries = state.upgrade.after })
+      report(self, ctx, state, { name = "content_identification" })
     end)
-    eta.add(state.eta, "upgrade", ctx:elapsed(), { entries = state.upgrade.after })
-    report(self, ctx, state, { name = "content_identification" })
   end
   eta.finish(state.eta, "upgrade", ctx:elapsed())
 end
@@ -329,21 +336,13 @@ end
 -- ---- phase 4: remove what has vanished, sum up ----
 
 function phases.finalizing(self, ctx, state)
-  local locations = ctx.library.locations
-  if not state.entries then
-    state.entries = entries_in(locations:totals(self.location) or state.stats)
-    ctx:commit() -- before any of them is removed
-  end
-  repeat
-    eta.add(state.eta, "finalizing", ctx:elapsed(), state.changes)
+  local swept = ctx:sweep(self.location, self.args, function(so_far)
+    eta.add(state.eta, "finalizing", ctx:elapsed(), { vanished = so_far })
     report(self, ctx, state, { name = "finalizing" })
-    ctx:check_interrupt()
-    local left, removed = ctx:sweep(SWEEP)
-    state.changes.vanished = state.changes.vanished + removed
-  until not left
+  end)
   repeat ctx:check_interrupt() until not ctx:index_names()
+  local locations = ctx.library.locations
   state.stats = locations:totals(self.location) or state.stats
-  state.changes.vanished = state.entries - entries_in(state.stats)
   ctx:commit(function(tx)
     locations:finish(tx, self.location, {
       state = "complete",
@@ -352,7 +351,7 @@ function phases.finalizing(self, ctx, state)
     })
     state.phase = "complete"
   end)
-  eta.finish(state.eta, "finalizing", ctx:elapsed(), state.changes)
+  eta.finish(state.eta, "finalizing", ctx:elapsed(), { vanished = swept })
 end
 
 -- ---- the job ----
@@ -364,7 +363,7 @@ local function IndexerOutput(self, ctx, state)
     root = self.args.root,
     mode = self.args.mode,
     stats = state.stats,
-    changes = state.changes,
+    changes = self.args.part and state.changes or ctx:changes(state.changes, state.stats),
     hashed = state.content.linked,
     duration = ctx:elapsed(),
     errors = errors.list,

@@ -405,7 +405,8 @@ describe("the closing line", function()
     local result = index("--progress", "none", tree)
     assert.equal(0, result.status)
     local dirs, entries, errors, skipped = result.out:match(
-      "^%S+: complete: ([%d,]+) directories, ([%d,]+) entries, [%d.]+ %a+, (.-), (.-), [%d.]+ s\n$")
+      "^%S+: complete: ([%d,]+) directories, ([%d,]+) entries, [%d.]+ %a+, [%d,]+ new, (.-), (.-),"
+        .. " [%d.]+ s\n$")
     assert.is_string(dirs, result.out)
     assert.equal(count("-type d"), tonumber((dirs:gsub(",", ""))))
     assert.equal(count(""), tonumber((entries:gsub(",", ""))))

@@ -7,6 +7,7 @@ local M = {}
 ---@field type string "path", "string", "integer", "number", "boolean" or "choice".
 ---@field required? boolean
 ---@field positional? boolean Given on the command line without its name.
+---@field flag? boolean Of a boolean: on the command line its name alone makes it true.
 ---@field hidden? boolean Not offered by the command line: for jobs that a job makes.
 ---@field default? any
 ---@field help? string
@@ -65,8 +66,8 @@ function CHECKS.choice(self, value)
 end
 
 local FIELDS = {
-  required = "boolean", hidden = "boolean", positional = "boolean", help = "string",
-  min = "number", max = "number",
+  required = "boolean", hidden = "boolean", positional = "boolean", flag = "boolean",
+  help = "string", min = "number", max = "number",
 }
 
 -- A misspelt field would be ignored in silence. (Levels: make() is a tail call, so that its caller

@@ -8,6 +8,7 @@ return {
   export = "sd.cli.export",
   index = "sd.cli.index",
   job = "sd.cli.job",
+  location = "sd.cli.location",
   ls = "sd.cli.ls",
   rules = "sd.cli.rules",
   run = "sd.cli.run",
@@ -17,4 +18,5 @@ return {
   stat = "sd.cli.stat",
   top = "sd.cli.top",
   tree = "sd.cli.tree",
+  verify = "sd.cli.verify",
 }

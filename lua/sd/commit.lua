@@ -1,5 +1,6 @@
 --- One transaction of a job: what its script adds, its state, the changes of its queues.
 local core = require "sd.core"
+local explain = require "sd.explain"
 local json = require "sd.json"
 local rows = require "sd.job_rows"
 
@@ -10,13 +11,27 @@ local M = {}
 local Commit = {}
 Commit.__index = Commit
 
+---@class sd.WriteOptions
+---@field want_content? boolean New and changed files are to get a content identity (default false).
+---@field rescan? boolean The location was indexed before: what is new may have moved (default
+--- false). See `ctx:match()`.
+---@field notes_only? boolean Only errors and skips are written, no entries (default false).
+---@field explain? boolean Tell why each entry was touched, once it is written (default false).
+
 --- Adds the rows of a batch of the walk.
 ---@param batch sd.Batch
 ---@param location sd.Location
----@param want_content? boolean New and changed files are to get a content identity.
-function Commit:write(batch, location, want_content)
+---@param options? sd.WriteOptions The same for all batches of a commit.
+function Commit:write(batch, location, options)
   local args = self.args
-  args.location_id, args.want_content = location.id, want_content or false
+  args.location_id = location.id
+  args.want_content = options and options.want_content or false
+  args.rescan = options and options.rescan or false
+  args.notes_only = options and options.notes_only or false
+  if options and options.explain then
+    args.explained = args.explained or {}
+    explain.collect(args.explained, batch, args.rescan)
+  end
   args.batches[#args.batches + 1] = batch
 end
 

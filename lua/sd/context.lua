@@ -3,6 +3,7 @@ local branches = require "sd.branches"
 local children = require "sd.children"
 local commits = require "sd.commit"
 local core = require "sd.core"
+local explain = require "sd.explain"
 local failure = require "sd.failure"
 local hasher = require "sd.hasher"
 local json = require "sd.json"
@@ -10,6 +11,7 @@ local messages = require "sd.messages"
 local names = require "sd.names"
 local metrics = require "sd.metrics"
 local rows = require "sd.job_rows"
+local sweep = require "sd.sweep"
 local task = require "sd.task"
 local walker = require "sd.walker"
 require "sd.queue"
@@ -100,6 +102,11 @@ end
 ---@class sd.WalkerOptions
 ---@field root string Absolute path.
 ---@field root_id integer Entry id of the root.
+---@field location_id integer
+---@field moves_below? integer Directories with a smaller id may have moved (default 0: none).
+---@field paths? boolean Entries come with their paths (default false).
+---@field changed_by? "inode"|"mtime"|"ctime"|"content" What tells that the bytes of a file may
+--- differ (default inode).
 ---@field queue sd.Queue Directories that are to be walked.
 ---@field batch? integer Entries a batch (default 1000).
 ---@field rules? sd.Rules What is left out (default: nothing).
@@ -121,6 +128,8 @@ end
 ---@field after? integer Entry id after which to begin.
 ---@field chunk? integer Files a chunk (default 100).
 ---@field job_id? integer The files that this job noted in content_todo, whatever is known of them.
+---@field verify? boolean The files that have an identity, to be compared with it (default false).
+--- See `chunk:differences()`.
 
 --- Hashes the files of a location that have no content identity: `for chunk in hasher:chunks() do`.
 ---@param options sd.HashOptions
@@ -173,7 +182,7 @@ end
 ---@async
 ---@param fn? fun(tx: sd.Commit)
 ---@param status? string Of the job (default "running").
----@return table counts inserted, updated, vanished, linked, errors
+---@return table counts inserted, updated, moved, vanished, linked, errors
 function Context:commit(fn, status)
   if self.broken then error(self.broken, 0) end
   local probe = not status and self.probe -- a pause is no point where one could pause
@@ -191,6 +200,7 @@ function Context:commit(fn, status)
   if self.commits == 0 then
     for _, queue in pairs(self.queues) do queue:evict(QUEUE_IN_MEMORY) end
   end
+  if args.explained then explain.tell(self, args.explained) end
   if probe then probe(self, "committed") end
   return counts
 end
@@ -212,15 +222,9 @@ function Context:checkpoint_with_state(state)
   self:checkpoint()
 end
 
---- Removes up to `limit` rows of what the walk found to be gone; whether more calls are needed.
----@async
----@param limit integer
----@return boolean left
----@return integer removed
-function Context:sweep(limit)
-  local result = failure.check(self.library.core:sweep(self.root_id, limit))
-  return result.left, result.removed
-end
+-- What a walk missed, and what a run came to.
+Context.match, Context.sweep, Context.clear = sweep.match, sweep.sweep, sweep.clear
+Context.changes = sweep.changes
 
 --- Packs names for searching, a part of them; whether more calls are needed.
 ---@async

@@ -5,7 +5,7 @@ local task = require "sd.task"
 local M = {}
 
 ---@class sd.Update
----@field type "status"|"progress"|"log"|"completed"|"failed"
+---@field type "status"|"progress"|"log"|"explain"|"completed"|"failed"
 ---@field status? string
 ---@field progress? table
 ---@field output? any

@@ -217,7 +217,8 @@ local REMOVE = {
   "DELETE FROM job_queue_item WHERE job_id = ?",
   "DELETE FROM content_todo WHERE job_id = ?",
   "DELETE FROM job_dependency WHERE job_id = ?",
-  -- What lies below a directory that became a file is found by no later listing.
+  "DELETE FROM job_count WHERE job_id = ?",
+  -- What has made room for another is found by no later listing.
   "UPDATE vanished SET job_id = 0 WHERE job_id = ? AND keep",
   "DELETE FROM vanished WHERE job_id = ?",
 }

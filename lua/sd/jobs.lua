@@ -42,6 +42,15 @@ local function remember(self, script)
   return script
 end
 
+--- The script `name`, loaded, so that the jobs that it defines can be children.
+---@param name string Of a script, or its path.
+---@return sd.Script
+function Jobs:load(name)
+  local script, message = scripts.load(name)
+  if not script then error(failure.new(message, "ENOENT"), 0) end
+  return remember(self, script)
+end
+
 -- A definition that no file is known for: only this process can run it.
 local function script_in_memory(definition)
   return { definition = definition, path = "", hash = ("\0"):rep(16) }

@@ -6,7 +6,7 @@ local query = require "sd.query"
 local M = {}
 
 local NAMES = "SELECT dev, ino, parent_id, size, allocated FROM entry INDEXED BY entry_inode"
-  .. " WHERE nlink > 1 AND kind = 1 ORDER BY dev, ino"
+  .. " WHERE nlink > 1 AND kind <> 2 ORDER BY dev, ino"
 local ABOVE = "SELECT parent_id FROM entry WHERE id = ?"
 
 ---@class sd.Links

@@ -1,6 +1,7 @@
 --- Locations: directory trees that a library indexes.
 local core = require "sd.core"
 local failure = require "sd.failure"
+local rows = require "sd.location_rows"
 local blob = function(bytes) return { blob = bytes } end
 
 local M = {}
@@ -21,6 +22,8 @@ Locations.__index = Locations
 
 local COLUMNS = "id, uuid, root, entry_id, state, content_mode,"
   .. " (SELECT parent_id FROM entry WHERE id = location.entry_id) AS above"
+-- Entries that are looked at in a transaction.
+local UPGRADE = 50000
 local RANK = { shallow = 1, content = 2, ["deep+none"] = 3, ["deep+name"] = 4, deep = 5 }
 
 local STAT = {
@@ -59,9 +62,9 @@ end
 ---@async
 ---@return sd.Location[]
 function Locations:list()
-  local rows = self.library:rows("SELECT " .. COLUMNS .. " FROM location ORDER BY root")
-  for _, row in ipairs(rows) do from_row(row) end
-  return rows
+  local list = self.library:rows("SELECT " .. COLUMNS .. " FROM location ORDER BY root")
+  for _, row in ipairs(list) do from_row(row) end
+  return list
 end
 
 --- The location at `root`, made where there is none.
@@ -69,11 +72,7 @@ end
 ---@param root string Absolute path, free of symlinks.
 ---@return sd.Location
 function Locations:ensure(root)
-  local found = self:find(root)
-  if found then return found end
-  self.library:fresh_rows(
-    "INSERT INTO location(uuid, root, created_at, state) VALUES(?, ?, ?, 'new')",
-    { blob(core.sys.uuid7()), root, core.sys.wall_ns() })
+  if not self:find(root) then rows.add(self.library, root) end
   return assert(self:find(root))
 end
 
@@ -103,18 +102,6 @@ local function insert_root(tx, location, stat)
     { location.entry_id, location.id })
 end
 
--- Writes nothing where nothing differs: a rescan of an unchanged tree leaves no trace.
-local function update_root(tx, location, stat)
-  local sets, values, differs = {}, { location.entry_id, n = 1 }, {}
-  for i, name in ipairs(STAT) do
-    sets[i] = ("%s = ?%d"):format(name, i + 1)
-    differs[i] = ("%s IS NOT ?%d"):format(name, i + 1)
-    values[i + 1], values.n = stat[name], i + 1
-  end
-  tx:exec_own(("UPDATE entry SET %s WHERE id = ?1 AND (%s)"):format(table.concat(sets, ", "),
-    table.concat(differs, " OR ")), values)
-end
-
 --- Gives the location's root its entry id: the one it has, or a new one. Nothing is written yet.
 ---@param location sd.Location
 function Locations:name_root(location)
@@ -122,13 +109,19 @@ function Locations:name_root(location)
   location.entry_id = location.entry_id or self.library.core:new_id()
 end
 
---- Adds to a transaction what the root's own row needs.
+--- Entries with smaller ids were there before the run that begins now; 0 where the location is new.
+---@param location sd.Location
+---@return integer
+function Locations:first_new_id(location)
+  return location.is_new and 0 or self.library.core:new_id()
+end
+
+--- Adds to a transaction the root's own row, where the location is new. The walk compares it later.
 ---@param tx sd.Commit
 ---@param location sd.Location
 ---@param stat table From `walker:root_stat()`.
 function Locations:write_root(tx, location, stat)
-  if location.is_new then insert_root(tx, location, stat)
-  else update_root(tx, location, stat) end
+  if location.is_new then insert_root(tx, location, stat) end
   location.is_new = false
 end
 
@@ -142,6 +135,15 @@ function Locations:totals(location)
   return self.library:fresh_rows(
     "SELECT files, dirs, symlinks, file_bytes AS bytes FROM directory WHERE entry_id = ?",
     { location.entry_id })[1]
+end
+
+--- What hard links count twice in the totals of a directory of the location: to be taken off.
+---@async
+---@param location sd.Location
+---@param id? integer Entry id of the directory (default: the root's).
+---@return {names: integer, bytes: integer, allocated: integer}
+function Locations:hardlink_correction(location, id)
+  return failure.check(self.library.core:hardlinks(id or location.entry_id))
 end
 
 --- Files of the location that still need a content identity: how many, and their bytes.
@@ -186,14 +188,8 @@ function Locations:must_upgrade(location, how)
   return RANK[stored(how)] > rank_of(location)
 end
 
---- One piece of that: asks for the content of files among the next `count` entries after `after`.
----@async
----@param tx sd.Commit
----@param location sd.Location
----@param how sd.ContentMode
----@param after integer
----@param count integer
-function Locations:upgrade(tx, location, how, after, count)
+-- Files among the next `count` entries after `after`.
+local function ask_again(tx, location, how, after, count)
   local deep = how.mode == "deep"
   local values = { after, after + count, location.id, deep, how.mime ~= "none" }
   if deep then
@@ -204,11 +200,75 @@ function Locations:upgrade(tx, location, how, after, count)
   tx:exec_own("UPDATE entry SET content_id = 0 WHERE id IN (SELECT e.id" .. ASKED .. ")", values)
 end
 
---- The greatest entry id of the library.
+--- Asks for the content of these files again.
 ---@async
----@return integer
-function Locations:last_id()
-  return self.library:fresh_rows("SELECT coalesce(max(id), 0) AS id FROM entry")[1].id
+---@param ctx sd.Context
+---@param location sd.Location
+---@param how sd.ContentMode
+---@param state {after: integer, last?: integer} How far that is, in entry ids; part of the job's
+--- state.
+---@param each fun() Called after each piece.
+function Locations:upgrade(ctx, location, how, state, each)
+  state.last = state.last
+    or self.library:fresh_rows("SELECT coalesce(max(id), 0) AS id FROM entry")[1].id
+  while state.after < state.last do
+    ctx:check_interrupt()
+    ctx:commit(function(tx)
+      ask_again(tx, location, how, state.after, UPGRADE)
+      state.after = state.after + UPGRADE
+    end)
+    each()
+  end
+end
+
+--- Adds to a transaction that a file's content is to be identified anew: what is known of it is not
+--- true. So it is for the file's other names.
+---@param tx sd.Commit
+---@param id integer Entry id.
+function Locations:forget_content(tx, id)
+  local names = " FROM entry t WHERE t.content_id > 0 AND (t.id = ?1 OR t.nlink > 1 AND t.kind <> 2"
+    .. " AND (t.dev, t.ino) = (SELECT dev, ino FROM entry WHERE id = ?1))"
+  tx:exec_own("UPDATE content SET entries = entries - x.n FROM (SELECT t.content_id AS id,"
+    .. " count(*) AS n" .. names .. " GROUP BY 1) AS x WHERE content.id = x.id", { id })
+  tx:exec_own("UPDATE entry SET content_id = 0 WHERE id IN (SELECT t.id" .. names .. ")", { id })
+  tx:exec_own("DELETE FROM content WHERE entries <= 0")
+end
+
+-- What the location has is not shown any more, and waits to be swept: see sd_store_limbo().
+local REMOVE = {
+  "INSERT INTO vanished(location_id, job_id, entry_id, parent_id, name, keep)"
+    .. " SELECT ?1, ?2, e.id, e.parent_id, e.name, 1 FROM entry e JOIN location l"
+    .. " ON l.entry_id = e.id WHERE l.id = ?1",
+  "UPDATE entry SET parent_id = -(1 << 40) - ?1, name = id"
+    .. " WHERE id = (SELECT entry_id FROM location WHERE id = ?1)",
+  "UPDATE directory SET location_id = -location_id WHERE location_id = ?1",
+  "UPDATE location SET entry_id = NULL, state = 'removing' WHERE id = ?1",
+}
+
+--- Adds to a transaction that the location is to be removed; then `ctx:clear()`.
+---@param tx sd.Commit
+---@param location sd.Location
+---@param job_id integer
+function Locations:begin_removal(tx, location, job_id)
+  for _, sql in ipairs(REMOVE) do
+    tx:exec_own(sql, sql:find("?2", 1, true) and { location.id, job_id } or { location.id })
+  end
+end
+
+-- The number may be given to another one.
+local FORGET = {
+  "UPDATE job SET location_id = NULL WHERE location_id = ?",
+  "UPDATE job_history SET location_id = NULL WHERE location_id = ?",
+  "UPDATE job_error SET location_id = NULL WHERE location_id = ?",
+  "UPDATE job_skip SET location_id = NULL WHERE location_id = ?",
+  "DELETE FROM location WHERE id = ?",
+}
+
+--- Adds to a transaction that nothing is left of it.
+---@param tx sd.Commit
+---@param location sd.Location
+function Locations:end_removal(tx, location)
+  for _, sql in ipairs(FORGET) do tx:exec_own(sql, { location.id }) end
 end
 
 --- Adds to a transaction that a run over the location has ended. Writes only what differs.

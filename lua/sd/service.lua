@@ -4,6 +4,7 @@ local core = require "sd.core"
 local failure = require "sd.failure"
 local handles = require "sd.handle"
 local json = require "sd.json"
+local locations = require "sd.location_rows"
 local rows = require "sd.job_rows"
 local scripts = require "sd.script"
 local task = require "sd.task"
@@ -205,6 +206,30 @@ function Service:unschedule(params)
   error(failure.new(("nothing repeats with the number %d"):format(params.id), "ESRCH"), 0)
 end
 
+function Service:locations() return locations.list(self.jobs.library) end
+
+function Service:location(params)
+  return locations.find(self.jobs.library, check(params, "name", "string"))
+end
+
+function Service:location_add(params)
+  return locations.add(self.jobs.library, check(params, "root", "string"), params.settings)
+end
+
+function Service:location_set(params)
+  local row = locations.find(self.jobs.library, check(params, "name", "string"))
+  return locations.set(self.jobs.library, row, { root = params.root, settings = params.settings })
+end
+
+--- Settings of the location at `root`; empty where there is none.
+function Service:settings(params)
+  local root = check(params, "root", "string")
+  for _, row in ipairs(locations.list(self.jobs.library)) do
+    if row.root == root then return row.settings end
+  end
+  return {}
+end
+
 --- Whether the runner is there.
 function Service:ping()
   return { version = require "sd.version" }
@@ -215,7 +240,8 @@ end
 function Service:methods()
   local methods = {}
   for _, name in ipairs { "start", "dispatch", "watch", "find", "list", "show", "log", "pause",
-    "resume", "cancel", "retry", "prune", "schedule", "schedules", "unschedule", "ping" } do
+    "resume", "cancel", "retry", "prune", "schedule", "schedules", "unschedule", "locations",
+    "location", "location_add", "location_set", "settings", "ping" } do
     methods[name] = function(params, session) return self[name](self, params, session) end
   end
   return methods

@@ -77,13 +77,13 @@ static int lsd_batch_gc(lua_State *L) {
 
 /* ---- methods ---- */
 
-/* stats() -> {files, dirs, symlinks, bytes, listed, changed, inserted, vanished, errors, skips,
- * new_files, new_bytes}: everything that was listed, changed or not */
+/* stats() -> {files, dirs, symlinks, bytes, listed, changed, inserted, moved, again, vanished,
+ * errors, skips, new_files, new_bytes}: everything that was listed, changed or not */
 static int lsd_batch_stats(lua_State *L) {
   const struct sd_batch *b = check_handle(L, 1)->found->batch;
   int64_t files, bytes;
   sd_batch_new_content(b, &files, &bytes);
-  lua_createtable(L, 0, 12);
+  lua_createtable(L, 0, 14);
   lsd_set_int(L, "files", b->seen.files);
   lsd_set_int(L, "dirs", b->seen.dirs);
   lsd_set_int(L, "symlinks", b->seen.symlinks);
@@ -91,6 +91,8 @@ static int lsd_batch_stats(lua_State *L) {
   lsd_set_int(L, "listed", (int64_t)b->listed);
   lsd_set_int(L, "changed", (int64_t)b->entries_len);
   lsd_set_int(L, "inserted", (int64_t)b->inserted);
+  lsd_set_int(L, "moved", (int64_t)b->moved);
+  lsd_set_int(L, "again", (int64_t)b->again);
   lsd_set_int(L, "vanished", (int64_t)b->vanished_len);
   lsd_set_int(L, "errors", (int64_t)b->errors_len);
   lsd_set_int(L, "skips", (int64_t)b->skips_len);
@@ -106,8 +108,27 @@ static int lsd_batch_last_path(lua_State *L) {
   return 1;
 }
 
+/* `dir` and `name` as a path below the root, at field `path`; nothing where `dir` is not known. */
+static void set_path(lua_State *L, const char *dir, const char *name, size_t len) {
+  if (!dir) return;
+  lua_pushstring(L, dir);
+  if (*dir) lua_pushliteral(L, "/");
+  lua_pushlstring(L, name, len);
+  lua_concat(L, *dir ? 3 : 2);
+  lua_setfield(L, -2, "path");
+}
+
+/* What differs from the library. */
+static void push_why(lua_State *L, const struct sd_entry *e) {
+  char why[SD_DIFFERENCES_MAX];
+  sd_stat_differences(&e->st, e->old, why);
+  if (e->again) lua_pushstring(L, e->old->flags & SD_ENTRY_RACY ? "racy" : "asked for");
+  else lua_pushstring(L, why);
+  lua_setfield(L, -2, "why");
+}
+
 static void push_entry(lua_State *L, const struct sd_entry *e) {
-  static const char *const changes[] = {"none", "insert", "update", "content"};
+  static const char *const changes[] = {"none", "insert", "update", "content", "move"};
   lua_createtable(L, 0, 14);
   lsd_set_int(L, "id", e->id);
   lsd_set_int(L, "parent_id", e->parent_id);
@@ -115,7 +136,7 @@ static void push_entry(lua_State *L, const struct sd_entry *e) {
   lua_setfield(L, -2, "name");
   lua_pushstring(L, sd_kind_name(e->st.kind));
   lua_setfield(L, -2, "kind");
-  lua_pushstring(L, changes[e->change & 3]);
+  lua_pushstring(L, changes[e->change]);
   lua_setfield(L, -2, "change");
   lsd_set_int(L, "size", e->st.size);
   lsd_set_int(L, "allocated", e->st.allocated);
@@ -128,6 +149,14 @@ static void push_entry(lua_State *L, const struct sd_entry *e) {
     lua_pushlstring(L, e->target, e->target_len);
     lua_setfield(L, -2, "target");
   }
+  if (e->from) {
+    lua_pushlstring(L, e->from, e->from_len);
+    lua_setfield(L, -2, "from");
+  }
+  set_path(L, e->dir, e->name, e->name_len);
+  if (e->old) push_why(L, e);
+  lua_pushboolean(L, e->again);
+  lua_setfield(L, -2, "again");
 }
 
 static int next_entry(lua_State *L) {
@@ -146,6 +175,25 @@ static int lsd_batch_each(lua_State *L) {
   lua_settop(L, 1);
   lua_pushinteger(L, 0);
   lua_pushcclosure(L, next_entry, 2);
+  return 1;
+}
+
+/* vanished() -> array of {id, parent_id, name, replaced, path?}: what is not at its place */
+static int lsd_batch_vanished(lua_State *L) {
+  const struct sd_batch *b = check_handle(L, 1)->found->batch;
+  lua_createtable(L, (int)b->vanished_len, 0);
+  for (size_t i = 0; i < b->vanished_len; i++) {
+    const struct sd_gone *g = &b->vanished[i];
+    lua_createtable(L, 0, 5);
+    lsd_set_int(L, "id", g->id);
+    lsd_set_int(L, "parent_id", g->parent_id);
+    lua_pushlstring(L, g->name, g->name_len);
+    lua_setfield(L, -2, "name");
+    lua_pushboolean(L, g->replaced);
+    lua_setfield(L, -2, "replaced");
+    set_path(L, g->dir, g->name, g->name_len);
+    lua_rawseti(L, -2, (lua_Integer)i + 1);
+  }
   return 1;
 }
 
@@ -193,6 +241,7 @@ static const luaL_Reg methods[] = {
     {"stats", lsd_batch_stats},
     {"last_path", lsd_batch_last_path},
     {"each", lsd_batch_each},
+    {"vanished", lsd_batch_vanished},
     {"errors", lsd_batch_errors},
     {"skips", lsd_batch_skips},
     {"skip_counts", lsd_batch_skip_counts},

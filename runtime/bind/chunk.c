@@ -127,10 +127,36 @@ static int lsd_chunk_each(lua_State *L) {
   return 1;
 }
 
+/* Why the file is not what the library has; NULL where it is. */
+static const char *difference(const struct sd_content *e) {
+  if (!e->known_kind || (!e->kind && e->code == SD_ECANCELED)) return NULL;
+  if (!e->kind) return "unreadable";
+  if (memcmp(e->hash, e->known, sizeof(e->hash)) == 0) return NULL;
+  bool touched = e->now.size != e->st.size || e->now.mtime != e->st.mtime;
+  return touched ? "changed" : "content";
+}
+
+/* differences() -> array of {id, path, why, hash?, error?} */
+static int lsd_chunk_differences(lua_State *L) {
+  const struct sd_contents *c = check_handle(L, 1)->c;
+  lua_Integer n = 0;
+  lua_newtable(L);
+  for (size_t i = 0; i < c->items_len; i++) {
+    const char *why = difference(&c->items[i]);
+    if (!why) continue;
+    push_item(L, &c->items[i]);
+    lua_pushstring(L, why);
+    lua_setfield(L, -2, "why");
+    lua_rawseti(L, -2, ++n);
+  }
+  return 1;
+}
+
 static const luaL_Reg methods[] = {
     {"stats", lsd_chunk_stats},
     {"last_path", lsd_chunk_last_path},
     {"each", lsd_chunk_each},
+    {"differences", lsd_chunk_differences},
     {NULL, NULL},
 };
 

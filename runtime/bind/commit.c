@@ -160,6 +160,7 @@ static int push_commit(lua_State *L, struct lsd_op *op) {
   struct commit *c = (struct commit *)op;
   lua_createtable(L, 0, 6);
   lsd_set_int(L, "inserted", c->count.inserted);
+  lsd_set_int(L, "moved", c->count.moved);
   lsd_set_int(L, "updated", c->count.updated);
   lsd_set_int(L, "vanished", c->count.vanished + c->links.vanished);
   lsd_set_int(L, "errors", c->count.errors + c->links.errors);
@@ -283,6 +284,10 @@ int lsd_library_commit(lua_State *L) {
   w->opts.location_id = lsd_field_int(L, 2, "location_id", 0);
   lua_getfield(L, 2, "want_content");
   w->opts.want_content = lua_toboolean(L, -1);
+  lua_getfield(L, 2, "rescan");
+  w->opts.rescan = lua_toboolean(L, -1);
+  lua_getfield(L, 2, "notes_only");
+  w->opts.notes_only = lua_toboolean(L, -1);
   lua_getfield(L, 2, "sync");
   w->sync = lua_toboolean(L, -1);
   take_sql(L, w, "sql", false);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "bind/chunk.h"
 #include "bind/library.h"
 #include "bind/op.h"
@@ -117,9 +118,9 @@ static bool must_stop(struct handle *h) {
 static void hash_item(struct handle *h, struct worker *w, struct chunk *c, struct sd_content *i) {
   struct sd_err err;
   struct sd_hash_result r;
-  struct sd_hash_want want = {.kind = h->kind,
+  struct sd_hash_want want = {.kind = i->known_kind ? i->known_kind : h->kind,
                               .check_identity = true,
-                              .dev = i->st.dev,
+                              .dev = i->st_dev,
                               .ino = i->st.ino,
                               .own = h->own,
                               .own_len = h->own_len,
@@ -127,6 +128,7 @@ static void hash_item(struct handle *h, struct worker *w, struct chunk *c, struc
   if (i->twin) return;
   i->code = must_stop(h) ? SD_ECANCELED : open_worker(w, &err);
   if (!i->code) i->code = open_parent(h, w, i);
+  i->hashed_at = sd_clock_wall();
   if (!i->code) i->code = sd_hash_file(w->hasher, w->dir_fd, i->name, &want, &r, &err);
   if (i->code) return;
   memcpy(i->hash, r.hash, sizeof(i->hash));
@@ -326,7 +328,7 @@ static int open_files(struct handle *h, const char *root, struct sd_err *err) {
 }
 
 /* open(library, {root, location_id, after = 0, chunk = 100, kind = "sampled" | "full",
- * mime = "none" | "name" | "magic", rest = false}) -> hasher */
+ * mime = "none" | "name" | "magic", rest = false, verify = false}) -> hasher */
 static int lsd_hasher_open(lua_State *L) {
   static const char *const kinds[] = {"sampled", "full", NULL};
   static const char *const mimes[] = {"none", "name", "magic", NULL};
@@ -342,8 +344,8 @@ static int lsd_hasher_open(lua_State *L) {
                                  .limit = (int)lsd_field_int(L, 2, "chunk", 100)};
   luaL_argcheck(L, want.limit >= 1 && want.limit <= 65536, 2, "chunk: from 1 to 65536");
   want.full = field_option(L, 2, "kind", kinds) == 1;
-  lua_getfield(L, 2, "rest");
-  want.rest = lua_toboolean(L, -1);
+  want.rest = lsd_field_true(L, 2, "rest");
+  want.verify = lsd_field_true(L, 2, "verify");
   int mime = field_option(L, 2, "mime", mimes);
   struct handle *h = lua_newuserdatauv(L, sizeof(*h), 1);
   memset(h, 0, sizeof(*h));

@@ -16,6 +16,7 @@
 #include "bind/names.h"
 #include "bind/op.h"
 #include "bind/query.h"
+#include "bind/sweep.h"
 #include "bind/table.h"
 #include "engine/sql.h"
 
@@ -294,7 +295,10 @@ static const luaL_Reg methods[] = {
     {"metrics", lsd_library_metrics},
     {"query", lsd_library_query},
     {"commit", lsd_library_commit},
+    {"match", lsd_library_match},
     {"sweep", lsd_library_sweep},
+    {"forget", lsd_library_forget},
+    {"hardlinks", lsd_library_hardlinks},
     {"leave_out", lsd_library_leave_out},
     {"settle", lsd_library_settle},
     {"index_names", lsd_library_index_names},

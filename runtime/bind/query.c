@@ -6,6 +6,7 @@
 #include "bind/library.h"
 #include "bind/op.h"
 #include "bind/table.h"
+#include "engine/hardlinks.h"
 
 /* sd.blob(bytes) marks bytes that are to be stored as BLOB; plain strings are TEXT where they are
  * valid UTF-8, BLOB where not. */
@@ -151,48 +152,41 @@ int lsd_library_query(lua_State *L) {
   return lsd_op_start(L, &q->op, fresh ? lib->write : lib->read);
 }
 
-/* ---- sweep ---- */
+/* ---- hard links ---- */
 
-struct sweep {
+struct links {
   struct lsd_op op;
-  int64_t job_id, limit;
-  uint64_t removed;
-  bool left;
+  int64_t id;
+  struct sd_hardlinks found;
 };
 
-static void run_sweep(struct sd_task *t, unsigned worker) {
-  struct sweep *w = (struct sweep *)t;
-  struct sd_store *s = w->op.lib->writer;
-  (void)worker;
-  int rc = sd_store_begin(s, &w->op.err);
-  if (!rc) rc = sd_store_sweep(s, w->job_id, w->limit, &w->removed, &w->left, &w->op.err);
-  if (!rc) rc = sd_store_commit(s, &w->op.err);
-  if (rc) sd_store_rollback(s);
-  w->op.rc = rc;
+static void run_links(struct sd_task *t, unsigned worker) {
+  struct links *l = (struct links *)t;
+  struct sd_store *reader;
+  int rc = lsd_library_reader(l->op.lib, LSD_READER_READ, worker, &reader, &l->op.err);
+  l->op.rc = rc ? rc : sd_hardlinks(reader, l->id, &l->found, &l->op.err);
 }
 
-static int push_sweep(lua_State *L, struct lsd_op *op) {
-  struct sweep *w = (struct sweep *)op;
-  lua_createtable(L, 0, 2);
-  lua_pushinteger(L, (lua_Integer)w->removed);
-  lua_setfield(L, -2, "removed");
-  lua_pushboolean(L, w->left);
-  lua_setfield(L, -2, "left");
+static int push_links(lua_State *L, struct lsd_op *op) {
+  const struct sd_hardlinks *found = &((struct links *)op)->found;
+  lua_createtable(L, 0, 3);
+  lsd_set_int(L, "names", found->names);
+  lsd_set_int(L, "bytes", found->bytes);
+  lsd_set_int(L, "allocated", found->allocated);
   return 1;
 }
 
-int lsd_library_sweep(lua_State *L) {
+int lsd_library_hardlinks(lua_State *L) {
   struct lsd_library *lib = lsd_check_library(L, 1);
   lsd_check_await(L);
-  lua_Integer job_id = luaL_checkinteger(L, 2), limit = luaL_checkinteger(L, 3);
-  struct sweep *w = calloc(1, sizeof(*w));
-  if (!w) lsd_no_memory(L);
-  w->job_id = job_id;
-  w->limit = limit;
-  w->op.push = push_sweep;
+  lua_Integer id = luaL_checkinteger(L, 2);
+  struct links *l = calloc(1, sizeof(*l));
+  if (!l) lsd_no_memory(L);
+  l->id = id;
+  l->op.push = push_links;
   lua_pushvalue(L, 1);
-  lsd_op_init(L, &w->op, lib, run_sweep);
-  return lsd_op_start(L, &w->op, lib->write);
+  lsd_op_init(L, &l->op, lib, run_links);
+  return lsd_op_start(L, &l->op, lib->read);
 }
 
 /* ---- settle ---- */

@@ -24,6 +24,8 @@ void lsd_sql_push(lua_State *L, const struct sd_sql *q);
 
 int lsd_library_query(lua_State *L);  /* library:query(sql, params?, {fresh = true}?) -> rows */
 int lsd_library_settle(lua_State *L); /* library:settle(bytes) -> true */
-int lsd_library_sweep(lua_State *L);  /* library:sweep(job_id, limit) -> {removed, left} */
+
+/* library:hardlinks(directory_id) -> {names, bytes, allocated} */
+int lsd_library_hardlinks(lua_State *L);
 
 #endif

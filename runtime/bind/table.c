@@ -9,6 +9,13 @@ int64_t lsd_field_int(lua_State *L, int i, const char *name, int64_t def) {
   return v;
 }
 
+bool lsd_field_true(lua_State *L, int i, const char *name) {
+  lua_getfield(L, i, name);
+  bool v = lua_toboolean(L, -1);
+  lua_pop(L, 1);
+  return v;
+}
+
 void lsd_set_int(lua_State *L, const char *name, int64_t v) {
   lua_pushinteger(L, v);
   lua_setfield(L, -2, name);

@@ -7,11 +7,15 @@
 
 #include <lauxlib.h>
 #include <lua.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 /* The integer in field `name` of the table at `i`, or `def`. */
 int64_t lsd_field_int(lua_State *L, int i, const char *name, int64_t def);
+
+/* Whether field `name` of the table at `i` is there and not false. */
+bool lsd_field_true(lua_State *L, int i, const char *name);
 
 /* Sets a field of the table on top of the stack. */
 void lsd_set_int(lua_State *L, const char *name, int64_t v);

@@ -24,6 +24,7 @@ struct handle {
   struct lsd_queue *dirs;  /* held by user value 2 */
   struct lsd_rules *rules; /* a reference, or NULL */
   struct sd_walk *walk;
+  struct sd_reconcile_opts known;       /* what the library has of the tree */
   struct worker *workers;               /* one a thread of the walk lane, filled by it */
   struct step *ready_head, *ready_tail; /* delivered, not yet taken by next() */
   unsigned running;                     /* steps on the lane */
@@ -57,7 +58,7 @@ static int open_worker(struct handle *h, unsigned i, struct sd_err *err) {
   struct worker *w = &h->workers[i];
   if (w->walker) return 0;
   int rc = lsd_library_reader(h->lib, LSD_READER_WALK, i, &reader, err);
-  if (!rc && !w->reconcile) rc = sd_reconcile_open(reader, &w->reconcile, err);
+  if (!rc && !w->reconcile) rc = sd_reconcile_open(reader, &h->known, &w->reconcile, err);
   if (!rc) rc = sd_walker_open(h->walk, sd_reconcile_diff, w->reconcile, &w->walker, err);
   if (!rc && w->accept) sd_walker_accept(w->walker, lsd_accept_ask, w->accept);
   return rc;
@@ -203,8 +204,17 @@ static void make_accept(lua_State *L, int i, struct handle *h) {
   lua_pop(L, 1);
 }
 
-/* open(library, {root = string, root_id = integer, queue = queue, batch = integer?,
- * rules = rules?, accept = {accept_entry = function?, accept_directory = function?}?}) -> walker */
+static enum sd_changed_by field_changed_by(lua_State *L, int i) {
+  static const char *const names[] = {"inode", "mtime", "ctime", "content", NULL};
+  lua_getfield(L, i, "changed_by");
+  enum sd_changed_by by = (enum sd_changed_by)luaL_checkoption(L, -1, "inode", names);
+  lua_pop(L, 1);
+  return by;
+}
+
+/* open(library, {root = string, root_id = integer, location_id = integer, queue = queue,
+ * batch = integer?, moves_below = integer?, changed_by = string?, paths = boolean?, rules = rules?,
+ * accept = {accept_entry = function?, accept_directory = function?}?}) -> walker */
 static int lsd_walker_open(lua_State *L) {
   struct sd_err err;
   struct lsd_library *lib = lsd_check_library(L, 1);
@@ -216,11 +226,15 @@ static int lsd_walker_open(lua_State *L) {
   struct sd_walk_opts opts = {.root = luaL_checkstring(L, 4),
                               .root_id = lsd_field_int(L, 2, "root_id", 0),
                               .batch = (size_t)lsd_field_int(L, 2, "batch", 1000),
+                              .paths = lsd_field_true(L, 2, "paths"),
+                              .moves = lsd_field_int(L, 2, "moves_below", 0) > 0,
+                              .root_fn = sd_reconcile_root,
                               .cancel = &lib->interrupt,
                               .next_id = &lib->next_id,
                               .own = lib->own,
                               .own_len = lib->own_len};
   luaL_argcheck(L, opts.batch >= 1 && opts.batch <= 65536, 2, "batch: from 1 to 65536");
+  enum sd_changed_by changed_by = field_changed_by(L, 2);
   struct handle *h = lua_newuserdatauv(L, sizeof(*h), 2);
   memset(h, 0, sizeof(*h));
   h->self = LUA_NOREF;
@@ -234,6 +248,9 @@ static int lsd_walker_open(lua_State *L) {
   h->dirs = q;
   h->rules = field_rules(L, 2); /* the handle releases it */
   if (h->rules) opts.rules = h->rules->rules;
+  h->known = (struct sd_reconcile_opts){.location_id = lsd_field_int(L, 2, "location_id", 0),
+                                        .moves_below = lsd_field_int(L, 2, "moves_below", 0),
+                                        .changed_by = changed_by};
   h->workers = calloc(lib->threads, sizeof(*h->workers));
   if (!h->workers) lsd_no_memory(L);
   make_accept(L, 2, h);

@@ -31,10 +31,33 @@ void sd_batch_free(struct sd_batch *b) {
   free(b->errors);
   free(b->skips);
   free(b->vanished);
+  free(b->readable);
+  free(b->devices);
   free(b->born);
   free(b->done);
   sd_arena_fini(&b->arena);
   free(b);
+}
+
+int sd_batch_gone(struct sd_batch *b, const struct sd_gone *gone) {
+  if (!SD_ARRAY_ROOM(b, vanished)) return -ENOMEM;
+  struct sd_gone *g = &b->vanished[b->vanished_len];
+  *g = *gone;
+  if (!(g->name = sd_arena_copy(&b->arena, gone->name, gone->name_len))) return -ENOMEM;
+  b->vanished_len++;
+  return 0;
+}
+
+int sd_batch_readable(struct sd_batch *b, int64_t id, uint8_t unread) {
+  if (!SD_ARRAY_ROOM(b, readable)) return -ENOMEM;
+  b->readable[b->readable_len++] = (struct sd_readable){.id = id, .unread = unread};
+  return 0;
+}
+
+int sd_batch_device(struct sd_batch *b, int64_t id, uint64_t st_dev) {
+  if (!SD_ARRAY_ROOM(b, devices)) return -ENOMEM;
+  b->devices[b->devices_len++] = (struct sd_device){.id = id, .st_dev = st_dev};
+  return 0;
 }
 
 int sd_batch_note(struct sd_batch *b, uint8_t op, int code, const char *path, size_t path_len,

@@ -44,9 +44,37 @@ struct sd_new_dir {
   uint32_t segment_len;
 };
 
+/* An entry that is not, or no longer, where the library has it: its place in the library. */
+struct sd_gone {
+  int64_t id, parent_id;
+  const char *name;
+  const char *dir; /* as sd_entry has it */
+  uint16_t name_len;
+  bool name_text;
+  bool replaced; /* something else is there: it makes room before the batch is written */
+};
+
+/* Whether what the library has of a directory's content can be looked at. Frozen: stored. */
+enum sd_unread {
+  SD_READ = 0,
+  SD_UNREADABLE = 1, /* it cannot be read, or not all of it */
+  SD_UNMOUNTED = 2,  /* the file system that is in it is not there */
+};
+
+struct sd_readable {
+  int64_t id;
+  uint8_t unread; /* enum sd_unread */
+};
+
+/* A device whose number is now another one than the library has. */
+struct sd_device {
+  int64_t id;      /* in the library */
+  uint64_t st_dev; /* as stat(2) says */
+};
+
 /* How the names directly in one directory changed. */
 struct sd_dir_delta {
-  int64_t id, parent_id; /* parent_id 0: not known here */
+  int64_t id, parent_id; /* parent_id 0: ask the library */
   struct sd_totals delta;
   bool listed; /* read to its end for the first time */
 };
@@ -55,7 +83,8 @@ struct sd_batch {
   struct sd_arena arena;
   struct sd_entry *entries; /* only what differs from the library */
   size_t entries_len, entries_cap;
-  size_t inserted; /* of them, how many are new */
+  size_t inserted, moved; /* of them, how many are new, and how many were elsewhere … */
+  size_t again;           /* … and how many do not differ at all: see sd_entry */
   struct sd_new_dir *dirs;
   size_t dirs_len, dirs_cap;
   struct sd_dir_delta *deltas;
@@ -64,15 +93,21 @@ struct sd_batch {
   size_t errors_len, errors_cap;
   struct sd_note *skips;
   size_t skips_len, skips_cap;
-  int64_t *vanished; /* entries that are not on the disk; negative: only what is below them */
+  struct sd_gone *vanished;
   size_t vanished_len, vanished_cap;
+  struct sd_readable *readable; /* directories that can be read now, or no longer */
+  size_t readable_len, readable_cap;
+  struct sd_device *devices;
+  size_t devices_len, devices_cap;
   struct sd_dir **born; /* directories still to be walked; each a reference */
   size_t born_len, born_cap;
   void **done; /* leases of the directories that are finished with this batch */
   size_t done_len, done_cap;
   uint64_t skipped[SD_RULE_COUNT]; /* names that rules left out, by enum sd_rule */
-  struct sd_totals seen;           /* everything listed, changed or not */
-  uint64_t listed;                 /* directories read */
+  int64_t root_id;       /* the root of the walk, where it differs from the library; else 0 */
+  struct sd_stat root;   /* its attributes */
+  struct sd_totals seen; /* everything listed, changed or not */
+  uint64_t listed;       /* directories read */
   const char *last_path; /* the directory read last, for progress; its end where it is very long */
   uint32_t last_path_len;
 };
@@ -84,6 +119,13 @@ void sd_batch_free(struct sd_batch *b); /* accepts NULL */
 int sd_batch_note(struct sd_batch *b, uint8_t op, int code, const char *path, size_t path_len,
                   const char *reason);
 
+/* Notes that entry `id` is not at its place; the name is copied. */
+int sd_batch_gone(struct sd_batch *b, const struct sd_gone *gone);
+
+/* Notes whether directory `id` can be read (enum sd_unread). */
+int sd_batch_readable(struct sd_batch *b, int64_t id, uint8_t unread);
+
+int sd_batch_device(struct sd_batch *b, int64_t id, uint64_t st_dev);
 /* The files among what differs whose bytes the library does not know; empty ones do not count. */
 void sd_batch_new_content(const struct sd_batch *b, int64_t *files, int64_t *bytes);
 

@@ -1,6 +1,5 @@
 /* A batch as bytes: magic "SDBT", u16 version, u16 zero, sections, u64 XXH3 of all before it.
- * Numbers are little-endian and of fixed width; strings are u32 length and bytes. Version 1 had no
- * counts of what rules left out. */
+ * Numbers are little-endian and of fixed width; strings are u32 length and bytes. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +9,7 @@
 #include "base/utf8.h"
 #include "engine/batch.h"
 
-enum { MAGIC = 0x54424453, VERSION = 2, HEAD = 8, SUM = 8 };
+enum { MAGIC = 0x54424453, VERSION = 3, HEAD = 8, SUM = 8 };
 
 /* ---- writing ---- */
 
@@ -52,11 +51,18 @@ static void put_totals(struct out *o, const struct sd_totals *t) {
 static void put_entry(struct out *o, const struct sd_entry *e) {
   put64(o, (uint64_t)e->id);
   put64(o, (uint64_t)e->parent_id);
-  put32(o, e->change);
+  put32(o, (uint32_t)e->change | (uint32_t)e->again << 8);
   put_stat(o, &e->st);
   put_bytes(o, e->name, e->name_len);
   put_bytes(o, e->target, e->target_len);
   if (!o->rc) o->rc = sd_buf_put(o->buf, e->uuid, sizeof(e->uuid));
+}
+
+static void put_gone(struct out *o, const struct sd_gone *g) {
+  put64(o, (uint64_t)g->id);
+  put64(o, (uint64_t)g->parent_id);
+  put32(o, g->replaced);
+  put_bytes(o, g->name, g->name_len);
 }
 
 static void put_notes(struct out *o, const struct sd_note *notes, size_t n) {
@@ -87,6 +93,8 @@ int sd_batch_encode(const struct sd_batch *b, struct sd_buf *buf) {
   put32(&o, VERSION);
   put_totals(&o, &b->seen);
   put64(&o, b->listed);
+  put64(&o, (uint64_t)b->root_id);
+  put_stat(&o, &b->root);
   put32(&o, (uint32_t)b->entries_len);
   for (size_t i = 0; i < b->entries_len; i++) put_entry(&o, &b->entries[i]);
   put32(&o, (uint32_t)b->dirs_len);
@@ -103,7 +111,17 @@ int sd_batch_encode(const struct sd_batch *b, struct sd_buf *buf) {
     put_totals(&o, &b->deltas[i].delta);
   }
   put32(&o, (uint32_t)b->vanished_len);
-  for (size_t i = 0; i < b->vanished_len; i++) put64(&o, (uint64_t)b->vanished[i]);
+  for (size_t i = 0; i < b->vanished_len; i++) put_gone(&o, &b->vanished[i]);
+  put32(&o, (uint32_t)b->readable_len);
+  for (size_t i = 0; i < b->readable_len; i++) {
+    put64(&o, (uint64_t)b->readable[i].id);
+    put32(&o, b->readable[i].unread);
+  }
+  put32(&o, (uint32_t)b->devices_len);
+  for (size_t i = 0; i < b->devices_len; i++) {
+    put64(&o, (uint64_t)b->devices[i].id);
+    put64(&o, b->devices[i].st_dev);
+  }
   put_notes(&o, b->errors, b->errors_len);
   put_notes(&o, b->skips, b->skips_len);
   put_skipped(&o, b->skipped);
@@ -183,7 +201,9 @@ static void get_entry(struct in *in, struct sd_entry *e) {
   memset(e, 0, sizeof(*e));
   e->id = (int64_t)get64(in);
   e->parent_id = (int64_t)get64(in);
-  e->change = (uint8_t)get32(in);
+  uint32_t change = get32(in);
+  e->change = (uint8_t)change;
+  e->again = change >> 8 & 1;
   get_stat(in, &e->st);
   e->name = get_bytes(in, &n);
   e->name_len = (uint16_t)n;
@@ -191,13 +211,27 @@ static void get_entry(struct in *in, struct sd_entry *e) {
   const uint8_t *uuid = take(in, sizeof(e->uuid));
   if (uuid) memcpy(e->uuid, uuid, sizeof(e->uuid));
   if (in->rc) return;
-  if (!e->name || n > UINT16_MAX || e->change > SD_CHANGE_CONTENT || !is_name(e->name, n)) {
+  if (!e->name || n > UINT16_MAX || e->change > SD_CHANGE_MOVE || !is_name(e->name, n)) {
     in->rc = SD_EFORMAT;
     return;
   }
   in->b->inserted += e->change == SD_CHANGE_INSERT;
+  in->b->moved += e->change == SD_CHANGE_MOVE;
+  in->b->again += e->again;
   e->name_text = sd_utf8_valid(e->name, e->name_len);
   e->target_text = e->target && sd_utf8_valid(e->target, e->target_len);
+}
+
+static void get_gone(struct in *in, struct sd_gone *g) {
+  uint32_t n;
+  g->id = (int64_t)get64(in);
+  g->parent_id = (int64_t)get64(in);
+  g->replaced = get32(in) != 0;
+  g->name = get_bytes(in, &n);
+  g->name_len = (uint16_t)n;
+  if (in->rc) return;
+  if (!g->name || n > UINT16_MAX || !is_name(g->name, n)) in->rc = SD_EFORMAT;
+  else g->name_text = sd_utf8_valid(g->name, n);
 }
 
 /* Reads the count of an array and makes room for it as the bytes come, not as the count says. */
@@ -224,14 +258,18 @@ static void get_skipped(struct in *in) {
   }
 }
 
-static void get_all(struct in *in, uint32_t version) {
+static void get_all(struct in *in) {
   struct sd_entry *e;
   struct sd_new_dir *d;
   struct sd_dir_delta *t;
   struct sd_note *note;
-  int64_t *id;
+  struct sd_gone *gone;
+  struct sd_readable *readable;
+  struct sd_device *device;
   get_totals(in, &in->b->seen);
   in->b->listed = get64(in);
+  in->b->root_id = (int64_t)get64(in);
+  get_stat(in, &in->b->root);
   EACH(in, entries, e) get_entry(in, e);
   EACH(in, dirs, d) {
     d->id = (int64_t)get64(in);
@@ -245,10 +283,18 @@ static void get_all(struct in *in, uint32_t version) {
     t->listed = get32(in) != 0;
     get_totals(in, &t->delta);
   }
-  EACH(in, vanished, id) *id = (int64_t)get64(in);
+  EACH(in, vanished, gone) get_gone(in, gone);
+  EACH(in, readable, readable) {
+    readable->id = (int64_t)get64(in);
+    readable->unread = (uint8_t)get32(in);
+  }
+  EACH(in, devices, device) {
+    device->id = (int64_t)get64(in);
+    device->st_dev = get64(in);
+  }
   EACH(in, errors, note) get_note(in, note);
   EACH(in, skips, note) get_note(in, note);
-  if (version > 1) get_skipped(in);
+  get_skipped(in);
   if (!in->rc && in->p != in->end) in->rc = SD_EFORMAT;
 }
 
@@ -259,12 +305,12 @@ int sd_batch_decode(const void *data, size_t len, struct sd_batch **out, struct 
   if (sd_get_u64(p + len - SUM) != XXH3_64bits(p, len - SUM))
     return sd_err_set(err, SD_EFORMAT, "a stored batch is damaged: wrong checksum");
   uint32_t version = sd_get_u32(p + 4);
-  if (version < 1 || version > VERSION)
+  if (version != VERSION)
     return sd_err_set(err, SD_ENEWER, "a stored batch has format %u, this sdlua knows %d", version,
                       VERSION);
   struct in in = {.p = p + HEAD, .end = p + len - SUM, .b = sd_batch_new()};
   if (!in.b) return sd_err_nomem(err);
-  get_all(&in, version);
+  get_all(&in);
   if (in.rc) {
     sd_batch_free(in.b);
     return in.rc == -ENOMEM ? sd_err_nomem(err)

@@ -3,9 +3,13 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/array.h"
+#include "base/clock.h"
+#include "base/utf8.h"
 #include "base/uuid.h"
+#include "engine/device.h"
 #include "engine/mime.h"
 #include "engine/store_internal.h"
 
@@ -29,17 +33,30 @@ void sd_contents_free(struct sd_contents *c) {
  * names in one location only the first is given, and the others when that has failed (?5). */
 static const char select_sql[] =
     "SELECT e.id,e.parent_id,e.name,e.size,e.allocated,e.mtime,e.ctime,e.dev,e.ino,e.nlink,e.btime,"
-    "d.anchor,d.path,"
+    "d.anchor,d.path," SD_DEVICE_NUMBER("e.dev") ","
     " iif(e.nlink>1,(SELECT t.id FROM entry t INDEXED BY entry_inode JOIN content c"
-    "  ON c.id=t.content_id WHERE t.dev=e.dev AND t.ino=e.ino AND t.nlink>1 AND t.kind=1"
-    "  AND t.size=e.size AND t.mtime=e.mtime AND t.ctime=e.ctime AND t.btime IS e.btime"
+    "  ON c.id=t.content_id WHERE t.dev=e.dev AND t.ino=e.ino AND t.nlink>1 AND t.kind<>2"
+    "  AND t.kind=1 AND t.size=e.size AND t.mtime=e.mtime AND t.ctime=e.ctime"
+    "  AND t.btime IS e.btime"
     "  AND (c.hash_kind=1 OR NOT ?4)"
     "  AND NOT EXISTS(SELECT 1 FROM vanished v WHERE v.entry_id=t.id) LIMIT 1),0)"
     " FROM entry e INDEXED BY entry_todo JOIN directory d ON d.entry_id=e.parent_id"
     " WHERE e.content_id=0 AND e.id>?1 AND d.location_id=?2"
     " AND ?5=(e.nlink>1 AND EXISTS(SELECT 1 FROM entry t INDEXED BY entry_inode"
     "  CROSS JOIN directory f ON f.entry_id=t.parent_id WHERE t.dev=e.dev AND t.ino=e.ino"
-    "  AND t.nlink>1 AND t.kind=1 AND t.content_id=0 AND t.id<e.id AND f.location_id=?2))"
+    "  AND t.nlink>1 AND t.kind<>2 AND t.content_id=0 AND t.id<e.id AND f.location_id=?2))"
+    " ORDER BY e.id LIMIT ?3";
+
+/* The same columns, and what is known. Of the names of one inode in the location the first. */
+static const char verify_sql[] =
+    "SELECT e.id,e.parent_id,e.name,e.size,e.allocated,e.mtime,e.ctime,e.dev,e.ino,e.nlink,e.btime,"
+    "d.anchor,d.path," SD_DEVICE_NUMBER("e.dev") ",0,c.hash,c.hash_kind"
+    " FROM entry e JOIN directory d ON d.entry_id=e.parent_id JOIN content c ON c.id=e.content_id"
+    " WHERE e.id>?1 AND d.location_id=?2 AND e.kind=1 AND e.content_id>0"
+    " AND NOT(e.nlink>1 AND EXISTS(SELECT 1 FROM entry t INDEXED BY entry_inode"
+    "  CROSS JOIN directory f ON f.entry_id=t.parent_id WHERE t.dev=e.dev AND t.ino=e.ino"
+    "  AND t.nlink>1 AND t.kind<>2 AND t.content_id=e.content_id AND t.id<e.id"
+    "  AND f.location_id=?2))"
     " ORDER BY e.id LIMIT ?3";
 
 /* What a job wants hashed, whatever is known of it. */
@@ -117,8 +134,13 @@ static int add_item(struct sd_store *s, struct sd_contents *c, sqlite3_stmt *q,
   i->st.btime = sqlite3_column_int64(q, 10);
   i->st.flags = sqlite3_column_type(q, 10) != SQLITE_NULL ? SD_ENTRY_BTIME : 0;
   i->dir = copy_column(c, q, 12, &i->dir_len);
-  i->twin = sqlite3_column_int64(q, 13);
+  i->st_dev = (uint64_t)sqlite3_column_int64(q, 13);
+  i->twin = sqlite3_column_int64(q, 14);
   if (!i->name || !i->dir) return sd_err_nomem(err);
+  if (sqlite3_column_count(q) > 15 && sqlite3_column_bytes(q, 15) == sizeof(i->known)) {
+    memcpy(i->known, sqlite3_column_blob(q, 15), sizeof(i->known));
+    i->known_kind = (uint8_t)sqlite3_column_int(q, 16);
+  }
   c->items_len++;
   if (!i->twin) c->bytes += (uint64_t)i->st.size;
   int64_t anchor = sqlite3_column_int64(q, 11);
@@ -129,15 +151,16 @@ int sd_contents_select(struct sd_store *s, const struct sd_content_want *want,
                        struct sd_contents *out, struct sd_err *err) {
   sqlite3_stmt *q = NULL;
   int step = SQLITE_DONE, rc = 0;
-  const char *sql = want->job_id ? todo_sql : select_sql;
+  const char *sql = want->job_id ? todo_sql : want->verify ? verify_sql : select_sql;
   if (sqlite3_prepare_v2(sd_store_db(s), sql, -1, &q, NULL) != SQLITE_OK)
     return sd_store_error(s, err, "prepare");
   out->replace = want->job_id != 0;
   sqlite3_bind_int64(q, 1, want->after);
   sqlite3_bind_int64(q, 2, want->location_id);
   sqlite3_bind_int(q, 3, want->limit);
-  sqlite3_bind_int64(q, 4, want->job_id ? want->job_id : want->full);
-  if (!want->job_id) sqlite3_bind_int(q, 5, want->rest);
+  if (want->job_id) sqlite3_bind_int64(q, 4, want->job_id);
+  else if (!want->verify) sqlite3_bind_int(q, 4, want->full);
+  if (!want->job_id && !want->verify) sqlite3_bind_int(q, 5, want->rest);
   while (!rc && (step = sqlite3_step(q)) == SQLITE_ROW) rc = add_item(s, out, q, err);
   if (!rc && step != SQLITE_DONE) rc = sd_store_error(s, err, "read the library");
   /* Whoever asks goes on from the last id: it must rise, or the questions would not end. */
@@ -243,14 +266,42 @@ static bool is_stale(const struct sd_stat *row, const struct sd_stat *now) {
          now->ctime != row->ctime;
 }
 
-static int link_name(struct sd_store *s, const struct name *n, int64_t content_id,
+/* How exactly times of files go: as the clock ticks that the kernel takes them from, or in seconds,
+ * two at worst, where a file system has no parts of them. */
+static int64_t tick_of(int64_t mtime) {
+  struct timespec tick = {0};
+  if (mtime % SD_NS_PER_S == 0) return INT64_C(2) * SD_NS_PER_S;
+  clock_getres(CLOCK_REALTIME_COARSE, &tick);
+  return tick.tv_nsec ? tick.tv_nsec : SD_NS_PER_S;
+}
+
+/* Whether it may have been written again, after it was hashed, with the same mtime. (See git's
+ * Documentation/technical/racy-git.txt.) */
+static bool is_racy(const struct sd_content *i) {
+  return !i->twin && i->now.mtime >= i->hashed_at - tick_of(i->now.mtime);
+}
+
+/* The next run looks at the file again, whatever it finds: as at those names of it. */
+static int mark_racy(struct sd_store *s, const struct sd_content *i, int64_t entry_id,
                      struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, i->twin ? ST_ENTRY_RACY_AS : ST_ENTRY_RACY, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, entry_id);
+  sqlite3_bind_int64(st, 2, SD_STORED_RACY);
+  if (i->twin) sqlite3_bind_int64(st, 3, i->twin);
+  return sd_store_run(s, st, err, "update an entry");
+}
+
+static int link_name(struct sd_store *s, const struct sd_content *i, const struct name *n,
+                     int64_t content_id, struct sd_err *err) {
   sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_LINK, err);
   if (!st) return err->code;
   sqlite3_bind_int64(st, 1, n->id);
   if (content_id) sqlite3_bind_int64(st, 2, content_id);
   else sqlite3_bind_null(st, 2);
-  return sd_store_run(s, st, err, "link a content");
+  int rc = sd_store_run(s, st, err, "link a content");
+  bool racy = content_id && (i->twin || is_racy(i));
+  return rc || !racy ? rc : mark_racy(s, i, n->id, err);
 }
 
 static int link_hashed(struct sd_store *s, const struct sd_content *i, const struct names *names,
@@ -262,7 +313,7 @@ static int link_hashed(struct sd_store *s, const struct sd_content *i, const str
   for (size_t k = 0; !rc && k < names->items_len; k++) {
     const struct name *name = &names->items[k];
     if (is_stale(&name->st, &i->now)) rc = refresh_stat(s, &i->now, name, err);
-    if (!rc) rc = link_name(s, name, content_id, err);
+    if (!rc) rc = link_name(s, i, name, content_id, err);
     n->linked++;
   }
   return rc;
@@ -295,7 +346,7 @@ static int link_twin(struct sd_store *s, const struct sd_content *i, struct name
   }
   int rc = alike ? add_to_twin(s, i, (int64_t)alike, &content_id, err) : 1;
   for (size_t k = 0; !rc && k < alike; k++, n->linked++)
-    rc = link_name(s, &names->items[k], content_id, err);
+    rc = link_name(s, i, &names->items[k], content_id, err);
   return rc < 0 ? rc : 0;
 }
 
@@ -407,13 +458,13 @@ static int note_failed(struct sd_store *s, const struct sd_content *i,
 static int note_vanished(struct sd_store *s, const struct sd_content *i,
                          const struct sd_write_opts *o, struct sd_link_count *n,
                          struct sd_err *err) {
-  sqlite3_stmt *st = sd_store_stmt(s, ST_VANISHED_PUT, err);
-  if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, o->job_id);
-  sqlite3_bind_int64(st, 2, i->entry_id);
-  sqlite3_bind_int(st, 3, 0);
+  struct sd_gone g = {.id = i->entry_id,
+                      .parent_id = i->parent_id,
+                      .name = i->name,
+                      .name_len = i->name_len,
+                      .name_text = sd_utf8_valid(i->name, i->name_len)};
   n->vanished++;
-  return sd_store_run(s, st, err, "note what vanished");
+  return sd_store_note_gone(s, o, &g, err);
 }
 
 int sd_contents_link(struct sd_store *s, const struct sd_contents *c, const struct sd_write_opts *o,

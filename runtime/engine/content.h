@@ -14,12 +14,15 @@ struct sd_content {
   const char *name;
   uint32_t dir_len;
   uint16_t name_len;
-  struct sd_stat st;      /* as the library has it: sizes, times, dev, ino, nlink */
-  struct sd_stat now;     /* as it was when it was hashed */
-  int64_t twin;           /* an entry of the same inode that has a content; 0: none */
-  uint8_t hash[16], kind; /* kind 0: no hash */
-  int code;               /* why there is none */
-  const char *mime;       /* in the arena of the chunk, or static; may be NULL */
+  struct sd_stat st;             /* as the library has it: sizes, times, dev, ino, nlink */
+  uint64_t st_dev;               /* what its device is called by now */
+  struct sd_stat now;            /* as it was when it was hashed */
+  int64_t hashed_at;             /* the wall clock when that began */
+  int64_t twin;                  /* an entry of the same inode that has a content; 0: none */
+  uint8_t hash[16], kind;        /* kind 0: no hash */
+  uint8_t known[16], known_kind; /* what the library has, where that is to be verified; else 0 */
+  int code;                      /* why there is none */
+  const char *mime;              /* in the arena of the chunk, or static; may be NULL */
 };
 
 struct sd_contents {
@@ -34,8 +37,9 @@ struct sd_content_want {
   int64_t location_id;
   int64_t after; /* entries with a greater id */
   int limit;
-  bool full;      /* a sampled identity of another name of the inode is not enough */
-  bool rest;      /* the names that were not given since another name of the inode was */
+  bool full;   /* a sampled identity of another name of the inode is not enough */
+  bool rest;   /* the names that were not given since another name of the inode was */
+  bool verify; /* the files that have an identity, with that, instead of those that wait for one */
   int64_t job_id; /* not 0: the files that this job noted in content_todo, one of an inode */
 };
 

@@ -6,6 +6,7 @@
 #include <linux/openat2.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -40,12 +41,14 @@ struct sd_dir *sd_dir_new(struct sd_dir *parent, const char *name, size_t len, i
   d->fds_left = NULL;
   d->id = id;
   d->parent_id = parent ? parent->id : 0;
-  d->dev = 0;
+  d->dev = d->device = d->ino = 0;
   d->fd = -1;
   d->known = false;
   d->mount = false;
   d->scoped = false;
   d->entered = false;
+  d->partial = false;
+  d->checked = true;
   d->name_len = (uint32_t)len;
   memcpy(d->name, name, len);
   d->name[len] = '\0';
@@ -197,6 +200,37 @@ int sd_dir_open(const struct sd_dir *d, int *out, struct sd_err *err) {
   if (fd < 0) return sd_err_os(err, "open", d->name);
   *out = fd;
   return 0;
+}
+
+const char *sd_dir_name(const struct sd_dir *d, size_t *len) {
+  const char *slash = memrchr(d->name, '/', d->name_len);
+  const char *name = slash ? slash + 1 : d->name;
+  *len = d->name_len - (size_t)(name - d->name);
+  return name;
+}
+
+/* Where its name should be, opened from the root. */
+static int open_above(const struct sd_dir *d, size_t name_len) {
+  const struct sd_dir *root = d->parent;
+  struct sd_buf path = SD_BUF_INIT;
+  while (root->parent) root = root->parent;
+  if (sd_dir_path(d, SIZE_MAX, &path)) return -1;
+  size_t len = path.len - name_len;
+  int fd = sd_open_below(root->fd, (char *)path.data, len ? len - 1 : 0, O_PATH | O_DIRECTORY);
+  sd_buf_fini(&path);
+  return fd;
+}
+
+bool sd_dir_is_gone(const struct sd_dir *d) {
+  struct stat st;
+  size_t len;
+  if (!d->parent) return false;
+  const char *name = sd_dir_name(d, &len);
+  int above = name == d->name ? d->parent->fd : -1;
+  int fd = above >= 0 ? above : open_above(d, len);
+  bool gone = fd >= 0 && fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
+  if (fd >= 0 && fd != above) close(fd);
+  return gone;
 }
 
 void sd_dir_keep(struct sd_dir *d, int fd, atomic_int *fds_left) {

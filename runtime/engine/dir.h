@@ -31,9 +31,11 @@ struct sd_dir {
   atomic_int *fds_left;   /* where a kept descriptor is counted: budget of the root */
   atomic_int budget;      /* of the root: descriptors that may still be kept */
   int64_t id;             /* of its entry */
-  int64_t parent_id;      /* of the entry above; 0: not known here */
+  int64_t parent_id;      /* of the entry above; the root has none */
   int64_t anchor;         /* id of the ancestor that `segment` is relative to; 0: the root */
-  uint64_t dev;
+  uint64_t dev;           /* as stat(2) says; 0: not known before it is opened */
+  uint64_t device;        /* as the library calls it: see device.h */
+  uint64_t ino;           /* as it was listed; of the root: 0 */
   atomic_uint refs;
   atomic_uint claims;   /* who may still need fd: its own listing, children that are not open */
   int fd;               /* -1 where the budget had none left */
@@ -44,6 +46,8 @@ struct sd_dir {
   bool mount;   /* perhaps the root of a mount: look before entering */
   bool scoped;  /* `scope` is what applies above it; else it came from a checkpoint */
   bool entered; /* `scope` is its own: its ignore files are read */
+  bool partial; /* some of what is in it could not be looked at */
+  bool checked; /* is it still the one that was listed? Else it came from a checkpoint: look */
   char name[];  /* one component; or, for one that came from a checkpoint, the whole path */
 };
 
@@ -62,6 +66,12 @@ uint32_t sd_dir_depth(const struct sd_dir *d);
 /* A new descriptor for reading the directory, reached from the nearest ancestor that is open,
  * without following a symlink. The caller closes it. */
 int sd_dir_open(const struct sd_dir *d, int *fd, struct sd_err *err);
+
+/* Its last component; not for the root. */
+const char *sd_dir_name(const struct sd_dir *d, size_t *len);
+
+/* Whether the directory that it should be in is there, and has no such name. */
+bool sd_dir_is_gone(const struct sd_dir *d);
 
 /* Keeps `fd` for the children if the budget allows it, else closes it. A directory that has its own
  * descriptor no longer needs its parent's. */

@@ -43,6 +43,17 @@ void sd_stat_from_statx(struct sd_stat *st, const struct statx *stx) {
   st->kind = kind_of(stx->stx_mode);
 }
 
+/* Images of file systems are made with all times of birth 0. */
+static bool has_birth(const struct sd_stat *st) {
+  return (st->flags & SD_ENTRY_BTIME) && st->btime != 0;
+}
+
+bool sd_stat_same_file(const struct sd_stat *a, const struct sd_stat *b) {
+  if (a->ino != b->ino || a->dev != b->dev || a->kind != b->kind) return false;
+  if (has_birth(a) && has_birth(b)) return a->btime == b->btime;
+  return a->size == b->size && a->mtime == b->mtime;
+}
+
 int64_t sd_stat_sig(const struct sd_stat *st) {
   const uint8_t stored = st->flags & (SD_ENTRY_CLAMPED | SD_ENTRY_BTIME);
   const uint64_t all[] = {
@@ -59,6 +70,28 @@ int64_t sd_stat_sig(const struct sd_stat *st) {
   };
   int64_t sig = (int64_t)XXH3_64bits(all, sizeof(all));
   return sig ? sig : 1;
+}
+
+void sd_stat_differences(const struct sd_stat *a, const struct sd_stat *b, char *out) {
+  const struct {
+    bool differs;
+    const char *name;
+  } all[] = {{a->kind != b->kind, "kind"},
+             {a->size != b->size, "size"},
+             {a->mtime != b->mtime, "mtime"},
+             {a->dev != b->dev, "device"},
+             {a->ino != b->ino || !sd_stat_same_file(a, b), "inode"},
+             {a->mode != b->mode, "mode"},
+             {a->uid != b->uid || a->gid != b->gid, "owner"},
+             {a->nlink != b->nlink, "links"},
+             {a->allocated != b->allocated, "allocated"},
+             {a->ctime != b->ctime, "ctime"}};
+  *out = '\0';
+  for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+    if (!all[i].differs) continue;
+    if (*out) strcat(out, ", ");
+    strcat(out, all[i].name);
+  }
 }
 
 const char *sd_kind_name(uint8_t kind) {
@@ -93,6 +126,16 @@ void sd_totals_merge(struct sd_totals *t, const struct sd_totals *more) {
   t->file_bytes = sum(t->file_bytes, more->file_bytes);
   t->bytes = sum(t->bytes, more->bytes);
   t->allocated = sum(t->allocated, more->allocated);
+}
+
+void sd_totals_take(struct sd_totals *t, const struct sd_totals *less) {
+  const struct sd_totals minus = {.files = -less->files,
+                                  .dirs = -less->dirs,
+                                  .symlinks = -less->symlinks,
+                                  .file_bytes = sum(~less->file_bytes, 1),
+                                  .bytes = sum(~less->bytes, 1),
+                                  .allocated = -less->allocated};
+  sd_totals_merge(t, &minus);
 }
 
 int sd_name_compare(const char *a, uint16_t a_len, bool a_text, const char *b, uint16_t b_len,

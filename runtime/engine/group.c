@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An item: u64 id, u16 length of the name, u8 flags, the name; little-endian. Stored. */
-enum { ITEM_HEAD = 11, KNOWN = 1, MOUNT = 2 };
+/* An item: u64 id, u64 inode, u64 device, u16 length of the name, u8 flags, the name;
+ * little-endian. Stored. */
+enum { LEN = 24, FLAGS = 26, ITEM_HEAD = 27, KNOWN = 1, MOUNT = 2 };
 
 /* One or two hundred names: what a step unpacks at once, and one row in the library. */
 enum { GROUP_SIZE = 4096 };
@@ -18,10 +19,11 @@ struct sd_group {
 
 static void put_item(struct sd_group *g, const struct sd_dir *child) {
   uint8_t *p = g->bytes + g->len;
-  for (int i = 0; i < 8; i++) p[i] = (uint8_t)((uint64_t)child->id >> 8 * i);
-  p[8] = (uint8_t)child->name_len;
-  p[9] = (uint8_t)(child->name_len >> 8);
-  p[10] = (uint8_t)((child->known ? KNOWN : 0) | (child->mount ? MOUNT : 0));
+  const uint64_t numbers[] = {(uint64_t)child->id, child->ino, child->device};
+  for (int i = 0; i < LEN; i++) p[i] = (uint8_t)(numbers[i / 8] >> 8 * (i % 8));
+  p[LEN] = (uint8_t)child->name_len;
+  p[LEN + 1] = (uint8_t)(child->name_len >> 8);
+  p[FLAGS] = (uint8_t)((child->known ? KNOWN : 0) | (child->mount ? MOUNT : 0));
   memcpy(p + ITEM_HEAD, child->name, child->name_len);
   g->len += ITEM_HEAD + child->name_len;
 }
@@ -67,9 +69,11 @@ bool sd_group_next(const struct sd_group *g, size_t *at, struct sd_group_item *i
   if (*at >= g->len) return false;
   const uint8_t *p = g->bytes + *at;
   item->id = (int64_t)sd_get_u64(p);
-  item->name_len = (uint16_t)(p[8] | p[9] << 8);
-  item->known = p[10] & KNOWN;
-  item->mount = p[10] & MOUNT;
+  item->ino = sd_get_u64(p + 8);
+  item->device = sd_get_u64(p + 16);
+  item->name_len = (uint16_t)(p[LEN] | p[LEN + 1] << 8);
+  item->known = p[FLAGS] & KNOWN;
+  item->mount = p[FLAGS] & MOUNT;
   item->name = (const char *)p + ITEM_HEAD;
   *at += ITEM_HEAD + item->name_len;
   return true;
@@ -91,8 +95,8 @@ static bool restore_items(struct sd_group *g) {
   while (at < g->len) {
     uint8_t *p = g->bytes + at;
     if (g->len - at < ITEM_HEAD) return false;
-    if (g->len - at - ITEM_HEAD < (size_t)(p[8] | p[9] << 8)) return false;
-    p[10] = KNOWN | MOUNT;
+    if (g->len - at - ITEM_HEAD < (size_t)(p[LEN] | p[LEN + 1] << 8)) return false;
+    p[FLAGS] = KNOWN | MOUNT;
     if (!sd_group_next(g, &at, &item) || !is_sound(&item)) return false;
   }
   return true;

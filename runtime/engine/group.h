@@ -17,6 +17,7 @@ struct sd_group;
 
 struct sd_group_item {
   int64_t id;
+  uint64_t ino, device;
   const char *name; /* one component, not terminated; lives as long as the group */
   uint16_t name_len;
   bool known, mount; /* as struct sd_dir has them */

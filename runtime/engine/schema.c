@@ -3,18 +3,24 @@
 #include <stddef.h>
 #include <stdio.h>
 
+#include "engine/device.h"
+
 /* Names are TEXT where they are valid UTF-8, BLOB where not: ANY keeps both as they are. Times are
  * nanoseconds since 1970. entry.kind: 1 file, 2 directory, 3 symlink, 4 fifo, 5 socket, 6 char,
  * 7 block, 8 unknown. entry.mode: permission bits; 65536 is added where a time was clamped.
  * entry.sig: sd_stat_sig() of the other columns, NULL where these must be compared. Only the key is
  * checked for NULL: a check costs as much as a column, and one function writes them all.
  * entry.content_id: NULL where none is wanted, 0 where it is still to be found. A root's entry has
- * -location.id as its parent. directory.path is relative to `anchor` (NULL: the
- * root of the location), so that no stored piece is longer than PATH_MAX. */
+ * -location.id as its parent. An entry whose place was taken by another, and that was not found
+ * elsewhere so far, has sd_store_limbo() as its parent and its id as its name; directories from
+ * there on have -location.id for their location, so that no view shows what is in them.
+ * directory.unread: enum sd_unread, of what is in it; unverified: that, or what is inherited of it
+ * from above. directory.path is relative to `anchor` (NULL: the root of the location), so that no
+ * stored piece is longer than PATH_MAX. */
 static const char tables[] =
     "CREATE TABLE location("
     " id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, root ANY NOT NULL UNIQUE, entry_id INTEGER,"
-    " created_at INTEGER NOT NULL, state TEXT NOT NULL, content_mode TEXT) STRICT;"
+    " created_at INTEGER NOT NULL, state TEXT NOT NULL, content_mode TEXT, settings TEXT) STRICT;"
 
     "CREATE TABLE entry("
     " id INTEGER PRIMARY KEY, parent_id INTEGER NOT NULL, name ANY NOT NULL, sig INTEGER,"
@@ -23,7 +29,8 @@ static const char tables[] =
     " content_id INTEGER, uuid BLOB, target ANY) STRICT;"
     "CREATE UNIQUE INDEX entry_name ON entry(parent_id, name);"
     "CREATE INDEX entry_todo ON entry(id) WHERE content_id = 0;"
-    "CREATE INDEX entry_inode ON entry(dev, ino) WHERE nlink > 1 AND kind = 1;"
+    "CREATE INDEX entry_inode ON entry(dev, ino) WHERE nlink > 1 AND kind <> 2;"
+    "CREATE INDEX entry_dir ON entry(dev, ino) WHERE kind = 2;"
 
     /* Ids below next_id may be in use, also in the stored queues of a job. */
     "CREATE TABLE counter("
@@ -33,7 +40,12 @@ static const char tables[] =
     " entry_id INTEGER PRIMARY KEY, location_id INTEGER NOT NULL, anchor INTEGER,"
     " path ANY NOT NULL, scanned_at INTEGER, files INTEGER NOT NULL, dirs INTEGER NOT NULL,"
     " symlinks INTEGER NOT NULL, file_bytes INTEGER NOT NULL, bytes INTEGER NOT NULL,"
-    " allocated INTEGER NOT NULL) STRICT;"
+    " allocated INTEGER NOT NULL, unread INTEGER NOT NULL DEFAULT 0,"
+    " unverified INTEGER NOT NULL DEFAULT 0) STRICT;"
+
+    /* See device.h. st_dev: NULL where another device has the number now. */
+    "CREATE TABLE device(id INTEGER PRIMARY KEY, st_dev INTEGER) STRICT;"
+    "CREATE UNIQUE INDEX device_number ON device(st_dev);"
 
     "CREATE TABLE content("
     " id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, hash BLOB NOT NULL, hash_kind INTEGER NOT NULL,"
@@ -109,15 +121,32 @@ static const char tables[] =
     " job_id INTEGER NOT NULL, location_id INTEGER, path ANY NOT NULL, rule TEXT NOT NULL) STRICT;"
     "CREATE INDEX job_skip_job ON job_skip(job_id);"
 
+    /* What an unfinished run has counted that no state has: see sd_store_match() and _sweep(). */
+    "CREATE TABLE job_count("
+    " job_id INTEGER NOT NULL, name TEXT NOT NULL, n INTEGER NOT NULL,"
+    " PRIMARY KEY(job_id, name)) STRICT, WITHOUT ROWID;"
+
+    /* Entries that are not at their place, as long as the run is not over. */
     "CREATE TABLE vanished("
-    " id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL, entry_id INTEGER NOT NULL,"
+    " id INTEGER PRIMARY KEY, location_id INTEGER NOT NULL, job_id INTEGER NOT NULL,"
+    " entry_id INTEGER NOT NULL, parent_id INTEGER NOT NULL, name ANY NOT NULL, heir_dir INTEGER,"
     " keep INTEGER NOT NULL) STRICT;"
-    "CREATE INDEX vanished_job ON vanished(job_id);"
-    "CREATE INDEX vanished_entry ON vanished(entry_id);";
+    "CREATE INDEX vanished_job ON vanished(location_id, job_id);"
+    "CREATE INDEX vanished_entry ON vanished(entry_id);"
+
+    /* Entries that are new in a location which was indexed before, until the run is over. */
+    "CREATE TABLE found("
+    " location_id INTEGER NOT NULL, dev INTEGER NOT NULL, ino INTEGER NOT NULL,"
+    " entry_id INTEGER NOT NULL, PRIMARY KEY(location_id, dev, ino, entry_id))"
+    " STRICT, WITHOUT ROWID;";
 
 #define UUID_TEXT(col)                                                                  \
   "lower(substr(hex(" col "),1,8)||'-'||substr(hex(" col "),9,4)||'-'||substr(hex(" col \
   "),13,4)||'-'||substr(hex(" col "),17,4)||'-'||substr(hex(" col "),21))"
+
+#define DEVICE SD_DEVICE_NUMBER("e.dev")
+
+#define UNREAD_TEXT(col) "CASE " col " WHEN 1 THEN 'unreadable' WHEN 2 THEN 'unmounted' END"
 
 #define KIND_TEXT(col)                                                                   \
   "CASE " col                                                                            \
@@ -192,23 +221,28 @@ static const char views[] =
     " ELSE d.path || '/' || e.name END AS path,"
     " e.name AS name, " KIND_TEXT("e.kind") " AS kind, e.size AS size, e.allocated AS allocated,"
     " e.mtime AS mtime_ns, e.ctime AS ctime_ns, e.btime AS btime_ns, e.mode & 4095 AS mode,"
-    " e.uid AS uid, e.gid AS gid, e.nlink AS nlink, e.dev AS dev, e.ino AS ino, e.target AS target,"
+    " e.uid AS uid, e.gid AS gid, e.nlink AS nlink, " DEVICE
+    " AS dev, e.ino AS ino, e.target AS target,"
     " CASE WHEN c.hash IS NOT NULL THEN lower(hex(c.hash)) END AS hash,"
-    " CASE c.hash_kind WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END AS hash_kind, c.mime AS mime"
-    " FROM entry e JOIN directory d ON d.entry_id = e.parent_id"
+    " CASE c.hash_kind WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END AS hash_kind, c.mime AS mime,"
+    " CASE WHEN EXISTS(SELECT 1 FROM vanished v WHERE v.entry_id = e.id) THEN 'missing'"
+    " ELSE " UNREAD_TEXT("d.unverified") " END AS unverified"
+    " FROM entry e JOIN directory d ON d.entry_id = e.parent_id AND d.location_id > 0"
     " LEFT JOIN content c ON c.id = e.content_id"
     " UNION ALL"
     " SELECT e.id, " UUID_TEXT("e.uuid") ", l.id, NULL, '', e.name, " KIND_TEXT("e.kind") ","
-    " e.size, e.allocated, e.mtime, e.ctime, e.btime, e.mode & 4095, e.uid, e.gid, e.nlink, e.dev,"
-    " e.ino, NULL, NULL, NULL, NULL"
+    " e.size, e.allocated, e.mtime, e.ctime, e.btime, e.mode & 4095, e.uid, e.gid, e.nlink,"
+    " " DEVICE ","
+    " e.ino, NULL, NULL, NULL, NULL, NULL"
     " FROM location l JOIN entry e ON e.id = l.entry_id;"
 
     "CREATE VIEW directories AS"
     " SELECT d.entry_id AS id, d.location_id AS location_id,"
     " CASE WHEN d.anchor IS NOT NULL AND " ANY_BLOB_ABOVE " THEN CAST(" LONG_PATH
     " AS BLOB) ELSE " DIR_PATH " END AS path,"
-    " d.files AS files, d.dirs AS dirs, d.bytes AS bytes, d.allocated AS allocated"
-    " FROM directory d;"
+    " d.files AS files, d.dirs AS dirs, d.bytes AS bytes, d.allocated AS allocated, "
+    UNREAD_TEXT("d.unverified") " AS unverified"
+    " FROM directory d WHERE d.location_id > 0;"
 
     "CREATE VIEW contents AS SELECT id, " UUID_TEXT("uuid")
     " AS uuid, lower(hex(hash)) AS hash,"

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/utf8.h"
+#include "engine/dir_path.h"
 #include "engine/schema.h"
 #include "engine/store_internal.h"
 
@@ -19,6 +20,28 @@
   "INSERT OR FAIL INTO entry(id,parent_id,name,sig,kind,size,allocated,mtime,ctime,btime,dev," \
   "ino,mode,uid,gid,nlink,content_id,uuid,target)"                                             \
   " SELECT id,parent_id,name,sig,kind,size,allocated,mtime,ctime,btime,"
+
+/* All that an entry has from being where it is. */
+#define PLACE_COLUMNS \
+  "parent_id,name,sig,kind,size,allocated,mtime,ctime,btime,dev,ino,mode,uid,gid,nlink,target"
+
+/* Entry `n` is new in this run. */
+#define IS_FOUND(n)                                                                      \
+  "EXISTS(SELECT 1 FROM found f WHERE f.location_id=?1 AND f.dev=" n ".dev AND f.ino=" n \
+  ".ino AND f.entry_id=" n ".id)"
+
+/* sd_stat_same_file() */
+#define SAME_FILE                                                                         \
+  "n.dev=r.dev AND n.ino=r.ino AND n.kind=r.kind AND CASE WHEN r.btime<>0 AND n.btime<>0" \
+  " THEN r.btime=n.btime ELSE n.size=r.size AND n.mtime=r.mtime END"
+
+/* Of an entry that has vanished: who it is among those that are new, and whether its bytes are the
+ * same, as far as ?3 wants it known: 0 by size and mtime, 1 also by ctime, 2 not at all. */
+#define MATCH                                                                                  \
+  "SELECT r.id,n.id,n.size=r.size AND n.mtime=r.mtime AND NOT r.mode&131072"                   \
+  " AND (?3=0 OR ?3=1 AND n.ctime=r.ctime) FROM entry r CROSS JOIN found f"                    \
+  " ON f.location_id=?1 AND f.dev=r.dev AND f.ino=r.ino CROSS JOIN entry n ON n.id=f.entry_id" \
+  " AND " SAME_FILE
 
 /* a + b modulo 2^64, as sd_totals_add() has it: SQLite would make a REAL of what overflows. */
 #define MOST "9223372036854775807"
@@ -44,8 +67,24 @@ static const char *const sql[ST_COUNT] = {
     [ST_ENTRY_GET] = "SELECT parent_id,kind,size,allocated,content_id FROM entry WHERE id=?1",
     [ST_ENTRY_CHILDREN] =
         "SELECT id,kind,size,allocated,content_id FROM entry"
-        " WHERE parent_id=?1 AND (kind=2)=?2 LIMIT ?3",
+        " WHERE parent_id=?1 AND kind<>2 LIMIT ?2",
     [ST_ENTRY_PARENT] = "SELECT parent_id FROM entry WHERE id=?1",
+    [ST_ENTRY_PLACE] =
+        "SELECT coalesce(v.parent_id,e.parent_id),coalesce(v.name,e.name) FROM entry e"
+        " LEFT JOIN vanished v ON v.entry_id=e.id AND e.parent_id<0"
+        " WHERE e.id=?1 ORDER BY v.id DESC LIMIT 1",
+    [ST_ENTRY_AT] = "SELECT id FROM entry WHERE parent_id=?1 AND name=?2",
+    [ST_ENTRY_TO_LIMBO] =
+        "UPDATE entry SET parent_id=?2,name=?1 WHERE id=?1 AND parent_id=?3 AND name=?4",
+    [ST_ENTRY_MOVE] =
+        "UPDATE entry SET kind=?2,size=?3,allocated=?4,mtime=?5,ctime=?6,btime=?7,dev=?8,ino=?9,"
+        "mode=?10,uid=?11,gid=?12,nlink=?13,sig=?14,parent_id=?15,name=?16 WHERE id=?1",
+    [ST_ENTRY_READ_PLACE] = "SELECT " PLACE_COLUMNS ",content_id FROM entry WHERE id=?1",
+    [ST_ENTRY_TAKE_PLACE] = "UPDATE entry SET (" PLACE_COLUMNS ",content_id)="
+                            "(?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,?14,?15,?16,?17,?18)"
+                            " WHERE id=?1",
+    [ST_ENTRY_TAKE_UUID] =
+        "UPDATE entry SET uuid=(SELECT uuid FROM entry WHERE id=?2) WHERE id=?1",
     [ST_ENTRY_LINK] = "UPDATE entry SET content_id=?2 WHERE id=?1 AND content_id=0",
     [ST_ENTRY_STAT] =
         "UPDATE entry SET size=?2,allocated=?3,mtime=?4,ctime=?5,sig=NULL WHERE id=?1",
@@ -54,21 +93,37 @@ static const char *const sql[ST_COUNT] = {
         " WHERE id=?1 AND dev=?2 AND ino=?3 AND size=?4 AND mtime=?5 AND ctime=?6 AND kind=1",
     [ST_INODE_KNOWN] =
         "SELECT id,parent_id,size,allocated,mtime,ctime,coalesce(content_id,0) FROM entry"
-        " INDEXED BY entry_inode WHERE dev=?2 AND ino=?3 AND nlink>1 AND kind=1"
+        " INDEXED BY entry_inode WHERE dev=?2 AND ino=?3 AND nlink>1 AND kind<>2 AND kind=1"
         " AND size=?4 AND mtime=?5 AND ctime=?6 AND ?1 IS NOT NULL",
     [ST_ENTRY_RELINK] = "UPDATE entry SET content_id=?2 WHERE id=?1",
     [ST_SAMPLE_PUT] =
         "INSERT OR IGNORE INTO content_sample(content_id,hash) SELECT n.id,o.hash"
         " FROM content n JOIN content o ON o.size=n.size"
         " WHERE n.id=?1 AND n.hash_kind=1 AND o.id=?2 AND o.hash_kind=2",
+    [ST_ENTRY_RACY] = "UPDATE entry SET sig=NULL,mode=mode|?2 WHERE id=?1",
+    [ST_ENTRY_RACY_AS] =
+        "UPDATE entry SET sig=NULL,mode=mode|?2 WHERE id=?1"
+        " AND (SELECT mode&?2 FROM entry WHERE id=?3)<>0",
     [ST_ENTRY_WAITING] =
         "SELECT id,parent_id,size,allocated,mtime,ctime FROM entry WHERE id=?1 AND content_id=0",
     [ST_INODE_WAITING] =
         "SELECT e.id,e.parent_id,e.size,e.allocated,e.mtime,e.ctime FROM entry e"
         " INDEXED BY entry_inode CROSS JOIN directory d ON d.entry_id=e.parent_id"
-        " WHERE e.dev=?1 AND e.ino=?2 AND e.nlink>1 AND e.kind=1 AND e.content_id=0"
+        " WHERE e.dev=?1 AND e.ino=?2 AND e.nlink>1 AND e.kind<>2 AND e.content_id=0"
         " AND e.btime IS ?3 AND d.location_id=?4 AND e.id<>?5",
     [ST_DIR_PATH] = "SELECT path FROM directory WHERE entry_id=?1",
+    [ST_DIR_ANCHOR] = SD_DIR_PATH_SQL,
+    [ST_DIR_INHERIT] =
+        "SELECT e.parent_id,e.name,d.location_id,d.anchor,d.path,d.unverified,p.location_id,"
+        "p.anchor,p.path,iif(d.unread,d.unread,coalesce(p.unverified,0))"
+        " FROM entry e JOIN directory d ON d.entry_id=e.id"
+        " LEFT JOIN directory p ON p.entry_id=e.parent_id WHERE e.id=?1",
+    [ST_DIR_PUT_INHERITED] =
+        "UPDATE directory SET location_id=?2,anchor=?3,path=?4,unverified=?5 WHERE entry_id=?1",
+    [ST_DIR_UNREAD] = "UPDATE directory SET unread=?2 WHERE entry_id=?1 AND unread<>?2",
+    [ST_DIR_BELOW] = "SELECT id FROM entry WHERE parent_id=?1 AND kind=2",
+    [ST_DIR_TOTALS] =
+        "SELECT files,dirs,symlinks,file_bytes,bytes,allocated FROM directory WHERE entry_id=?1",
     [ST_DIR_INSERT] =
         "INSERT INTO directory(entry_id,location_id,anchor,path,scanned_at,files,dirs,symlinks,"
         "file_bytes,bytes,allocated) VALUES(?1,?10,?11,?12,iif(?2,?3,NULL),?4,?5,?6,?7,?8,?9)"
@@ -83,6 +138,11 @@ static const char *const sql[ST_COUNT] = {
     [ST_DIR_DELETE] = "DELETE FROM directory WHERE entry_id=?1",
     /* One content may have several names and so several types: the smallest is kept, so that the
      * order in which files are hashed does not matter. */
+    /* A number belongs to one device: whoever had it has none before it is seen again. */
+    [ST_DEVICE_TAKE] = "UPDATE device SET st_dev=NULL WHERE st_dev=?2 AND id<>?1",
+    [ST_DEVICE_GIVE_WAY] = "INSERT OR IGNORE INTO device(id,st_dev) SELECT ?2,NULL WHERE ?1<>?2",
+    [ST_DEVICE_PUT] =
+        "INSERT INTO device(id,st_dev) VALUES(?1,?2) ON CONFLICT(id) DO UPDATE SET st_dev=?2",
     [ST_CONTENT_PUT] =
         "INSERT INTO content(uuid,hash,hash_kind,size,mime,kind,entries,first_seen,verified_at)"
         " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?8) ON CONFLICT(hash,size,hash_kind) DO UPDATE SET"
@@ -94,10 +154,47 @@ static const char *const sql[ST_COUNT] = {
         " RETURNING id",
     [ST_CONTENT_DROP] = "UPDATE content SET entries=entries-1 WHERE id=?1 RETURNING entries",
     [ST_CONTENT_DELETE] = "DELETE FROM content WHERE id=?1",
-    [ST_VANISHED_PUT] = "INSERT INTO vanished(job_id,entry_id,keep) VALUES(?1,?2,?3)",
-    [ST_VANISHED_NEXT] =
-        "SELECT id,entry_id,keep FROM vanished WHERE job_id=?1 ORDER BY id DESC LIMIT 1",
+    [ST_VANISHED_PUT] =
+        "INSERT INTO vanished(location_id,job_id,entry_id,parent_id,name,heir_dir,keep)"
+        " VALUES(?1,?2,?3,?4,?5,?4,?6)",
+    [ST_VANISHED_PUT_BELOW] =
+        "INSERT INTO vanished(location_id,job_id,entry_id,parent_id,name,heir_dir,keep)"
+        " SELECT ?1,?2,e.id,e.parent_id,e.name,?4,0 FROM entry e WHERE e.parent_id=?3 AND e.kind=2"
+        " AND (?6 OR NOT EXISTS(SELECT 1 FROM vanished v WHERE v.entry_id=e.id"
+        "  AND v.parent_id=e.parent_id AND v.name=e.name)) ORDER BY e.name LIMIT ?5",
+    [ST_VANISHED_FIRST] =
+        "SELECT v.id,v.entry_id,e.parent_id,e.parent_id=v.parent_id AND e.name=v.name,e.kind,"
+        "e.size,e.allocated,e.content_id FROM vanished v LEFT JOIN entry e ON e.id=v.entry_id"
+        " WHERE v.location_id=?1 AND v.job_id=?2 AND v.id>?3 ORDER BY v.id LIMIT 1",
+    [ST_VANISHED_LAST] =
+        "SELECT v.id,v.entry_id,e.parent_id,e.parent_id=v.parent_id AND e.name=v.name,e.kind,"
+        "e.size,e.allocated,e.content_id FROM vanished v LEFT JOIN entry e ON e.id=v.entry_id"
+        " WHERE v.location_id=?1 AND v.job_id=?2 ORDER BY v.id DESC LIMIT 1",
+    [ST_VANISHED_ADOPT] = "UPDATE vanished SET job_id=?2 WHERE location_id=?1 AND job_id=0",
     [ST_VANISHED_DONE] = "DELETE FROM vanished WHERE id=?1",
+    [ST_VANISHED_PLACED] = "DELETE FROM vanished WHERE entry_id=?1",
+    [ST_FOUND_PUT] =
+        "INSERT OR IGNORE INTO found(location_id,dev,ino,entry_id) VALUES(?1,?2,?3,?4)",
+    [ST_FOUND_DONE] =
+        "DELETE FROM found WHERE location_id=?1 AND dev=?2 AND ino=?3 AND entry_id=?4",
+    [ST_FOUND_FORGET] =
+        "DELETE FROM found WHERE location_id=?1 AND entry_id=?2 AND (dev,ino)="
+        "(SELECT dev,ino FROM entry WHERE id=?2)",
+    [ST_FOUND_ANY] = "SELECT EXISTS(SELECT 1 FROM found WHERE location_id=?1)",
+    [ST_FOUND_CLEAR] =
+        "DELETE FROM found WHERE location_id=?1 AND (dev,ino,entry_id) IN"
+        " (SELECT dev,ino,entry_id FROM found WHERE location_id=?1 LIMIT ?2)",
+    [ST_MATCH_ENTRY] = MATCH " WHERE r.id=?2 ORDER BY n.id LIMIT 1",
+    [ST_MATCH_CHILDREN] = MATCH " WHERE r.parent_id=?2 AND r.kind<>2 ORDER BY r.name,n.id",
+    [ST_HEIR] =
+        "SELECT n.id FROM vanished v JOIN entry r ON r.id=v.entry_id JOIN entry n"
+        " ON n.parent_id=v.heir_dir AND n.name=v.name AND n.kind=r.kind"
+        " WHERE v.id=?2 AND " IS_FOUND("n"),
+    [ST_HEIR_CHILD] =
+        "SELECT n.id FROM entry r JOIN entry n ON n.parent_id=?3 AND n.name=r.name"
+        " AND n.kind=r.kind WHERE r.id=?2 AND " IS_FOUND("n"),
+    [ST_COUNT_ADD] =
+        "INSERT INTO job_count(job_id,name,n) VALUES(?1,?2,?3) ON CONFLICT DO UPDATE SET n=n+?3",
     [ST_ERROR_PUT] =
         "INSERT INTO job_error(job_id,location_id,path,operation,error,message,at)"
         " VALUES(?1,?2,?3,?4,?5,?6,?7)",
@@ -420,6 +517,8 @@ void sd_store_close(struct sd_store *s) {
   free(s->log_path);
   for (int i = 0; i < ST_COUNT; i++) sqlite3_finalize(s->stmts[i]);
   sd_totals_map_fini(&s->totals);
+  free(s->moved);
+  free(s->readable);
   sqlite3_close_v2(s->db);
   free(s);
 }
@@ -435,6 +534,7 @@ static int count_wal(void *ud, sqlite3 *db, const char *name, int pages) {
 int sd_store_begin(struct sd_store *s, struct sd_err *err) {
   sd_assert(s->writer);
   sd_totals_map_clear(&s->totals);
+  s->moved_len = s->readable_len = 0;
   s->now = sd_clock_wall();
   s->names_end = -1;
   sqlite3_wal_hook(s->db, count_wal, s);
@@ -458,6 +558,7 @@ static void start_writeback(struct sd_store *s) {
 
 int sd_store_commit(struct sd_store *s, struct sd_err *err) {
   int rc = sd_store_flush_totals(s, err);
+  if (!rc) rc = sd_store_flush_inherited(s, err);
   if (!rc) rc = run_stmt(s, ST_COMMIT, err, "commit");
   if (rc) return rc;
   atomic_fetch_add(&s->turns, 1);

@@ -63,13 +63,34 @@ int sd_store_sql_error(struct sd_store *s, struct sd_err *err, const char *what)
 
 /* ---- inside a transaction ---- */
 
+/* What matching and sweeping did to whom. */
+enum sd_told_what { SD_TOLD_MOVED, SD_TOLD_REPLACED, SD_TOLD_REMOVED };
+
+struct sd_told {
+  enum sd_told_what what;
+  const char *path, *from; /* below the root; from: of what moved, else NULL */
+  size_t path_len, from_len;
+};
+
+/* The list that it is put into, for who wants to know; the caller's, as its arena. */
+struct sd_tell {
+  struct sd_arena arena;
+  struct sd_told *items;
+  size_t items_len, items_cap;
+};
+
 struct sd_write_opts {
   int64_t location_id, job_id;
   bool want_content; /* new and changed files get a content identity later */
+  bool notes_only;   /* of a batch only errors and skips are written */
+  bool rescan;       /* the location was indexed before: new entries may be old ones that moved */
+  uint8_t distrust; /* of a match: bytes of a file that moved are the same 0: if size and mtime are,
+                        1: and ctime; 2: never */
+  struct sd_tell *tell; /* of a match or a sweep; NULL: nobody asks */
 };
 
 struct sd_write_count {
-  uint64_t inserted, updated, vanished, errors;
+  uint64_t inserted, updated, moved, vanished, errors;
 };
 
 /* Writes a batch, which must stay until the transaction has ended. Rows that the library refuses
@@ -78,11 +99,30 @@ int sd_store_write_batch(struct sd_store *s, const struct sd_batch *b,
                          const struct sd_write_opts *o, struct sd_write_count *n,
                          struct sd_err *err);
 
-/* Removes up to `limit` rows of what is noted as vanished, by this job or by nobody (job 0: noted
- * by one that was given up), children before parents. *left says
- * whether more calls are needed; *removed counts. */
-int sd_store_sweep(struct sd_store *s, int64_t job_id, int64_t limit, uint64_t *removed, bool *left,
-                   struct sd_err *err);
+/* What matching and sweeping did; also added to the job's counts (table job_count), in the same
+ * transaction. */
+struct sd_sweep_count {
+  uint64_t moved;    /* entries that were found at another place */
+  uint64_t replaced; /* others that took the name, and the identity, of one that has vanished */
+  uint64_t removed;
+};
+
+/* Finds what is noted as vanished, by this job or one that was given up, among what is new: by its
+ * inode. Such an entry keeps its id, its uuid and its content, and takes the place of the new one.
+ * Begins with *after = 0, goes on from where it got to; some `limit` notes at a time. *left: more
+ * calls are needed. */
+int sd_store_match(struct sd_store *s, const struct sd_write_opts *o, int64_t limit, int64_t *after,
+                   struct sd_sweep_count *n, bool *left, struct sd_err *err);
+
+/* After that, removes up to `limit` rows of what is still noted as vanished, children before
+ * parents. What took the place of a removed one is its heir: it gets its uuid. *left: more calls
+ * are needed. */
+int sd_store_sweep(struct sd_store *s, const struct sd_write_opts *o, int64_t limit,
+                   struct sd_sweep_count *n, bool *left, struct sd_err *err);
+
+/* After that, forgets up to `limit` rows of what was new. *left: more calls are needed. */
+int sd_store_forget_found(struct sd_store *s, const struct sd_write_opts *o, int64_t limit,
+                          bool *left, struct sd_err *err);
 
 /* Adds one error or skip to the job's list. */
 int sd_store_note(struct sd_store *s, const struct sd_write_opts *o, const struct sd_note *note,

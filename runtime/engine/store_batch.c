@@ -1,7 +1,8 @@
-/* Writing a batch: rows, directories, totals, what vanished, errors. */
+/* Writing a batch: rows, directories, totals, what is not at its place, errors. */
 #include <errno.h>
 #include <string.h>
 
+#include "base/array.h"
 #include "engine/name_index.h"
 #include "engine/store_internal.h"
 
@@ -39,27 +40,37 @@ static int put_dir_path(struct sd_store *s, int64_t id, struct sd_buf *out, stru
   return rc ? sd_err_nomem(err) : 0;
 }
 
-/* The library refused the row at `e`: one file is no reason to lose the rest. A directory is: what
- * lies below it names it as its parent, here and in batches to come. */
+/* The library refused to have `e` where it was listed: one file is no reason to lose the rest. */
 static int note_refused(struct sd_store *s, const struct sd_write_opts *o, const struct sd_entry *e,
-                        struct sd_err *err) {
+                        int code, const char *why, struct sd_err *err) {
   struct sd_totals undo = {0};
   struct sd_buf path = SD_BUF_INIT;
   sd_totals_add(&undo, &e->st, -1);
   int rc = sd_store_add_totals(s, e->parent_id, &undo, err);
   if (!rc) rc = put_dir_path(s, e->parent_id, &path, err);
   if (!rc && sd_buf_put(&path, e->name, e->name_len)) rc = sd_err_nomem(err);
-  if (!rc && e->st.kind == SD_KIND_DIRECTORY)
-    rc = sd_err_set(err, -EEXIST, "%.*s: the library has a directory of this name already",
-                    (int)path.len, (const char *)path.data);
   struct sd_note note = {.path = (const char *)path.data,
                          .path_len = (uint32_t)path.len,
                          .op = SD_OP_CREATE_ENTRY,
-                         .code = -EEXIST,
-                         .reason = "an entry of this name is already there"};
+                         .code = code,
+                         .reason = why};
   if (!rc) rc = sd_store_note(s, o, &note, err);
   sd_buf_fini(&path);
   return rc;
+}
+
+/* A row was refused. Who has its name was listed before, and is no longer there: it makes room, and
+ * the row is tried again (1). Else it is left out; but not a directory, which what lies below it
+ * names as its parent, here and in batches to come. */
+static int row_refused(struct sd_store *s, const struct sd_write_opts *o, const struct sd_entry *e,
+                       struct sd_write_count *n, struct sd_err *err) {
+  int rc = sd_store_clear_place(s, o, e, err);
+  if (rc) return rc;
+  if (e->st.kind == SD_KIND_DIRECTORY)
+    return sd_err_set(err, -EEXIST, "%.*s: the library has a directory of this id already",
+                      (int)e->name_len, e->name);
+  n->errors++;
+  return note_refused(s, o, e, -EEXIST, "an entry of this id is already there", err);
 }
 
 static bool is_alike(const struct sd_entry *a, const struct sd_entry *e) {
@@ -112,81 +123,26 @@ static int insert_entries(struct sd_store *s, const struct sd_batch *b,
     n->inserted += (uint64_t)sqlite3_changes(s->db);
     sqlite3_reset(st);
     if (code) return code;
-    rows.from = refused ? rows.at + 1 : rows.to;
+    rows.from = rows.to;
     if (!refused) continue;
-    n->errors++;
-    if ((code = note_refused(s, o, &b->entries[rows.at], err))) return code;
+    code = row_refused(s, o, &b->entries[rows.at], n, err);
+    if (code < 0) return code;
+    rows.from = code ? rows.at : rows.at + 1;
   }
   return 0;
 }
 
-int sd_store_drop_content(struct sd_store *s, int64_t id, struct sd_err *err) {
-  sqlite3_stmt *st = sd_store_stmt(s, ST_CONTENT_DROP, err);
-  if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, id);
-  int rc = sqlite3_step(st);
-  bool last = rc == SQLITE_ROW && sqlite3_column_int64(st, 0) <= 0;
-  int code = rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : sd_store_error(s, err, "drop a content");
-  sqlite3_reset(st);
-  if (code || !last) return code;
-  if (!(st = sd_store_stmt(s, ST_CONTENT_DELETE, err))) return err->code;
-  sqlite3_bind_int64(st, 1, id);
-  return sd_store_run(s, st, err, "drop a content");
-}
-
-struct known {
-  int64_t parent_id, content_id; /* content_id 0: none */
-  struct sd_stat st;             /* kind, size, allocated */
-};
-
-/* 1: there is no such entry. */
-static int get_entry(struct sd_store *s, int64_t id, struct known *k, struct sd_err *err) {
-  sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_GET, err);
-  if (!st) return err->code;
-  memset(k, 0, sizeof(*k));
-  sqlite3_bind_int64(st, 1, id);
-  int rc = sqlite3_step(st), code = rc == SQLITE_DONE;
-  if (rc == SQLITE_ROW) {
-    k->parent_id = sqlite3_column_int64(st, 0);
-    k->st.kind = (uint8_t)sqlite3_column_int(st, 1);
-    k->st.size = sqlite3_column_int64(st, 2);
-    k->st.allocated = sqlite3_column_int64(st, 3);
-    k->content_id = sqlite3_column_int64(st, 4);
-  } else if (rc != SQLITE_DONE) {
-    code = sd_store_error(s, err, "read an entry");
-  }
-  sqlite3_reset(st);
-  return code;
-}
-
-static void bind_stat(sqlite3_stmt *st, const struct sd_stat *a) {
-  sqlite3_bind_int(st, 2, a->kind);
-  sqlite3_bind_int64(st, 3, a->size);
-  sqlite3_bind_int64(st, 4, a->allocated);
-  sqlite3_bind_int64(st, 5, a->mtime);
-  sqlite3_bind_int64(st, 6, a->ctime);
-  if (a->flags & SD_ENTRY_BTIME) sqlite3_bind_int64(st, 7, a->btime);
-  else sqlite3_bind_null(st, 7);
-  sqlite3_bind_int64(st, 8, (int64_t)a->dev);
-  sqlite3_bind_int64(st, 9, (int64_t)a->ino);
-  sqlite3_bind_int64(st, 10, sd_stat_stored_mode(a));
-  sqlite3_bind_int64(st, 11, a->uid);
-  sqlite3_bind_int64(st, 12, a->gid);
-  sqlite3_bind_int64(st, 13, a->nlink);
-  sqlite3_bind_int64(st, 14, sd_stat_sig(a));
-}
-
 static int update_entry(struct sd_store *s, const struct sd_entry *e, bool want_content,
                         struct sd_err *err) {
-  struct known k;
+  struct sd_known k;
   bool drop = e->change == SD_CHANGE_CONTENT;
-  int rc = drop ? get_entry(s, e->id, &k, err) : 0;
+  int rc = drop ? sd_store_get(s, e->id, &k, err) : 0;
   if (rc) return rc < 0 ? rc : 0;
   if (drop && k.content_id && (rc = sd_store_drop_content(s, k.content_id, err))) return rc;
   sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_UPDATE, err);
   if (!st) return err->code;
   sqlite3_bind_int64(st, 1, e->id);
-  bind_stat(st, &e->st);
+  sd_store_bind_stat(st, &e->st);
   sd_store_bind_bytes(st, 15, e->target, e->target_len);
   sqlite3_bind_int(st, 16, drop);
   if (want_content && e->st.kind == SD_KIND_FILE && e->st.size > 0) sqlite3_bind_int64(st, 17, 0);
@@ -205,15 +161,6 @@ static int gather_dirs(struct sd_store *s, const struct sd_batch *b, const struc
     slot->location_id = o->location_id;
   }
   return 0;
-}
-
-static int put_vanished(struct sd_store *s, int64_t job_id, int64_t id, struct sd_err *err) {
-  sqlite3_stmt *st = sd_store_stmt(s, ST_VANISHED_PUT, err);
-  if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, job_id);
-  sqlite3_bind_int64(st, 2, id < 0 ? -id : id);
-  sqlite3_bind_int(st, 3, id < 0);
-  return sd_store_run(s, st, err, "note what vanished");
 }
 
 static int write_notes(struct sd_store *s, const struct sd_batch *b, const struct sd_write_opts *o,
@@ -236,178 +183,100 @@ static int gather_totals(struct sd_store *s, const struct sd_batch *b, struct sd
   return 0;
 }
 
-int sd_store_write_batch(struct sd_store *s, const struct sd_batch *b,
-                         const struct sd_write_opts *o, struct sd_write_count *n,
-                         struct sd_err *err) {
-  int rc = insert_entries(s, b, o, n, err);
+/* What the entry is may be known under another name: see sd_store_match(). */
+static int put_found(struct sd_store *s, const struct sd_write_opts *o, const struct sd_entry *e,
+                     struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_FOUND_PUT, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, o->location_id);
+  sqlite3_bind_int64(st, 2, (int64_t)e->st.dev);
+  sqlite3_bind_int64(st, 3, (int64_t)e->st.ino);
+  sqlite3_bind_int64(st, 4, e->id);
+  return sd_store_run(s, st, err, "note what is new");
+}
+
+static int move_entry(struct sd_store *s, const struct sd_write_opts *o, const struct sd_entry *e,
+                      struct sd_write_count *n, struct sd_err *err) {
+  int rc = sd_store_move_dir(s, o, e, err);
+  if (rc == 0) n->moved++;
+  if (rc != 1) return rc;
+  n->errors++;
+  return note_refused(s, o, e, -ELOOP, "it was moved while it was walked", err);
+}
+
+static int write_known(struct sd_store *s, const struct sd_batch *b, const struct sd_write_opts *o,
+                       struct sd_write_count *n, struct sd_err *err) {
+  int rc = 0;
   for (size_t i = 0; !rc && i < b->entries_len; i++) {
-    if (b->entries[i].change <= SD_CHANGE_INSERT) continue;
-    rc = update_entry(s, &b->entries[i], o->want_content, err);
-    n->updated++;
+    const struct sd_entry *e = &b->entries[i];
+    if (e->change == SD_CHANGE_INSERT) {
+      rc = o->rescan ? put_found(s, o, e, err) : 0;
+    } else if (e->change == SD_CHANGE_MOVE) {
+      rc = move_entry(s, o, e, n, err);
+    } else if (e->change != SD_CHANGE_NONE) {
+      rc = update_entry(s, e, o->want_content, err);
+      n->updated++;
+    }
   }
-  if (!rc) rc = sd_names_note(s, b, err);
-  if (!rc) rc = gather_dirs(s, b, o, err);
-  if (!rc) rc = gather_totals(s, b, err);
-  for (size_t i = 0; !rc && i < b->vanished_len; i++, n->vanished++)
-    rc = put_vanished(s, o->job_id, b->vanished[i], err);
-  n->errors += b->errors_len;
-  return rc ? rc : write_notes(s, b, o, err);
-}
-
-/* ---- the sweep ---- */
-
-static int delete_row(struct sd_store *s, enum sd_stmt which, int64_t id, struct sd_err *err) {
-  sqlite3_stmt *st = sd_store_stmt(s, which, err);
-  if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, id);
-  return sd_store_run(s, st, err, "remove an entry");
-}
-
-/* The climb from the directory's own slot needs to know where it was. */
-static int delete_dir(struct sd_store *s, int64_t id, int64_t parent_id, struct sd_err *err) {
-  struct sd_totals_slot *slot = sd_totals_map_put(&s->totals, id);
-  if (!slot) return sd_err_nomem(err);
-  slot->parent_id = parent_id;
-  return delete_row(s, ST_DIR_DELETE, id, err);
-}
-
-static int delete_entry(struct sd_store *s, int64_t id, const struct known *k, struct sd_err *err) {
-  struct sd_totals gone = {0};
-  sd_totals_add(&gone, &k->st, -1);
-  int rc = sd_store_add_totals(s, k->parent_id, &gone, err);
-  if (!rc && k->content_id) rc = sd_store_drop_content(s, k->content_id, err);
-  if (!rc && k->st.kind == SD_KIND_DIRECTORY) rc = delete_dir(s, id, k->parent_id, err);
-  return rc ? rc : delete_row(s, ST_ENTRY_DELETE, id, err);
-}
-
-enum { SWEEP_CHUNK = 256 };
-
-struct child {
-  int64_t id;
-  struct known k;
-};
-
-/* Up to *count children of `id`: directories, or everything else. */
-static int get_children(struct sd_store *s, int64_t id, bool dirs, struct child *out, int *count,
-                        struct sd_err *err) {
-  sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_CHILDREN, err);
-  if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, id);
-  sqlite3_bind_int(st, 2, dirs);
-  sqlite3_bind_int(st, 3, *count);
-  int rc, n = 0;
-  while ((rc = sqlite3_step(st)) == SQLITE_ROW) {
-    struct child *c = &out[n++];
-    c->id = sqlite3_column_int64(st, 0);
-    c->k = (struct known){.parent_id = id, .content_id = sqlite3_column_int64(st, 4)};
-    c->k.st.kind = (uint8_t)sqlite3_column_int(st, 1);
-    c->k.st.size = sqlite3_column_int64(st, 2);
-    c->k.st.allocated = sqlite3_column_int64(st, 3);
-  }
-  int code = rc == SQLITE_DONE ? 0 : sd_store_error(s, err, "read children");
-  sqlite3_reset(st);
-  *count = n;
-  return code;
-}
-
-/* Removes the files of directory `id`, up to *count, or puts its directories on the list. *count:
- * how many there were. */
-static int sweep_children(struct sd_store *s, int64_t job_id, int64_t id, int *count,
-                          uint64_t *removed, struct sd_err *err) {
-  struct child children[SWEEP_CHUNK];
-  int most = *count;
-  int rc = get_children(s, id, false, children, count, err);
-  if (rc) return rc;
-  for (int i = 0; !rc && i < *count; i++, ++*removed)
-    rc = delete_entry(s, children[i].id, &children[i].k, err);
-  if (rc || *count) return rc;
-  *count = most;
-  if ((rc = get_children(s, id, true, children, count, err))) return rc;
-  for (int i = 0; !rc && i < *count; i++) rc = put_vanished(s, job_id, children[i].id, err);
   return rc;
 }
 
-struct vanished {
-  int64_t row, entry;
-  bool keep;
-};
-
-/* The entry noted last, so that children go before parents. 1: there is none. */
-static int next_vanished_of(struct sd_store *s, int64_t job_id, struct vanished *v,
-                            struct sd_err *err) {
-  sqlite3_stmt *st = sd_store_stmt(s, ST_VANISHED_NEXT, err);
-  if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, job_id);
-  int rc = sqlite3_step(st), code = rc == SQLITE_DONE;
-  if (rc == SQLITE_ROW) {
-    v->row = sqlite3_column_int64(st, 0);
-    v->entry = sqlite3_column_int64(st, 1);
-    v->keep = sqlite3_column_int(st, 2);
-  } else if (rc != SQLITE_DONE) {
-    code = sd_store_error(s, err, "read what vanished");
+static int write_gone(struct sd_store *s, const struct sd_batch *b, const struct sd_write_opts *o,
+                      bool replaced, struct sd_write_count *n, struct sd_err *err) {
+  int rc = 0;
+  for (size_t i = 0; !rc && i < b->vanished_len; i++) {
+    const struct sd_gone *g = &b->vanished[i];
+    if (g->replaced != replaced) continue;
+    rc = replaced ? sd_store_make_room(s, o, g, err) : sd_store_note_gone(s, o, g, err);
+    n->vanished++;
   }
-  sqlite3_reset(st);
-  return code;
+  return rc;
 }
 
-/* Job 0: what lay below directories that are none any more, noted by jobs that were given up. No
- * later listing would find it. */
-static int next_vanished(struct sd_store *s, int64_t job_id, struct vanished *v,
-                         struct sd_err *err) {
-  int rc = next_vanished_of(s, job_id, v, err);
-  return rc == 1 ? next_vanished_of(s, 0, v, err) : rc;
+static int update_root(struct sd_store *s, const struct sd_batch *b, const struct sd_write_opts *o,
+                       struct sd_err *err) {
+  const struct sd_entry root = {.id = b->root_id, .st = b->root, .change = SD_CHANGE_UPDATE};
+  return update_entry(s, &root, o->want_content, err);
 }
 
-/* Whether the entry has a directory's row, also where it is none any more. */
-static int has_dir(struct sd_store *s, int64_t id, struct sd_err *err) {
-  sqlite3_stmt *st = sd_store_stmt(s, ST_DIR_PATH, err);
-  if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, id);
-  int rc = sqlite3_step(st);
-  int code = rc == SQLITE_ROW || rc == SQLITE_DONE ? rc == SQLITE_ROW
-                                                   : sd_store_error(s, err, "read a directory");
-  sqlite3_reset(st);
-  return code;
-}
-
-/* Removes at most `most` rows. */
-static int sweep_one(struct sd_store *s, int64_t job_id, const struct vanished *v, int64_t most,
-                     uint64_t *removed, struct sd_err *err) {
-  struct known k;
-  int count = most < SWEEP_CHUNK ? (int)most : SWEEP_CHUNK;
-  int rc = get_entry(s, v->entry, &k, err);
-  if (rc < 0) return rc;
-  bool there = rc == 0;
-  /* A directory again: it has been listed since, and what is gone is noted for itself. */
-  if (v->keep && there && k.st.kind == SD_KIND_DIRECTORY)
-    return delete_row(s, ST_VANISHED_DONE, v->row, err);
-  rc = there ? has_dir(s, v->entry, err) : 0;
-  if (rc > 0) {
-    if ((rc = sweep_children(s, job_id, v->entry, &count, removed, err))) return rc;
-    if (count) return 0; /* comes again when they are gone */
-    if (k.st.kind != SD_KIND_DIRECTORY) rc = delete_dir(s, v->entry, k.parent_id, err);
-  }
-  if (rc < 0) return rc;
-  if (there && !v->keep) {
-    if ((rc = delete_entry(s, v->entry, &k, err))) return rc;
-    ++*removed;
-  }
-  return delete_row(s, ST_VANISHED_DONE, v->row, err);
-}
-
-int sd_store_sweep(struct sd_store *s, int64_t job_id, int64_t limit, uint64_t *removed, bool *left,
-                   struct sd_err *err) {
-  struct vanished v = {0};
-  *removed = 0;
-  *left = true;
-  for (int64_t steps = 0; steps < limit && (int64_t)*removed < limit; steps++) {
-    int rc = next_vanished(s, job_id, &v, err);
-    if (rc < 0) return rc;
-    if (rc == 1) {
-      *left = false;
-      return 0;
-    }
-    if ((rc = sweep_one(s, job_id, &v, limit - (int64_t)*removed, removed, err))) return rc;
+static int put_device(struct sd_store *s, const struct sd_device *d, struct sd_err *err) {
+  static const enum sd_stmt all[] = {ST_DEVICE_TAKE, ST_DEVICE_GIVE_WAY, ST_DEVICE_PUT};
+  for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+    sqlite3_stmt *st = sd_store_stmt(s, all[i], err);
+    if (!st) return err->code;
+    sqlite3_bind_int64(st, 1, d->id);
+    sqlite3_bind_int64(st, 2, (int64_t)d->st_dev);
+    int rc = sd_store_run(s, st, err, "number a device");
+    if (rc) return rc;
   }
   return 0;
+}
+
+/* What is known of devices, and whether directories can be read, which is written at the end. */
+static int write_surroundings(struct sd_store *s, const struct sd_batch *b, struct sd_err *err) {
+  int rc = 0;
+  for (size_t i = 0; !rc && i < b->devices_len; i++) rc = put_device(s, &b->devices[i], err);
+  for (size_t i = 0; !rc && i < b->readable_len; i++) {
+    if (!SD_ARRAY_ROOM(s, readable)) rc = sd_err_nomem(err);
+    else s->readable[s->readable_len++] = b->readable[i];
+  }
+  return rc;
+}
+
+/* First who has to make room; parents stand before what is moved into them. */
+int sd_store_write_batch(struct sd_store *s, const struct sd_batch *b,
+                         const struct sd_write_opts *o, struct sd_write_count *n,
+                         struct sd_err *err) {
+  if (o->notes_only) return write_notes(s, b, o, err);
+  int rc = write_gone(s, b, o, true, n, err);
+  if (!rc) rc = insert_entries(s, b, o, n, err);
+  if (!rc) rc = sd_names_note(s, b, err);
+  if (!rc && b->root_id) rc = update_root(s, b, o, err);
+  if (!rc) rc = write_surroundings(s, b, err);
+  if (!rc) rc = gather_dirs(s, b, o, err);
+  if (!rc) rc = write_known(s, b, o, n, err);
+  if (!rc) rc = gather_totals(s, b, err);
+  if (!rc) rc = write_gone(s, b, o, false, n, err);
+  n->errors += b->errors_len;
+  return rc ? rc : write_notes(s, b, o, err);
 }

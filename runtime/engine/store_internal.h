@@ -20,15 +20,33 @@ enum sd_stmt {
   ST_ENTRY_GET,
   ST_ENTRY_CHILDREN,
   ST_ENTRY_PARENT,
+  ST_ENTRY_PLACE,
+  ST_ENTRY_AT,
+  ST_ENTRY_TO_LIMBO,
+  ST_ENTRY_MOVE,
+  ST_ENTRY_READ_PLACE,
+  ST_ENTRY_TAKE_PLACE,
+  ST_ENTRY_TAKE_UUID,
   ST_ENTRY_LINK,
   ST_ENTRY_KNOWN,
   ST_INODE_KNOWN,
   ST_ENTRY_RELINK,
   ST_SAMPLE_PUT,
   ST_ENTRY_STAT,
+  ST_ENTRY_RACY,
+  ST_ENTRY_RACY_AS,
   ST_ENTRY_WAITING,
   ST_INODE_WAITING,
   ST_DIR_PATH,
+  ST_DIR_ANCHOR,
+  ST_DIR_INHERIT,
+  ST_DIR_PUT_INHERITED,
+  ST_DIR_BELOW,
+  ST_DIR_TOTALS,
+  ST_DIR_UNREAD,
+  ST_DEVICE_TAKE,
+  ST_DEVICE_GIVE_WAY,
+  ST_DEVICE_PUT,
   ST_DIR_INSERT,
   ST_DIR_UPDATE,
   ST_DIR_DELETE,
@@ -37,8 +55,22 @@ enum sd_stmt {
   ST_CONTENT_DROP,
   ST_CONTENT_DELETE,
   ST_VANISHED_PUT,
-  ST_VANISHED_NEXT,
+  ST_VANISHED_PUT_BELOW,
+  ST_VANISHED_FIRST,
+  ST_VANISHED_LAST,
+  ST_VANISHED_ADOPT,
   ST_VANISHED_DONE,
+  ST_VANISHED_PLACED,
+  ST_FOUND_PUT,
+  ST_FOUND_DONE,
+  ST_FOUND_FORGET,
+  ST_FOUND_ANY,
+  ST_FOUND_CLEAR,
+  ST_MATCH_ENTRY,
+  ST_MATCH_CHILDREN,
+  ST_HEIR,
+  ST_HEIR_CHILD,
+  ST_COUNT_ADD,
   ST_ERROR_PUT,
   ST_SKIP_PUT,
   ST_QUEUE_PUT,
@@ -53,13 +85,17 @@ struct sd_store {
   sqlite3 *db;
   sqlite3_stmt *stmts[ST_COUNT];
   struct sd_totals_map totals; /* differences of the open transaction */
-  int64_t now;                 /* wall clock of the open transaction */
-  int wal_pages;               /* pages in the WAL after the last commit … */
-  int wal_pushed;              /* … of which the kernel was asked to write so many */
-  char *log_path;              /* the WAL; owned */
-  int log_fd;                  /* the same; -1: not yet open */
-  int64_t names_end;           /* entries below it have their names packed; -1: not known yet */
-  atomic_ullong turns;         /* see sd_store_turns() */
+  int64_t *moved;              /* directories that the open transaction has put elsewhere */
+  size_t moved_len, moved_cap;
+  struct sd_readable *readable; /* directories that it has found to be readable, or not */
+  size_t readable_len, readable_cap;
+  int64_t now;         /* wall clock of the open transaction */
+  int wal_pages;       /* pages in the WAL after the last commit … */
+  int wal_pushed;      /* … of which the kernel was asked to write so many */
+  char *log_path;      /* the WAL; owned */
+  int log_fd;          /* the same; -1: not yet open */
+  int64_t names_end;   /* entries below it have their names packed; -1: not known yet */
+  atomic_ullong turns; /* see sd_store_turns() */
   bool writer;
   bool restricted; /* see sd_store_restrict() */
 };
@@ -92,6 +128,58 @@ struct sd_rows {
 
 /* Writes the differences that the transaction gathered. */
 int sd_store_flush_totals(struct sd_store *s, struct sd_err *err);
+
+/* What `id` stands in; -1: there is no such entry. */
+int sd_store_parent(struct sd_store *s, int64_t id, int64_t *parent, struct sd_err *err);
+
+/* Makes right what directories have from those above them, for the directories that the transaction
+ * has put elsewhere, or found to be readable or not, and for those below them. After
+ * sd_store_flush_totals(), which writes the rows of new ones. */
+int sd_store_flush_inherited(struct sd_store *s, struct sd_err *err);
+
+/* ---- places: store_place.c ---- */
+
+/* The parent of entries that made room for others, by location. */
+static inline int64_t sd_store_limbo(int64_t location_id) {
+  return -(INT64_C(1) << 40) - location_id;
+}
+
+struct sd_known {
+  int64_t parent_id, content_id; /* content_id 0: none */
+  struct sd_stat st;             /* kind, size, allocated */
+};
+
+/* 1: there is no such entry. */
+int sd_store_get(struct sd_store *s, int64_t id, struct sd_known *k, struct sd_err *err);
+
+/* Binds attributes from parameter 2 on: kind, size, allocated, times, dev, ino, mode, uid, gid,
+ * nlink, sig. */
+void sd_store_bind_stat(sqlite3_stmt *st, const struct sd_stat *a);
+void sd_store_bind_name(sqlite3_stmt *st, int i, const char *name, size_t len, bool text);
+
+/* Takes an entry from its place, if it is there, because another has it, and notes that. */
+int sd_store_make_room(struct sd_store *s, const struct sd_write_opts *o, const struct sd_gone *g,
+                       struct sd_err *err);
+
+/* Whoever has the place of `e`, and is not `e`, makes room: 1; 0: nobody has it. */
+int sd_store_clear_place(struct sd_store *s, const struct sd_write_opts *o,
+                         const struct sd_entry *e, struct sd_err *err);
+
+/* Puts a known directory where `e` says, with all that is below it. 1: refused, since it is itself
+ * above that place. */
+int sd_store_move_dir(struct sd_store *s, const struct sd_write_opts *o, const struct sd_entry *e,
+                      struct sd_err *err);
+
+/* `id` is now what `place` was taken for: it gets place and attributes, `place` is no more. */
+int sd_store_take_place(struct sd_store *s, const struct sd_write_opts *o, int64_t id,
+                        int64_t place, bool same_bytes, struct sd_err *err);
+
+/* Removes a row, and what it counts for. */
+int sd_store_delete(struct sd_store *s, int64_t id, const struct sd_known *k, struct sd_err *err);
+
+/* Notes that an entry is not at its place. */
+int sd_store_note_gone(struct sd_store *s, const struct sd_write_opts *o, const struct sd_gone *g,
+                       struct sd_err *err);
 
 /* One entry less for content `id`; the row goes with its last entry. */
 int sd_store_drop_content(struct sd_store *s, int64_t id, struct sd_err *err);

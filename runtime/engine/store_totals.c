@@ -17,7 +17,7 @@ int sd_store_add_totals(struct sd_store *s, int64_t dir_id, const struct sd_tota
   return 0;
 }
 
-static int find_parent(struct sd_store *s, int64_t id, int64_t *parent, struct sd_err *err) {
+int sd_store_parent(struct sd_store *s, int64_t id, int64_t *parent, struct sd_err *err) {
   sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_PARENT, err);
   if (!st) return err->code;
   sqlite3_bind_int64(st, 1, id);
@@ -51,7 +51,7 @@ static int place(struct sd_store *s, int64_t id, struct climb *path, struct sd_e
     slot->state = CLIMB_PASSED;
     path->ids[path->ids_len++] = id;
     if (!slot->parent_id) {
-      int rc = find_parent(s, id, &slot->parent_id, err);
+      int rc = sd_store_parent(s, id, &slot->parent_id, err);
       if (rc) return rc;
     }
     id = slot->parent_id;

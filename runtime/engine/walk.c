@@ -77,7 +77,7 @@ static int open_root(struct sd_walk *w, struct sd_err *err) {
   if (statx(root->fd, "", AT_EMPTY_PATH, SD_STATX_MASK, &stx) != 0)
     return sd_err_os(err, "statx", w->opts.root);
   sd_stat_from_statx(&w->root_stat, &stx);
-  root->dev = w->root_stat.dev;
+  root->dev = root->device = w->root_stat.dev;
   return 0;
 }
 
@@ -248,7 +248,12 @@ static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const str
   e->name_text = !n->blob;
   e->target = NULL;
   e->target_len = 0;
+  e->st_dev = 0;
+  e->again = false;
   e->old = NULL;
+  e->dir = NULL;
+  e->from = NULL;
+  e->from_len = 0;
   e->change = SD_CHANGE_INSERT;
   memset(e->uuid, 0, sizeof(e->uuid));
   if (statx(fd, n->name, STATX_HOW, SD_STATX_MASK, &stx) != 0) {
@@ -257,10 +262,12 @@ static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const str
       return 0;
     }
     memset(&e->st, 0, sizeof(e->st));
+    e->st_dev = d->dev;
     int rc = note_error(wk, b, SD_OP_CREATE_ENTRY, -errno, d, n->name);
     if (rc) return rc;
   } else {
     sd_stat_from_statx(&e->st, &stx);
+    e->st_dev = e->st.dev;
     if (is_own(wk->walk, &e->st)) {
       forget_name(d, n);
       return note(wk, b, 0, 0, d, n->name, "library");
@@ -292,9 +299,11 @@ static int push_dir(struct sd_walker *wk, struct sd_dir *d) {
 static int push_child(struct sd_walker *wk, struct sd_dir *d, const struct sd_entry *e) {
   struct sd_dir *child = sd_dir_new(d, e->name, e->name_len, e->id);
   if (!child) return -ENOMEM;
-  child->dev = e->st.dev;
+  child->dev = e->st_dev;
+  child->device = e->st.dev;
+  child->ino = e->st.ino;
   child->known = e->change != SD_CHANGE_INSERT;
-  child->mount = (e->st.flags & SD_ENTRY_MOUNT) || e->st.dev != d->dev;
+  child->mount = (e->st.flags & SD_ENTRY_MOUNT) || e->st_dev != d->dev;
   if (wk->filter) {
     child->scope = sd_scope_get(d->scope);
     child->scoped = true;
@@ -316,18 +325,16 @@ static int add_new_dir(struct sd_walker *wk, struct sd_batch *b, const struct sd
   return 0;
 }
 
-/* A directory in the library whose entry was something else before needs its directory row too. */
-static bool is_new_dir(const struct sd_entry *e) {
-  return e->change == SD_CHANGE_INSERT ||
-         (e->change != SD_CHANGE_NONE && e->old->kind != SD_KIND_DIRECTORY);
-}
-
+/* What a moved one has below it is carried by the store: see store_place.c. */
 static int settle_entry(struct sd_walker *wk, struct sd_listing *l, struct sd_entry *e) {
   struct sd_batch *b = l->batch;
   if (e->change == SD_CHANGE_INSERT) {
     e->id = new_id(wk);
     b->inserted++;
     sd_uuid_v7(&wk->uuids, wk->now_ms, e->uuid);
+    sd_totals_add(&l->delta->delta, &e->st, 1);
+  } else if (e->change == SD_CHANGE_MOVE) {
+    b->moved++;
     sd_totals_add(&l->delta->delta, &e->st, 1);
   } else if (e->change != SD_CHANGE_NONE) {
     sd_totals_add(&l->delta->delta, &e->st, 1);
@@ -336,13 +343,27 @@ static int settle_entry(struct sd_walker *wk, struct sd_listing *l, struct sd_en
   sd_totals_add(&b->seen, &e->st, 1);
   if (e->st.kind != SD_KIND_DIRECTORY) return 0;
   int rc = push_child(wk, l->dir, e);
-  return rc || !is_new_dir(e) ? rc : add_new_dir(wk, b, wk->stack[wk->stack_len - 1]);
+  if (rc || e->change != SD_CHANGE_INSERT) return rc;
+  return add_new_dir(wk, b, wk->stack[wk->stack_len - 1]);
+}
+
+/* Says what the library calls the devices. True: there are others than that of the directory. */
+static bool name_devices(struct sd_listing *l) {
+  bool others = false;
+  for (size_t i = 0; i < l->count; i++) {
+    struct sd_entry *e = &l->entries[i];
+    if (!e->st.kind) l->dir->partial = true;
+    if (e->st_dev == l->dir->dev) e->st.dev = l->dir->device;
+    else others = true;
+  }
+  return others;
 }
 
 static int settle(struct sd_walker *wk, struct sd_listing *l, struct sd_err *err) {
   struct sd_batch *b = l->batch;
   size_t first = (size_t)(l->entries - b->entries), kept = first;
-  if (l->dir->known && wk->diff) {
+  bool others = name_devices(l);
+  if (wk->diff && (l->dir->known || wk->walk->opts.moves || others)) {
     int rc = wk->diff(wk->ud, l, err);
     if (rc) return rc;
   }
@@ -352,6 +373,7 @@ static int settle(struct sd_walker *wk, struct sd_listing *l, struct sd_err *err
     if (e->st.kind == 0) continue;
     if (settle_entry(wk, l, e)) return sd_err_nomem(err);
     if (e->change != SD_CHANGE_NONE) {
+      b->again += e->again;
       if (!(e->name = sd_arena_copy(&b->arena, e->name, e->name_len))) return sd_err_nomem(err);
       if (kept != i) b->entries[kept] = *e;
       kept++;
@@ -380,7 +402,8 @@ static int read_names(struct sd_walker *wk, struct sd_dir *d, int fd) {
 static struct sd_dir_delta *add_delta(struct sd_batch *b, const struct sd_dir *d) {
   if (!SD_ARRAY_ROOM(b, deltas)) return NULL;
   struct sd_dir_delta *delta = &b->deltas[b->deltas_len++];
-  *delta = (struct sd_dir_delta){.id = d->id, .parent_id = d->parent_id};
+  /* A known one may be moved by a batch that comes before this one. */
+  *delta = (struct sd_dir_delta){.id = d->id, .parent_id = d->known ? 0 : d->parent_id};
   return delta;
 }
 
@@ -415,6 +438,27 @@ static void count_skipped(const struct sd_walker *wk, uint64_t *counts) {
   for (size_t i = 0; i < SD_RULE_COUNT; i++) counts[i] += wk->skipped[i];
 }
 
+/* Tells whoever asked where these entries are. */
+static int put_paths(struct sd_walker *wk, const struct sd_listing *l, size_t vanished) {
+  struct sd_batch *b = l->batch;
+  size_t first = (size_t)(l->entries - b->entries);
+  wk->path.len = 0;
+  if (b->entries_len == first && b->vanished_len == vanished) return 0;
+  if (sd_dir_path(l->dir, SIZE_MAX, &wk->path)) return -ENOMEM;
+  const char *dir =
+      sd_arena_copy(&b->arena, wk->path.data ? wk->path.data : (uint8_t *)"", wk->path.len);
+  if (!dir) return -ENOMEM;
+  for (size_t i = first; i < b->entries_len; i++) b->entries[i].dir = dir;
+  for (size_t i = vanished; i < b->vanished_len; i++) b->vanished[i].dir = dir;
+  return 0;
+}
+
+/* What the library has of it stays. */
+static int cannot_read(struct sd_walker *wk, const struct sd_dir *d, struct sd_batch *b, int code) {
+  int rc = note_error(wk, b, SD_OP_READ_DIR, code, d, NULL);
+  return rc ? rc : sd_batch_readable(b, d->id, SD_UNREADABLE);
+}
+
 /* One part of the listing, from names to settled entries. 0: the directory is finished; 1: it goes
  * on; 2: canceled, to be read again. */
 static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_batch *b,
@@ -423,10 +467,7 @@ static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_b
   bool whole = !d->cursor;
   int end = read_names(wk, d, fd), rc = 0;
   if (end == -ENOMEM) return sd_err_nomem(err);
-  if (end < 0) {
-    rc = note_error(wk, b, SD_OP_READ_DIR, end, d, NULL);
-    return rc ? sd_err_nomem(err) : 0;
-  }
+  if (end < 0) return cannot_read(wk, d, b, end) ? sd_err_nomem(err) : 0;
   memset(wk->skipped, 0, sizeof(wk->skipped));
   if (wk->filter && (rc = sift(wk, d, fd, b, whole && end)) < 0) return sd_err_nomem(err);
   if (rc) { /* nothing is in it, whatever else there is to read */
@@ -444,14 +485,17 @@ static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_b
     lseek(fd, start, SEEK_SET);
     return 2;
   }
-  struct sd_listing l = {.dir = d, .batch = b, .whole = whole && end, .last = end};
+  struct sd_listing l = {.dir = d, .fd = fd, .batch = b, .whole = whole && end, .last = end};
   l.count = b->entries_len - first;
   l.entries = b->entries ? b->entries + first : NULL;
   l.delta = rc ? NULL : add_delta(b, d);
   if (!l.delta) return sd_err_nomem(err);
   l.delta->listed = end && !d->known;
   if (wk->filter || wk->accept) count_skipped(wk, end ? b->skipped : d->cursor->skipped);
+  size_t vanished = b->vanished_len;
   if ((rc = settle(wk, &l, err))) return rc;
+  if (wk->walk->opts.paths && put_paths(wk, &l, vanished)) return sd_err_nomem(err);
+  if (end && d->partial && sd_batch_readable(b, d->id, SD_UNREADABLE)) return sd_err_nomem(err);
   if (d->cursor) d->cursor->pos = lseek(fd, 0, SEEK_CUR);
   return !end;
 }
@@ -480,6 +524,39 @@ static int refuse_mount(struct sd_walker *wk, struct sd_dir *d, struct sd_batch 
   return rc ? rc : 1;
 }
 
+/* As put_paths(), for the directory noted last. */
+static int put_gone_path(struct sd_walker *wk, const struct sd_dir *d, struct sd_batch *b) {
+  struct sd_gone *g = &b->vanished[b->vanished_len - 1];
+  wk->path.len = 0;
+  if (sd_dir_path(d, SIZE_MAX, &wk->path)) return -ENOMEM;
+  size_t len = wk->path.len - g->name_len;
+  g->dir = sd_arena_copy(&b->arena, wk->path.data, len ? len - 1 : 0);
+  return g->dir ? 0 : -ENOMEM;
+}
+
+/* The directory is not there: it has vanished, or something above it. */
+static int note_gone(struct sd_walker *wk, const struct sd_dir *d, struct sd_batch *b) {
+  const struct sd_dir *top = d;
+  size_t len;
+  while (top->parent && !sd_dir_is_gone(top)) top = top->parent;
+  if (!top->parent) return cannot_read(wk, d, b, -ENOENT);
+  struct sd_gone gone = {.id = top->id, .parent_id = top->parent_id};
+  gone.name = sd_dir_name(top, &len);
+  gone.name_len = (uint16_t)len;
+  gone.name_text = sd_utf8_valid(gone.name, len);
+  int rc = sd_batch_gone(b, &gone);
+  return rc || !wk->walk->opts.paths ? rc : put_gone_path(wk, top, b);
+}
+
+/* Of a directory that came from a checkpoint: what its device is called by now, and whether it is
+ * still the one that was listed. */
+static bool is_another(struct sd_dir *d, int fd) {
+  struct stat st;
+  if ((d->checked && d->dev) || fstat(fd, &st) != 0) return false;
+  d->dev = st.st_dev;
+  return !d->checked && st.st_ino != d->ino;
+}
+
 /* Opens the directory. 0: *fd is open; 1: it cannot or shall not be read, and that is noted. */
 static int open_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b, int *fd,
                     struct sd_err *err) {
@@ -489,12 +566,14 @@ static int open_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b, 
   uint8_t rule = filter ? sd_filter_mount(filter, d, -1, root->dev) : 0;
   if (rule) return refuse_mount(wk, d, b, rule, err);
   int rc = sd_dir_open(d, fd, &why);
-  if (rc == -ENOENT && d->parent) { /* vanished: the sweep takes its row */
-    if (!SD_ARRAY_ROOM(b, vanished)) return sd_err_nomem(err);
-    b->vanished[b->vanished_len++] = d->id;
-    return 1;
+  if (rc == -ENOENT && d->parent) return note_gone(wk, d, b) ? sd_err_nomem(err) : 1;
+  if (rc) return cannot_read(wk, d, b, rc) ? sd_err_nomem(err) : 1;
+  if (is_another(d, *fd)) {
+    close(*fd);
+    rc = note(wk, b, SD_OP_READ_DIR, SD_ECHANGED, d, NULL, "another directory has taken its place");
+    if (!rc) rc = sd_batch_readable(b, d->id, SD_UNREADABLE);
+    return rc ? sd_err_nomem(err) : 1;
   }
-  if (rc) return note_error(wk, b, SD_OP_READ_DIR, rc, d, NULL) ? sd_err_nomem(err) : 1;
   const char *skip = NULL;
   if (d->mount && sd_fs_is_pseudo(*fd) && !sd_fs_is_pseudo(wk->walk->root->fd)) skip = "pseudo";
   if (d->mount && !skip && sd_fs_is_loop(*fd, root->dev, root->ino)) skip = "loop";
@@ -503,6 +582,12 @@ static int open_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b, 
   close(*fd);
   if (rule) return refuse_mount(wk, d, b, rule, err);
   return note(wk, b, 0, 0, d, NULL, skip) ? sd_err_nomem(err) : 1;
+}
+
+static int enter_root(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_batch *b,
+                      struct sd_err *err) {
+  sd_root_fn fn = wk->walk->opts.root_fn;
+  return fn && wk->diff ? fn(wk->ud, d, fd, &wk->walk->root_stat, b, err) : 0;
 }
 
 /* As list_part, for the directory on top of the stack. */
@@ -523,7 +608,12 @@ static int list_dir(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b,
     }
     if (d->cursor) lseek(fd, d->cursor->pos, SEEK_SET);
   }
-  int rc = list_part(wk, d, fd, b, err);
+  int rc = 0;
+  if (fresh && !d->parent && (rc = enter_root(wk, d, fd, b, err))) {
+    close(fd);
+    return rc < 0 ? rc : 0;
+  }
+  rc = list_part(wk, d, fd, b, err);
   bool parent = wk->stack_len > above || (d->cursor && d->cursor->children);
   bool keep = rc == 0 ? parent : rc == 2 && !d->cursor; /* else the cursor is what goes on */
   if (!fresh && keep) fd = sd_dir_cursor_take_fd(d->cursor);
@@ -560,6 +650,9 @@ static int unpack(struct sd_walker *wk, struct sd_dir *all) {
     struct sd_dir *child = sd_dir_new(all->parent, item.name, item.name_len, item.id);
     if (!child) return -ENOMEM;
     child->dev = item.mount ? 0 : all->parent->dev;
+    child->device = item.device;
+    child->ino = item.ino;
+    child->checked = all->parent->checked;
     child->known = item.known;
     child->mount = item.mount;
     if (all->parent->entered) { /* else it came from a checkpoint */

@@ -29,6 +29,12 @@
 struct sd_walk;
 struct sd_walker;
 
+/* Called before the root is listed, with what sd_walker_open() got: compares the root itself, open
+ * at `fd`, with what the library has, says what the library calls its device (see device.h), and
+ * puts into the batch what differs. 1: the root is not to be listed. */
+typedef int (*sd_root_fn)(void *ud, struct sd_dir *root, int fd, const struct sd_stat *now,
+                          struct sd_batch *b, struct sd_err *err);
+
 struct sd_walk_opts {
   const char *root;             /* absolute; symlinks in it were resolved by the caller */
   int64_t root_id;              /* id of the root's entry */
@@ -37,13 +43,17 @@ struct sd_walk_opts {
   atomic_llong *next_id;        /* where ids of new entries are taken from */
   const struct sd_file_id *own; /* files that are not part of any tree: the library's */
   size_t own_len;
-  int fds; /* directories kept open between steps; 0: a quarter of RLIMIT_NOFILE */
+  int fds;    /* directories kept open between steps; 0: a quarter of RLIMIT_NOFILE */
+  bool paths; /* entries and what vanished come with the paths of their directories */
+  bool moves; /* the library has an older picture of the tree: ask for new directories, too */
   const struct sd_rules *rules; /* what is left out; NULL: nothing, at no cost */
+  sd_root_fn root_fn;           /* may be NULL */
 };
 
 /* What a directory holds, or a part of it. */
 struct sd_listing {
   struct sd_dir *dir;
+  int fd; /* it is open here */
   struct sd_batch *batch;
   struct sd_entry *entries; /* in the order of sd_name_compare(); kind 0: there, but not readable */
   size_t count;
@@ -52,8 +62,10 @@ struct sd_listing {
   struct sd_dir_delta *delta;
 };
 
-/* Compares a listing with what the library has: sets id, change and old of each entry, adds what
- * vanished to the batch. Called for known directories only; in others everything is new. */
+/* Compares a listing with what the library has: sets id, change, old and from of each entry, adds
+ * what vanished to the batch. In a directory that is not known everything is new, and it is called
+ * only where `moves` asks for it, or for entries of another device than the directory's: it sets
+ * st.dev of those. */
 typedef int (*sd_diff_fn)(void *ud, struct sd_listing *l, struct sd_err *err);
 
 /* Asked about each entry that the rules let stay, of `dir`; its name and attributes are known, a

@@ -4,13 +4,17 @@
 #include "engine/group.h"
 #include "engine/walk.h"
 
-/* A directory: u64 id, u64 anchor, u32 length of the segment, the path. A group: the same of the
- * directory that it is in, with ~id, u32 length of the path before it, and the items behind it. */
-enum { HEAD = 20, GROUP_HEAD = 24 };
+/* A directory: u64 id, u64 anchor, u64 id of the one it is in, u64 inode, u64 device, u32 length of
+ * the segment, the path. A group: the same of the directory that it is in, with ~id, u32 length of
+ * the path before it, and the items behind it. */
+enum { SEGMENT = 40, HEAD = 44, GROUP_HEAD = 48 };
 
 static int encode_head(const struct sd_dir *d, bool group, struct sd_buf *out) {
   int rc = sd_buf_put_u64(out, (uint64_t)(group ? ~d->id : d->id));
   if (!rc) rc = sd_buf_put_u64(out, (uint64_t)d->anchor);
+  if (!rc) rc = sd_buf_put_u64(out, (uint64_t)d->parent_id);
+  if (!rc) rc = sd_buf_put_u64(out, d->ino);
+  if (!rc) rc = sd_buf_put_u64(out, d->device);
   return rc ? rc : sd_buf_put_u32(out, d->segment_len);
 }
 
@@ -33,7 +37,7 @@ int sd_walk_encode(const struct sd_dir *d, struct sd_buf *out) {
 
 static struct sd_dir *restore_dir(struct sd_walk *w, const uint8_t *head, const uint8_t *path,
                                   size_t len) {
-  uint32_t segment_len = sd_get_u32(head + 16);
+  uint32_t segment_len = sd_get_u32(head + SEGMENT);
   int64_t id = (int64_t)sd_get_u64(head);
   if (segment_len > len || segment_len > SD_DIR_SEGMENT_MAX || memchr(path, 0, len)) return NULL;
   if (!len) return sd_dir_get(sd_walk_root(w));
@@ -41,9 +45,12 @@ static struct sd_dir *restore_dir(struct sd_walk *w, const uint8_t *head, const 
   if (!d) return NULL;
   d->anchor = (int64_t)sd_get_u64(head + 8);
   d->segment_len = segment_len;
-  d->parent_id = 0;
+  d->parent_id = (int64_t)sd_get_u64(head + 16);
+  d->ino = sd_get_u64(head + 24);
+  d->device = sd_get_u64(head + 32);
   d->known = true;
   d->mount = true; /* nobody remembers: look when it is opened */
+  d->checked = false;
   return d;
 }
 

@@ -113,6 +113,7 @@ end
 local function unhex(s)
   return (s:gsub("%x%x", function(b) return string.char(tonumber(b, 16)) end))
 end
+M.unhex = unhex
 
 --- The view `entries`: path -> "kind|size|mtime_ns|mode|nlink|uid|gid".
 ---@param library string
@@ -301,7 +302,7 @@ end
 --- Fails where a finished job has left something behind.
 ---@param library string
 function M.check_nothing_left(library)
-  for _, name in ipairs { "job", "job_queue_item", "vanished" } do
+  for _, name in ipairs { "job", "job_queue_item", "job_count", "vanished", "found" } do
     local n = M.sql(library, "SELECT count(*) FROM " .. name)[1][1]
     if n ~= "0" then error(("%s rows of %s are left"):format(n, name), 2) end
   end

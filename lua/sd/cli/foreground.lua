@@ -32,11 +32,13 @@ local Foreground = {}
 Foreground.__index = Foreground
 
 ---@param parsed table What options.add_common() declares.
+---@param existing? boolean The library must be there (default: it is made).
 ---@return sd.Foreground
-function M.new(parsed)
+function M.new(parsed, existing)
   return setmetatable({
-    path = parsed.library or options.default_library(), threads = parsed.threads,
-    fresh = parsed.fresh, spec = parsed["repeat"], detach = parsed.detach, json = parsed.json,
+    create = not existing, path = parsed.library or options.default_library(),
+    threads = parsed.threads, fresh = parsed.fresh, spec = parsed["repeat"],
+    detach = parsed.detach, json = parsed.json,
     show = show.new(parsed.progress), outputs = {}, quiet = parsed.progress == "none",
     silent = parsed.silent,
   }, Foreground)
@@ -44,7 +46,8 @@ end
 
 ---@async
 local function open_runner(self)
-  return runners.open(self.path, { create = true, threads = self.threads, quiet = self.quiet })
+  return runners.open(self.path, { create = self.create, threads = self.threads,
+    quiet = self.quiet })
 end
 
 local function is_remote(self) return self.runner.client ~= nil end
@@ -109,7 +112,8 @@ local function show_logs(self, handle)
   local updates = handle:subscribe() -- before the job has run: nothing that it says is missed
   return task.spawn(function()
     for update in updates do
-      if update.type == "log" then self.show:log(update.level, update.message) end
+      if update.type == "log" then self.show:log(update.level, update.message)
+      elseif update.type == "explain" then self.show:explain(update) end
     end
   end)
 end

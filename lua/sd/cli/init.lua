@@ -8,6 +8,8 @@ usage: sdlua COMMAND [OPTIONS] ...
 
 Commands:
   index   index directories into a library
+  location  the directories that are indexed: add, list, show, set, remove
+  verify  compare the index with the disk
   run     run a job script
   job     look at jobs and steer them
   serve   run the jobs of a library as a service

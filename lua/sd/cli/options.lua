@@ -54,8 +54,9 @@ function M.add_common(parser)
   parser:flag("--fresh", "give an unfinished run up and begin a new one; what was stored stays")
 end
 
-local function help_of(arg)
+local function help_of(arg, plain)
   local text = arg.help or ""
+  if plain then return text end
   if arg.default ~= nil then text = ("%s (default: %s)"):format(text, tostring(arg.default)) end
   if arg.required and not arg.positional then text = text .. " (required)" end
   return text
@@ -70,11 +71,16 @@ local function converter(name, arg)
   end
 end
 
+local function set_flag(parsed, target)
+  parsed[target] = { true }
+end
+
 --- Adds what a job declares; `except` names what the command gives itself.
 ---@param parser table
 ---@param declared table<string, sd.Arg>
 ---@param except? table<string, boolean>
-function M.add_declared(parser, declared, except)
+---@param plain? boolean Defaults are not shown, since the command has none.
+function M.add_declared(parser, declared, except, plain)
   for _, name in ipairs(args.sorted_names(declared)) do
     local arg = declared[name]
     if not arg.hidden and not (except and except[name]) then
@@ -82,9 +88,10 @@ function M.add_declared(parser, declared, except)
       local option
       local kind = arg.choices and table.concat(arg.choices, "|") or "<" .. arg.type .. ">"
       if arg.positional then option = parser:argument(name):args(arg.required and 1 or "?")
+      elseif arg.flag then option = parser:flag(flag):action(set_flag)
       else option = parser:option(flag):argname(kind) end
-      option:target("arg_" .. name):description(help_of(arg))
-        :convert(converter(arg.positional and name or flag, arg))
+      option:target("arg_" .. name):description(help_of(arg, plain))
+      if not arg.flag then option:convert(converter(arg.positional and name or flag, arg)) end
     end
   end
 end

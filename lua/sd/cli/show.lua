@@ -165,6 +165,21 @@ function Show:log(level, message)
   put(self, (level == "info" and "" or level .. ": ") .. text.escape(message) .. "\n")
 end
 
+--- Why an entry was touched. That was asked for, so that it is said in every mode.
+---@param one sd.Explained
+function Show:explain(one)
+  if self.mode == "json" then
+    put(self, json.encode(one) .. "\n")
+    return
+  end
+  self:clear()
+  local line = one.change .. " "
+  if one.from then line = line .. text.escape(one.from) .. " -> " end
+  line = line .. text.escape(one.path)
+  if one.why and one.why ~= "" then line = ("%s (%s)"):format(line, one.why) end
+  put(self, line .. "\n")
+end
+
 -- A phase may be over before the next tick.
 local function watch_phases(self, handle)
   local updates = handle:subscribe()

@@ -75,6 +75,16 @@ local function are_stats(stats)
   return true
 end
 
+-- In a fixed order, and only what there is.
+local function changed(changes)
+  local parts = {}
+  for _, name in ipairs { "new", "modified", "moved", "deleted", "unchanged" } do
+    local n = changes[name] or 0
+    if n ~= 0 then parts[#parts + 1] = text.count(n) .. " " .. name end
+  end
+  return parts
+end
+
 local function line_of(output)
   local parts = {}
   local stats = output.stats
@@ -84,6 +94,7 @@ local function line_of(output)
     parts[2] = text.counted(stats.files + stats.dirs + stats.symlinks + 1, "entry", "entries")
     parts[3] = text.bytes(stats.bytes)
   end
+  for _, part in ipairs(changed(output.changes or {})) do parts[#parts + 1] = part end
   if output.error_counts then
     parts[#parts + 1] = noted(output.error_counts, "error", "errors", "no errors")
   end

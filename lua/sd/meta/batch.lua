@@ -14,8 +14,10 @@ local Batch = {}
 ---@class sd.BatchStats: sd.Stats Everything that was listed, changed or not.
 ---@field listed integer Directories that were read to their end.
 ---@field changed integer Entries that differ from the library …
----@field inserted integer … those of them that it does not have.
----@field vanished integer Entries that the library has and the directory has not.
+---@field inserted integer … those of them that it does not have …
+---@field moved integer … and those directories that it has at another place.
+---@field again integer Of `changed`: those that do not differ, and are to be hashed again.
+---@field vanished integer Entries that are not where the library has them.
 ---@field errors integer
 ---@field skips integer
 ---@field new_files integer Those among what differs whose bytes the library does not know …
@@ -33,7 +35,8 @@ function Batch:last_path() end
 ---@field parent_id integer
 ---@field name string Bytes.
 ---@field kind string file, directory, symlink, fifo, socket, char, block or unknown.
----@field change "none"|"insert"|"update"|"content" content: what was known of its bytes is dropped.
+---@field change "none"|"insert"|"update"|"content"|"move" content: what was known of its bytes is
+--- dropped; move: a directory that was elsewhere.
 ---@field size integer Bytes.
 ---@field allocated integer Bytes on the disk.
 ---@field mtime_ns integer Nanoseconds since 1970.
@@ -42,10 +45,25 @@ function Batch:last_path() end
 ---@field gid integer
 ---@field nlink integer
 ---@field target? string Of a symlink.
+---@field path? string Below the root; where the walker was asked for paths.
+---@field from? string Of what moved: where it was, below the root.
+---@field why? string What differs from the library, in words; nil for what is new.
+---@field again boolean Nothing differs; the bytes are to be looked at again.
 
 --- What differs from the library: `for entry in batch:each() do`.
 ---@return fun(): sd.Entry?
 function Batch:each() end
+
+---@class sd.Gone
+---@field id integer
+---@field parent_id integer
+---@field name string Bytes.
+---@field replaced boolean Something else has its name.
+---@field path? string Below the root; where the walker was asked for paths.
+
+--- Entries of the library that are not where it has them.
+---@return sd.Gone[]
+function Batch:vanished() end
 
 ---@class sd.Note
 ---@field path string Below the root.

@@ -34,4 +34,12 @@ function Chunk:last_path() end
 ---@return fun(): sd.Identity?
 function Chunk:each() end
 
+---@class sd.Difference: sd.Identity
+---@field why "content"|"changed"|"unreadable" content: the bytes differ from what the library has,
+--- and size and mtime do not.
+
+--- Of a hasher that verifies: the files that are not what the library has.
+---@return sd.Difference[]
+function Chunk:differences() end
+
 return Chunk

@@ -76,6 +76,8 @@ function Library:query(sql, params, options) end
 ---@field note_id? integer Whose errors, skips and vanished entries these are.
 ---@field location_id? integer Of batches and contents.
 ---@field want_content? boolean New and changed files are to get a content identity (default false).
+---@field rescan? boolean What is new may have moved: it is noted for `match()` (default false).
+---@field notes_only? boolean Of batches only errors and skips are written (default false).
 ---@field sql? table[] `{text, params?, own = boolean?}` each; before the rows. Where a statement of
 --- our own is refused, the library is damaged.
 ---@field batches? sd.Batch[] In the order in which they came; they are used up.
@@ -88,7 +90,8 @@ function Library:query(sql, params, options) end
 ---@class sd.CommitCounts
 ---@field inserted integer Rows of entries.
 ---@field updated integer
----@field vanished integer Entries that were found to be gone; `sweep()` removes them.
+---@field moved integer Directories that were put at another place.
+---@field vanished integer Entries that are not at their place; `match()` or `sweep()` ends them.
 ---@field linked integer Files that got a content identity.
 ---@field errors integer Rows of errors.
 
@@ -126,6 +129,55 @@ function Library:read_names(nth) end
 ---@return string? code
 function Library:write_names(parts) end
 
+---@class sd.core.SweepOptions
+---@field job_id integer Whose walk it was.
+---@field location_id integer
+---@field limit integer About that many at most.
+---@field after? integer Of a match: where the last call got to (default 0).
+---@field changed_by? string Of a match, as the walker has it (default inode).
+---@field tell? boolean Say what is done (default false).
+
+---@class sd.core.SweepResult
+---@field moved integer
+---@field replaced integer
+---@field removed integer
+---@field after? integer Of a match: where the next call goes on.
+---@field left boolean More calls are needed.
+---@field told? {change: "moved"|"replaced"|"deleted", path: string, from?: string}[]
+
+--- Finds entries that a job's walk missed among those that are new.
+---@async
+---@param options sd.core.SweepOptions
+---@return sd.core.SweepResult? result
+---@return string? message
+---@return string? code
+function Library:match(options) end
+
+--- Removes entries that a job's walk missed.
+---@async
+---@param options sd.core.SweepOptions
+---@return sd.core.SweepResult? result
+---@return string? message
+---@return string? code
+function Library:sweep(options) end
+
+--- Forgets which entries of a location are new.
+---@async
+---@param options sd.core.SweepOptions
+---@return sd.core.SweepResult? result
+---@return string? message
+---@return string? code
+function Library:forget(options) end
+
+--- What hard links count twice in the totals of directory `id`: each name but one of each inode
+--- that has several below it.
+---@async
+---@param id integer Entry id of the directory.
+---@return {names: integer, bytes: integer, allocated: integer}? excess
+---@return string? message
+---@return string? code
+function Library:hardlinks(id) end
+
 --- Moves all of the write-ahead log into the database and empties it, where it has more than
 --- `bytes`. Does not wait for readers.
 ---@async
@@ -134,14 +186,5 @@ function Library:write_names(parts) end
 ---@return string? message
 ---@return string? code
 function Library:settle(bytes) end
-
---- Removes entries that a job's walk found to be gone.
----@async
----@param job_id integer
----@param limit integer Rows at most.
----@return {removed: integer, left: boolean}? result
----@return string? message
----@return string? code
-function Library:sweep(job_id, limit) end
 
 return M

@@ -1,0 +1,39 @@
+-- Removes a location from the library, with all that the library has of it. Nothing on the disk is
+-- touched.
+local sd = require "sd"
+
+local ForgetProgress = sd.progress.type("ForgetProgress", {
+  message = "string", -- how many entries are removed
+})
+
+local Forget = sd.job.define {
+  name = "forget",
+  version = 1,
+  resumable = true,
+  unique = true,
+  description = "Remove a location from the library. Nothing on the disk is touched.",
+  args = {
+    root = sd.arg.string { required = true, positional = true, help = "root of the location" },
+  },
+  progress = ForgetProgress,
+}
+
+function Forget:run(ctx)
+  local locations = ctx.library.locations
+  local location = locations:find(self.args.root)
+  if not location then return { root = self.args.root, removed = 0 } end
+  local state = ctx:state(function() return { begun = false } end)
+  if not state.begun then
+    ctx:commit(function(tx)
+      locations:begin_removal(tx, location, ctx.id)
+      state.begun = true
+    end)
+  end
+  local removed = ctx:clear(location, function(n)
+    ctx:progress(ForgetProgress { message = ("%d entries removed"):format(n) })
+  end)
+  ctx:commit(function(tx) locations:end_removal(tx, location) end)
+  return { root = self.args.root, removed = removed }
+end
+
+return Forget

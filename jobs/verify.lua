@@ -1,0 +1,208 @@
+-- Compares the library's picture of a location with the disk, and says what differs.
+--
+--   entries    directories are walked; what differs from the library is noted
+--   content    files are hashed again, and compared with what the library has (with `content`)
+--   fixing     the location is indexed (with `fix`, where something differs)
+--   complete
+--
+-- Each difference is an error of the job, of operation Verify: its code says what differs.
+local sd = require "sd"
+
+local VerifyProgress = sd.progress.type("VerifyProgress", {
+  phase = "table",         -- {name = …} and how much of it is done
+  current_path = "string", -- below the root
+  total_found = "table",   -- files, dirs, bytes, symlinks
+  differences = "integer",
+})
+
+local Verify = sd.job.define {
+  name = "verify",
+  version = 1,
+  resumable = true,
+  heavy = true,
+  description = "Compare a location with the disk. Exit 0: they are the same, 3: they differ.",
+  args = {
+    root = sd.arg.path { required = true, positional = true, help = "root of the location" },
+    content = sd.arg.boolean { flag = true,
+      help = "hash files again, and compare that with the library: finds bytes that have changed"
+        .. " while size and mtime have not" },
+    fix = sd.arg.boolean { flag = true,
+      help = "bring the library to what is on the disk, where they differ" },
+    batch = sd.arg.integer { default = 1000, min = 1, max = 65536, help = "entries in a batch" },
+    chunk = sd.arg.integer { default = 100, min = 1, max = 65536,
+      help = "files hashed in a chunk" },
+  },
+  progress = VerifyProgress,
+}
+
+local COMMIT_SECONDS = 0.25
+local SHOWN = 1000
+
+local function new_state(ctx)
+  return {
+    phase = "entries",
+    dirs_to_walk = ctx:queue("dirs_to_walk"),
+    root_pushed = false,
+    stats = { files = 0, dirs = 0, bytes = 0, symlinks = 0 },
+    differences = 0,
+    content = { after = 0, files = 0, bytes = 0 },
+  }
+end
+
+local function report(ctx, state, phase, path)
+  ctx:progress(VerifyProgress { phase = phase, current_path = path or "",
+    total_found = state.stats, differences = state.differences })
+end
+
+local function note(ctx, state, what, path, message)
+  state.differences = state.differences + 1
+  ctx:add_non_critical_error { operation = "Verify", error = what, path = path,
+    message = message }
+end
+
+-- ---- phase 1: entries ----
+
+-- What is named where several things differ.
+local ORDER = { "kind", "size", "mtime", "inode" }
+
+local function difference_of(entry)
+  local why = ", " .. entry.why .. ","
+  for _, word in ipairs(ORDER) do
+    if why:find(", " .. word .. ",", 1, true) then return word end
+  end
+  return "attributes"
+end
+
+local function note_entry(ctx, state, entry, replaced)
+  if entry.change ~= "insert" then
+    if not entry.again then
+      note(ctx, state, difference_of(entry), entry.path, "differs: " .. entry.why)
+    end
+  elseif replaced[entry.path] then
+    note(ctx, state, "kind", entry.path, "differs: kind")
+  else
+    note(ctx, state, "missing", entry.path, "is on the disk, and not in the library")
+  end
+end
+
+local function note_batch(ctx, state, batch)
+  local seen, replaced = batch:stats(), {}
+  for name, n in pairs(state.stats) do state.stats[name] = n + seen[name] end
+  for _, gone in ipairs(batch:vanished()) do
+    if gone.replaced then replaced[gone.path] = true
+    else note(ctx, state, "stale", gone.path, "is in the library, and not on the disk") end
+  end
+  for entry in batch:each() do note_entry(ctx, state, entry, replaced) end
+end
+
+local phases = {}
+
+function phases.entries(self, ctx, state)
+  -- Whatever the inodes are, an entry is compared with what the library has under its name.
+  local walker <close> = ctx:walker { root = self.args.root, root_id = self.location.entry_id,
+    location_id = self.location.id, queue = state.dirs_to_walk, batch = self.args.batch,
+    changed_by = "mtime", paths = true }
+  if not state.root_pushed then
+    state.root_pushed = true
+    walker:push_root()
+  end
+  for batch in walker:batches() do
+    note_batch(ctx, state, batch)
+    report(ctx, state, { name = "entries" }, batch:last_path())
+    ctx:commit(function(tx) tx:write(batch, self.location, { notes_only = true }) end)
+  end
+  state.phase = self.args.content and "content" or "fixing"
+end
+
+-- ---- phase 2: content ----
+
+local CONTENT = {
+  content = "the bytes have changed, size and mtime have not",
+  changed = "the bytes have changed",
+}
+
+local function note_chunk(self, ctx, state, tx, chunk)
+  for _, one in ipairs(chunk:differences()) do
+    if one.error then
+      ctx:add_non_critical_error { operation = "Verify", error = one.error, path = one.path,
+        message = "cannot be read" }
+    else
+      note(ctx, state, one.why, one.path, CONTENT[one.why])
+      if self.args.fix then ctx.library.locations:forget_content(tx, one.id) end
+    end
+  end
+end
+
+function phases.content(self, ctx, state)
+  local content = state.content
+  local hasher <close> = ctx:hash { root = self.args.root, location_id = self.location.id,
+    after = content.after, chunk = self.args.chunk, verify = true }
+  local chunks, since = {}, ctx:elapsed()
+  local function compare()
+    ctx:commit(function(tx)
+      for _, chunk in ipairs(chunks) do
+        local seen = chunk:stats()
+        note_chunk(self, ctx, state, tx, chunk)
+        content.after = seen.cursor
+        content.files, content.bytes = content.files + seen.files, content.bytes + seen.bytes
+      end
+    end)
+    chunks, since = {}, ctx:elapsed()
+  end
+  for chunk in hasher:chunks() do
+    chunks[#chunks + 1] = chunk
+    report(ctx, state, { name = "content", current = content.files, total = state.stats.files },
+      chunk:last_path())
+    if ctx:elapsed() - since >= COMMIT_SECONDS then compare() end
+  end
+  compare()
+  state.phase = "fixing"
+end
+
+-- ---- phase 3: fixing ----
+
+function phases.fixing(self, ctx, state)
+  if self.args.fix and state.differences > 0 and not state.fixing then
+    state.fixing = true
+    ctx:spawn_child(ctx.library.jobs:load("indexer").definition {
+      root = self.args.root, mode = self.location.content_mode or "shallow" })
+    ctx:commit()
+  end
+  report(ctx, state, { name = "fixing" })
+  ctx:wait_for_children()
+  state.phase = "complete"
+end
+
+-- ---- the job ----
+
+local function VerifyOutput(self, ctx, state)
+  local errors = ctx:errors(SHOWN)
+  return {
+    location_id = self.location.uuid,
+    root = self.args.root,
+    stats = state.stats,
+    differences = state.differences,
+    hashed = state.content.files,
+    fixed = state.fixing or false,
+    duration = ctx:elapsed(),
+    errors = errors.list,
+    error_counts = errors.counts,
+  }
+end
+
+function Verify:run(ctx)
+  self.location = ctx.library.locations:find(self.args.root)
+  if not self.location or self.location.state ~= "complete" then
+    local message = "%s is no location that was indexed"
+    error(sd.failure.new(message:format(self.args.root), "ENOENT"), 0)
+  end
+  local state = ctx:state(new_state)
+  while state.phase ~= "complete" do
+    ctx:check_interrupt()
+    phases[state.phase](self, ctx, state)
+    ctx:checkpoint()
+  end
+  return VerifyOutput(self, ctx, state)
+end
+
+return Verify

@@ -1,0 +1,167 @@
+--- `sdlua location`: the directory trees that a library indexes.
+local core = require "sd.core"
+local failure = require "sd.failure"
+local foreground = require "sd.cli.foreground"
+local json = require "sd.json"
+local options = require "sd.cli.options"
+local roots = require "sd.cli.roots"
+local runners = require "sd.runner"
+local script = require "sd.script"
+local task = require "sd.task"
+local text = require "sd.text"
+
+local M = {}
+
+local ACTIONS = {
+  add = "make a directory a location; it is not indexed yet",
+  list = "list the locations",
+  show = "show all that is known of a location",
+  set = "change the settings of a location, or its root",
+  remove = "remove a location from the library; nothing on the disk is touched",
+}
+local NAMES = { "add", "list", "show", "set", "remove" }
+
+-- What `sdlua index` does with a location where it is not told otherwise.
+local SETTINGS = { "mode", "mime", "changed_by" }
+
+local function add_settings(p, indexer)
+  local some = {}
+  for _, name in ipairs(SETTINGS) do some[name] = indexer.definition.args[name] end
+  options.add_declared(p, some, nil, true)
+end
+
+local ADD = {}
+
+function ADD.add(p, indexer)
+  p:argument("PATH", "directory"):target("path")
+  add_settings(p, indexer)
+end
+
+function ADD.set(p, indexer)
+  p:option("--root", "where the tree is now, if it was moved or is mounted elsewhere")
+    :argname("PATH")
+  p:flag("--reset", "forget the settings that there were")
+  add_settings(p, indexer)
+end
+
+function ADD.remove(p)
+  p:option("--progress", "how progress is shown on stderr")
+    :choices { "auto", "bar", "plain", "json", "none" }:default "auto":show_default(false)
+end
+
+local function make_parser(indexer)
+  local p = options.parser("sdlua location", "The directory trees that a library indexes. A"
+    .. " location is named by its root, its number, or the beginning of its uuid.")
+  p:command_target("action")
+  for _, name in ipairs(NAMES) do
+    local c = p:command(name, ACTIONS[name]):usage_max_width(100):help_max_width(100)
+    if name ~= "add" and name ~= "list" then c:argument("LOCATION", "location"):target("name") end
+    if ADD[name] then ADD[name](c, indexer) end
+    options.add_library(c, name == "add" and "made where there is none" or "it must be there")
+    c:flag("--json", "print the result as JSON")
+  end
+  return p
+end
+
+local function put(...) io.stdout:write(...) end
+
+local function put_json(value) put(json.encode(value), "\n") end
+
+-- A path that is there is looked for as the library knows it.
+local function name_of(parsed)
+  return parsed.name:find("/", 1, true) and core.sys.realpath(parsed.name) or parsed.name
+end
+
+local function when(ns)
+  return ns and os.date("%F %T", ns // 1000000000) or "never"
+end
+
+local function settings_text(settings)
+  local parts = {}
+  for _, name in ipairs(SETTINGS) do
+    if settings[name] ~= nil then
+      parts[#parts + 1] = ("--%s %s"):format(name:gsub("_", "-"), settings[name])
+    end
+  end
+  return #parts > 0 and table.concat(parts, " ") or "none"
+end
+
+local function put_row(row)
+  put(("%s\n  number      %d\n  uuid        %s\n  state       %s\n  added       %s\n"):format(
+    text.escape(row.root), row.id, row.uuid, row.state, when(row.created_at)))
+  put(("  indexed     %s\n  settings    %s\n"):format(when(row.indexed_at),
+    settings_text(row.settings)))
+  if row.files then
+    put(("  files       %s\n  directories %s\n  symlinks    %s\n  size        %s\n"):format(
+      text.count(row.files), text.count(row.dirs), text.count(row.symlinks), text.bytes(row.bytes)))
+    put(("  on disk     %s\n"):format(text.bytes(row.allocated)))
+  end
+end
+
+local function put_result(parsed, row)
+  if parsed.json then put_json(row) else put_row(row) end
+end
+
+local RUN = {}
+
+function RUN.list(runner, parsed)
+  local list = runner:call("locations")
+  if parsed.json then return put_json(json.array(list)) end
+  for _, row in ipairs(list) do
+    put(("%3d  %-9s %15s entries  %10s  %s\n"):format(row.id, row.state,
+      row.files and text.count(row.files + row.dirs + row.symlinks) or "-",
+      row.bytes and text.bytes(row.bytes) or "-", text.escape(row.root)))
+  end
+end
+
+function RUN.show(runner, parsed)
+  put_result(parsed, runner:call("location", { name = name_of(parsed) }))
+end
+
+function RUN.add(runner, parsed)
+  put_result(parsed, runner:call("location_add", { root = roots.check(parsed.path),
+    settings = options.declared_values(parsed) }))
+end
+
+function RUN.set(runner, parsed)
+  local row = runner:call("location", { name = name_of(parsed) })
+  local given = options.declared_values(parsed)
+  local settings = parsed.reset and {} or row.settings
+  for key, value in pairs(given) do settings[key] = value end
+  if not (next(given) or parsed.reset or parsed.root) then
+    error(failure.new("set: say what is to be changed", "EINVAL", failure.EXIT.USAGE), 0)
+  end
+  put_result(parsed, runner:call("location_set", { name = tostring(row.id),
+    root = parsed.root and roots.check(parsed.root), settings = settings }))
+end
+
+-- It may take a while: a job, which shows progress and is resumed.
+local function remove(parsed)
+  local forget, message = script.load("forget")
+  if not forget then error(failure.new(message, "ENOENT"), 0) end
+  return foreground.new(parsed, true):with_library(function(run)
+    local row = run.runner:call("location", { name = name_of(parsed) })
+    if row.open_jobs > 0 and row.state ~= "removing" then
+      error(failure.new(("%s: a job of this location has not ended; see sdlua job list"):format(
+        row.root), "EBUSY"), 0)
+    end
+    return run:run(forget.definition { root = row.root }, forget, { "root" })
+  end)
+end
+
+---@param args string[]
+---@return integer status
+function M.main(args)
+  local indexer, message = script.load("indexer")
+  if not indexer then error(failure.new(message, "ENOENT"), 0) end
+  local parsed = options.parse(make_parser(indexer), args)
+  if parsed.action == "remove" then return remove(parsed) end
+  local path = parsed.library or options.default_library()
+  return task.run(function()
+    local runner <close> = runners.open(path, { create = parsed.action == "add" })
+    RUN[parsed.action](runner, parsed)
+    return runner and 0
+  end)
+end
+
+return M

@@ -1,0 +1,141 @@
+--- The locations of a library, for those who add, look at, change and remove them. All of them are
+--- apart: none lies in another.
+local core = require "sd.core"
+local failure = require "sd.failure"
+local json = require "sd.json"
+
+local M = {}
+
+---@class sd.LocationRow
+---@field id integer
+---@field uuid string
+---@field root string Absolute path.
+---@field state string
+---@field created_at integer
+---@field indexed_at? integer
+---@field settings table<string, any> Arguments of the indexer for this location.
+---@field files? integer
+---@field dirs? integer
+---@field symlinks? integer
+---@field bytes? integer Of everything.
+---@field allocated? integer
+---@field open_jobs integer
+
+local ROWS = "SELECT v.id, v.uuid, v.root, v.state, v.created_at, v.indexed_at, l.settings,"
+  .. " d.files, d.dirs, d.symlinks, d.bytes, d.allocated, (SELECT count(*) FROM job j"
+  .. " WHERE j.location_id = l.id AND j.parent_id IS NULL) AS open_jobs"
+  .. " FROM locations v JOIN location l ON l.id = v.id"
+  .. " LEFT JOIN directory d ON d.entry_id = l.entry_id"
+
+local function from_row(row)
+  if row then row.settings = row.settings and json.decode(row.settings) or {} end
+  return row
+end
+
+--- All of them, by root.
+---@async
+---@param library sd.Library
+---@return sd.LocationRow[]
+function M.list(library)
+  local rows = library:fresh_rows(ROWS .. " ORDER BY v.root")
+  for _, row in ipairs(rows) do from_row(row) end
+  rows.changes = nil
+  return rows
+end
+
+local function is_in(path, dir)
+  return path == dir or dir == "/" or path:sub(1, #dir + 1) == dir .. "/"
+end
+
+-- The one that has `root` in it, or that `root` has in it; `but` does not count.
+local function overlapping(library, root, but)
+  for _, row in ipairs(library:fresh_rows("SELECT id, root FROM location")) do
+    if row.id ~= but and (is_in(root, row.root) or is_in(row.root, root)) then return row end
+  end
+end
+
+--- Refuses a root that has entries in common with another location.
+---@async
+---@param library sd.Library
+---@param root string
+---@param but? integer The location whose root it is to be.
+function M.check_apart(library, root, but)
+  local other = overlapping(library, root, but)
+  if not other then return end
+  local message = "%s is a location already"
+  if root ~= other.root then
+    message = ("%%s %s the location %s, and an entry belongs to one location only"):format(
+      is_in(root, other.root) and "lies in" or "contains", (other.root:gsub("%%", "%%%%")))
+  end
+  error(failure.new(message:format(root), "EEXIST", failure.EXIT.USAGE), 0)
+end
+
+--- The location that `text` names: its number, the beginning of its uuid, or its root.
+---@async
+---@param library sd.Library
+---@param text string
+---@return sd.LocationRow
+function M.find(library, text)
+  local found = library:fresh_rows(ROWS .. " WHERE CAST(v.root AS BLOB) = CAST(?1 AS BLOB)"
+    .. " OR CAST(v.id AS TEXT) = ?1 OR length(?1) >= 4 AND substr(v.uuid, 1, length(?1)) = ?1",
+    { text })
+  if #found == 1 then return from_row(found[1]) end
+  error(failure.new(#found == 0 and ("there is no location %s"):format(text)
+    or ("%s may be several locations"):format(text), "ENOENT"), 0)
+end
+
+local function encode(settings)
+  return next(settings) ~= nil and json.encode(settings) or nil
+end
+
+--- Adds one, which is not indexed yet.
+---@async
+---@param library sd.Library
+---@param root string Absolute path, free of symlinks.
+---@param settings? table<string, any>
+---@return sd.LocationRow
+function M.add(library, root, settings)
+  M.check_apart(library, root)
+  library:fresh_rows("INSERT INTO location(uuid, root, created_at, state, settings)"
+    .. " VALUES(?, ?, ?, 'new', ?)",
+    { { blob = core.sys.uuid7() }, root, core.sys.wall_ns(), encode(settings or {}), n = 4 })
+  return M.find(library, root)
+end
+
+local function check_idle(row)
+  if row.open_jobs == 0 then return end
+  error(failure.new(("%s: a job of this location has not ended; see sdlua job list"):format(
+    row.root), "EBUSY"), 0)
+end
+
+local function base_name(path)
+  return path:match("([^/]+)/*$") or path
+end
+
+--- Changes the settings, or the root: the same tree, in another place.
+---@async
+---@param library sd.Library
+---@param row sd.LocationRow
+---@param changes {root?: string, settings?: table<string, any>}
+---@return sd.LocationRow
+function M.set(library, row, changes)
+  local sql = {}
+  if changes.settings then
+    sql[1] = { "UPDATE location SET settings = ?2 WHERE id = ?1",
+      { row.id, encode(changes.settings), n = 2 } }
+  end
+  if changes.root and changes.root ~= row.root then
+    check_idle(row)
+    M.check_apart(library, changes.root, row.id)
+    sql[#sql + 1] = { "UPDATE location SET root = ?2 WHERE id = ?1", { row.id, changes.root } }
+    sql[#sql + 1] = { "UPDATE entry SET name = ?2 WHERE id = (SELECT entry_id FROM location"
+      .. " WHERE id = ?1)", { row.id, base_name(changes.root) } }
+  end
+  failure.check(library.core:commit { sql = sql })
+  return M.find(library, tostring(row.id))
+end
+
+--- What is to be removed must not be in use.
+M.check_idle = check_idle
+
+return M

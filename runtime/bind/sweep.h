@@ -1,0 +1,12 @@
+/* sweep.h - methods of an open library for what has vanished: found elsewhere, or removed.
+ * Owner, thread, errors: as library.h. */
+#ifndef SD_BIND_SWEEP_H
+#define SD_BIND_SWEEP_H
+
+#include "bind/await.h"
+
+int lsd_library_match(lua_State *L);
+int lsd_library_sweep(lua_State *L);
+int lsd_library_forget(lua_State *L);
+
+#endif

@@ -1,0 +1,181 @@
+-- Random changes of a tree, and a rescan every now and then: the library is that of a fresh index,
+-- what is still there has kept its identity, and totals are what find counts. SD_SEQUENCES says how
+-- many trees, SD_OPERATIONS how many changes of each; SD_SEED repeats a run.
+local fixture = require "support.fixture"
+local operations = require "support.operations"
+local json = require "dkjson"
+
+local function number(name, default)
+  return math.tointeger(tonumber(os.getenv(name))) or default
+end
+
+local slow = fixture.is_sanitized()
+local SEQUENCES = number("SD_SEQUENCES", slow and 1 or 3)
+local OPERATIONS = number("SD_OPERATIONS", slow and 200 or 1000)
+
+local dir, tree, library
+
+setup(function() fixture.seed("living_spec") end)
+
+before_each(function()
+  dir = fixture.temp()
+  tree, library = dir .. "/tree", dir .. "/library"
+  fixture.sh("mkdir " .. tree)
+end)
+
+after_each(function() fixture.remove(dir) end)
+
+-- ---- runs ----
+
+local function words(into)
+  local list = { fixture.sdlua, "index", "--library", into, "--progress", "none", "--json" }
+  for _, word in ipairs { "--mode", "content", "--batch", tostring(math.random(1, 40)), tree } do
+    list[#list + 1] = word
+  end
+  return list
+end
+
+local function index(into)
+  local result = fixture.run(words(into))
+  assert.equal(0, result.status, result.err)
+  return json.decode(result.out)
+end
+
+-- ---- what must hold ----
+
+-- The identity of each entry, by inode and time of birth: a list of {id, uuid}, by id.
+local function identities()
+  local found = {}
+  for _, row in ipairs(fixture.sql(library, "SELECT kind, dev, ino, btime_ns, id, uuid, nlink"
+    .. " FROM entries WHERE parent_id IS NOT NULL ORDER BY id")) do
+    local key = table.concat(row, " ", 1, 4)
+    found[key] = found[key] or { names = row[7] }
+    table.insert(found[key], row[5] .. " " .. row[6])
+  end
+  return found
+end
+
+local function count_kept(before, after)
+  local had, kept = {}, 0
+  for _, one in ipairs(before) do had[one] = true end
+  for _, one in ipairs(after) do if had[one] then kept = kept + 1 end end
+  return kept
+end
+
+-- An inode that is still there has its rows, as many as it has names now, or had.
+local function check_identities(before)
+  local after = identities()
+  for key, rows in pairs(after) do
+    local old = before[key]
+    if old then assert.equal(math.min(#old, #rows), count_kept(old, rows), key) end
+  end
+  local uuids = {}
+  for key, rows in pairs(after) do
+    for _, one in ipairs(rows) do
+      local uuid = one:match(" (.*)")
+      assert.is_nil(uuids[uuid], key)
+      uuids[uuid] = true
+    end
+  end
+end
+
+-- Totals of every directory, by find.
+local function totals()
+  local found = {}
+  local text = fixture.sh(("find %s -mindepth 1 -printf '%%y %%s %%b %%P\\0'"):format(
+    fixture.quote(tree)))
+  local function of(path)
+    found[path] = found[path] or { files = 0, dirs = 0, bytes = 0, blocks = 0 }
+    return found[path]
+  end
+  of ""
+  for kind, size, blocks, path in text:gmatch("(%a) (%d+) (%d+) ([^\0]*)\0") do
+    if kind == "d" then of(path) end
+    local up = path
+    repeat
+      up = up:match("^(.*)/[^/]*$") or ""
+      local t = of(up)
+      t.files = t.files + ((kind == "d" or kind == "l") and 0 or 1)
+      t.dirs = t.dirs + (kind == "d" and 1 or 0)
+      t.bytes, t.blocks = t.bytes + size, t.blocks + blocks
+    until up == ""
+  end
+  for path, t in pairs(found) do
+    found[path] = ("%d|%d|%d|%d"):format(t.files, t.dirs, t.bytes, t.blocks)
+  end
+  return found
+end
+
+local function stored_totals()
+  local found = {}
+  for _, row in ipairs(fixture.sql(library, "SELECT hex(CAST(path AS BLOB)), files, dirs, bytes,"
+    .. " allocated / 512 FROM directories")) do
+    found[fixture.unhex(row[1])] = table.concat(row, "|", 2, 5)
+  end
+  return found
+end
+
+local function check(before)
+  fixture.check_library(library)
+  fixture.check_nothing_left(library)
+  assert.same({}, fixture.differences(fixture.rows(library), fixture.listing(tree)))
+  assert.same({}, fixture.differences(stored_totals(), totals()))
+  check_identities(before)
+  local fresh = dir .. "/fresh"
+  index(fresh)
+  assert.equal("", table.concat(fixture.index_differences(library, fresh), "\n"))
+  fixture.sh("rm -r " .. fresh)
+end
+
+-- What the run says it did, and what it did.
+local function check_counts(output, before, total)
+  local c = output.changes
+  local now = output.stats.files + output.stats.dirs + output.stats.symlinks
+  assert.equal(now, c.new + c.modified + c.moved + c.unchanged)
+  assert.equal(now, total - c.deleted + c.new, before)
+end
+
+local function sequence(run)
+  local ops = operations.new(tree)
+  local left = OPERATIONS
+  local before, total, sums = {}, 0, {}
+  repeat
+    for _ = 1, math.min(left, math.random(80)) do
+      ops:step()
+      left = left - 1
+    end
+    local output = run()
+    if output then check_counts(output, before, total) end
+    for name, n in pairs(output and output.changes or {}) do sums[name] = (sums[name] or 0) + n end
+    check(before)
+    before = identities()
+    total = tonumber(fixture.sql(library, "SELECT count(*) - 1 FROM entries")[1][1])
+  until left <= 0
+  for name, n in pairs(sums) do io.write(name, " ", n, ", ") end
+  print(total, "entries in the end")
+end
+
+describe("a rescan after random changes", function()
+  for i = 1, SEQUENCES do
+    it("gives what a fresh index gives, and keeps identities: tree " .. i, function()
+      sequence(function() return index(library) end)
+    end)
+  end
+end)
+
+describe("rescans that are killed", function()
+  for i = 1, SEQUENCES do
+    it("give the same: tree " .. i, function()
+      local ms = slow and 800 or 60
+      sequence(function()
+        for _ = 1, math.random(0, 3) do
+          local process = fixture.start(words(library))
+          process:sleep(math.random(1, ms))
+          process:kill("sigkill")
+          process:wait()
+        end
+        index(library)
+      end)
+    end)
+  end
+end)

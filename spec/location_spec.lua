@@ -1,0 +1,165 @@
+-- `sdlua location`: what is added, listed, shown, changed and removed.
+local fixture = require "support.fixture"
+local json = require "dkjson"
+
+local dir, tree, library
+
+before_each(function()
+  dir = fixture.temp()
+  tree, library = dir .. "/tree", dir .. "/library"
+  fixture.sh(("mkdir -p %s/a/b; cd %s; echo 1 > a/b/1; echo 22 > 2"):format(tree, tree))
+end)
+
+after_each(function() fixture.remove(dir) end)
+
+local function sdlua(command, ...)
+  return fixture.run_sdlua(command, ...)
+end
+
+local function location(...)
+  local words = { ... }
+  table.insert(words, "--library")
+  table.insert(words, library)
+  return sdlua("location", table.unpack(words))
+end
+
+local function succeeds(result)
+  assert.equal(0, result.status, result.err)
+  return result.out
+end
+
+local function decoded(...)
+  local words = { ... }
+  table.insert(words, "--json")
+  return json.decode(succeeds(location(table.unpack(words))))
+end
+
+local function index(path, ...)
+  return sdlua("index", "--library", library, "--progress", "none", path or tree, ...)
+end
+
+local function query(sql) return fixture.sql(library, sql) end
+
+describe("sdlua location", function()
+  it("adds, lists and shows", function()
+    local row = decoded("add", tree, "--mode", "shallow")
+    assert.same({ 1, tree, "new", { mode = "shallow" } },
+      { row.id, row.root, row.state, row.settings })
+    assert.equal(0, index().status)
+    row = decoded("show", tree)
+    assert.same({ "complete", 2, 2, 0 }, { row.state, row.files, row.dirs, row.symlinks })
+    assert.is_truthy(row.indexed_at > row.created_at)
+    fixture.sh("mkdir " .. dir .. "/other")
+    decoded("add", dir .. "/other")
+    local roots = {}
+    for i, one in ipairs(decoded("list")) do roots[i] = one.root end
+    assert.same({ dir .. "/other", tree }, roots)
+    assert.same(row, decoded("show", row.uuid:sub(1, 20)))
+    assert.same(row, decoded("show", "1"))
+    assert.is_truthy(succeeds(location("show", tree)):find("settings    --mode shallow", 1, true))
+    assert.is_truthy(succeeds(location("list")):find("4 entries", 1, true))
+  end)
+
+  it("settles what index does where it is not told", function()
+    decoded("add", tree, "--mode", "shallow")
+    assert.equal("shallow", json.decode(index(nil, "--json").out).mode)
+    assert.equal("deep", json.decode(index(nil, "--json", "--mode", "deep").out).mode)
+    decoded("set", tree, "--mode", "content", "--changed-by", "ctime")
+    assert.equal("content", json.decode(index(nil, "--json").out).mode)
+    assert.same({ mode = "content", changed_by = "ctime" }, decoded("show", tree).settings)
+    assert.same({ mode = "deep" }, decoded("set", tree, "--reset", "--mode", "deep").settings)
+    assert.equal(2, location("set", tree, "--mode", "fast").status)
+    assert.equal(2, location("set", tree).status)
+  end)
+
+  it("refuses locations that overlap", function()
+    assert.equal(0, index().status)
+    for _, path in ipairs { tree, tree .. "/a", tree .. "/a/b", dir, "/" } do
+      local result = location("add", path)
+      assert.equal(2, result.status, path .. ": " .. result.err)
+      assert.is_truthy(result.err:find(tree, 1, true), result.err)
+    end
+    local result = index(tree .. "/a")
+    assert.equal(2, result.status, result.err)
+    assert.is_truthy(result.err:find("lies in the location " .. tree, 1, true), result.err)
+    result = index(dir)
+    assert.equal(2, result.status, result.err)
+    fixture.sh("mkdir " .. tree .. "2") -- not in it, though its name begins so
+    assert.equal(0, index(tree .. "2").status)
+    assert.same({ { "2" } }, query("SELECT count(*) FROM locations"))
+  end)
+
+  it("follows a root that was moved", function()
+    assert.equal(0, index(nil, "--mode", "deep").status)
+    local before = query("SELECT path, uuid, hash FROM entries ORDER BY 1")
+    fixture.sh(("mv %s %s/moved"):format(tree, dir))
+    local row = decoded("set", tree, "--root", dir .. "/moved")
+    assert.equal(dir .. "/moved", row.root)
+    local output = json.decode(index(dir .. "/moved", "--json", "--mode", "deep").out)
+    assert.same({ 0, 0, 4 }, { output.hashed, output.changes.new, output.changes.unchanged })
+    assert.same(before, query("SELECT path, uuid, hash FROM entries ORDER BY 1"))
+    assert.same({ { "moved" } }, query("SELECT name FROM entries WHERE path = ''"))
+    assert.equal(1, location("set", dir .. "/moved", "--root", dir .. "/nowhere").status)
+    fixture.sh("mkdir " .. tree)
+    assert.equal(0, index().status)
+    assert.equal(2, location("set", dir .. "/moved", "--root", tree).status)
+  end)
+
+  it("keeps identities in a tree that was copied to another disk", function()
+    assert.equal(0, index(nil, "--mode", "deep").status)
+    local before = query("SELECT path, uuid FROM entries WHERE path <> '' ORDER BY 1")
+    fixture.sh(("cp -a %s %s/copy"):format(tree, dir))
+    decoded("set", tree, "--root", dir .. "/copy")
+    assert.equal(0, index(dir .. "/copy", "--mode", "deep").status)
+    assert.same(before, query("SELECT path, uuid FROM entries WHERE path <> '' ORDER BY 1"))
+  end)
+
+  it("removes one, and only that", function()
+    local other = dir .. "/other"
+    fixture.sh("cp -a " .. tree .. " " .. other)
+    assert.equal(0, index(tree, other, "--mode", "deep").status)
+    local before = query("SELECT path, uuid, hash FROM entries WHERE location_id = 2 ORDER BY 1")
+    assert.same({ { "2" }, { "2" } }, query("SELECT entries FROM contents"))
+    local output = decoded("remove", tree)
+    assert.same({ tree, 5 }, { output.root, output.removed })
+    assert.same(before, query("SELECT path, uuid, hash FROM entries ORDER BY 1"))
+    assert.same({ { "1" }, { "1" } }, query("SELECT entries FROM contents"))
+    assert.same({ { "2" } }, query("SELECT id FROM locations"))
+    fixture.check_library(library)
+    fixture.check_nothing_left(library)
+    assert.equal(1, location("remove", tree).status)
+    assert.equal(0, index().status) -- and it can come back
+    assert.same({ { "4" } },
+      query("SELECT count(*) FROM entries WHERE location_id <> 2 AND path <> ''"))
+  end)
+
+  it("goes on with a removal that was killed", function()
+    fixture.sh(("cd %s; for i in $(seq 300); do mkdir d$i; touch d$i/$(seq -s ' d'$i/ 60); done")
+      :format(tree))
+    assert.equal(0, index(nil, "--mode", "shallow").status)
+    local killed = 0
+    for ms = 1, 60, 3 do
+      local process = fixture.start { fixture.sdlua, "location", "remove", tree,
+        "--library", library }
+      process:sleep(ms)
+      process:kill("sigkill")
+      if process:wait() == 137 then killed = killed + 1 end
+      fixture.check_library(library)
+    end
+    local rest = query("SELECT state FROM locations")[1]
+    if rest then assert.equal(0, location("remove", tree).status) end
+    assert.same({ { "0", "0", "0" } }, query("SELECT (SELECT count(*) FROM entry),"
+      .. " (SELECT count(*) FROM directory), (SELECT count(*) FROM location)"))
+    print(("removal: killed %d times"):format(killed))
+  end)
+
+  it("says what is wrong", function()
+    local missing = location("show", "nowhere")
+    assert.equal(10, missing.status, missing.err) -- no library
+    decoded("add", tree)
+    assert.equal(1, location("show", "nowhere").status)
+    assert.equal(1, location("add", tree .. "/2").status) -- no directory
+    assert.equal(2, location("frobnicate").status)
+    assert.equal(10, sdlua("location", "remove", "x", "--library", dir .. "/none").status)
+  end)
+end)

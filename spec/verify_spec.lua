@@ -1,0 +1,136 @@
+-- `sdlua verify`: the index beside the disk.
+local fixture = require "support.fixture"
+local json = require "dkjson"
+
+local dir, tree, library
+
+before_each(function()
+  dir = fixture.temp()
+  tree, library = dir .. "/tree", dir .. "/library"
+  fixture.sh(("mkdir -p %s/a/b %s/c; cd %s;"
+    .. " for i in 1 2 3 4; do echo $i > a/$i; echo $i > a/b/$i; done; echo 5 > c/5;"
+    .. " ln a/1 c/one; ln -s x c/link; head -c 200000 /dev/urandom > big; sleep 0.05")
+    :format(tree, tree, tree))
+end)
+
+after_each(function() fixture.remove(dir) end)
+
+local function shell(script) fixture.sh(("cd %s && { %s; }"):format(tree, script)) end
+
+local function index(...)
+  local result = fixture.run_sdlua("index", "--library", library, "--progress", "none", tree, ...)
+  assert.equal(0, result.status, result.err)
+end
+
+local function verify(...)
+  return fixture.run_sdlua("verify", "--library", library, "--progress", "none", tree, ...)
+end
+
+-- Path -> what differs, of a run that ends with `status`.
+local function differences(status, ...)
+  local result = verify("--json", ...)
+  assert.equal(status, result.status, result.err)
+  local output, found = json.decode(result.out), {}
+  for _, one in ipairs(output.errors) do
+    assert.is_nil(found[one.path])
+    found[one.path] = one.error
+  end
+  return found, output
+end
+
+describe("sdlua verify", function()
+  it("finds nothing in an index that is right", function()
+    index("--mode", "deep")
+    assert.same({}, (differences(0)))
+    local found, output = differences(0, "--content")
+    assert.same({}, found)
+    assert.equal(10, output.hashed)
+    assert.is_truthy(verify().out:find(": complete: "))
+  end)
+
+  it("names what differs", function()
+    index()
+    shell("echo more >> a/1; touch a/2; rm a/3; mkdir -p n/m; echo n > n/m/n; chmod 600 a/4;"
+      .. " cp -p a/b/1 t; mv t a/b/1; rm a/b/2; mkdir a/b/2; rm -r c; sleep 0.01")
+    local found, output = differences(3)
+    assert.same({
+      ["a/1"] = "size", ["a/2"] = "mtime", ["a/3"] = "stale", ["a/4"] = "attributes",
+      ["a/b/1"] = "inode", ["a/b/2"] = "kind", c = "stale", n = "missing", ["n/m"] = "missing",
+      ["n/m/n"] = "missing", a = "mtime", ["a/b"] = "mtime",
+    }, found)
+    assert.equal(12, output.differences)
+    assert.same({ size = 1, mtime = 3, stale = 2, attributes = 1, inode = 1, kind = 1,
+      missing = 3 }, output.error_counts)
+    -- It has only looked.
+    assert.same({ { "16" } }, fixture.sql(library, "SELECT count(*) FROM entries"))
+    local result = verify()
+    assert.equal(3, result.status)
+    assert.is_truthy(result.out:find("12 errors (", 1, true), result.out)
+  end)
+
+  it("finds bytes that have changed on their own", function()
+    index("--mode", "deep")
+    shell("touch -r a/b/3 r; printf X | dd of=a/b/3 conv=notrunc 2>/dev/null; touch -r r a/b/3;"
+      .. " touch -r big r; printf X | dd of=big bs=1 seek=100000 conv=notrunc 2>/dev/null;"
+      .. " touch -r r big; rm r")
+    index("--mode", "deep") -- which does not look at the bytes
+    assert.same({}, (differences(0)))
+    assert.same({ ["a/b/3"] = "content", big = "content" }, (differences(3, "--content")))
+  end)
+
+  it("compares samples where the index has no more", function()
+    index()
+    shell("touch -r big r; printf X | dd of=big bs=1 seek=1 conv=notrunc 2>/dev/null;"
+      .. " touch -r r big; rm r")
+    index()
+    assert.same({ big = "content" }, (differences(3, "--content")))
+  end)
+
+  it("brings the index to what is there, with --fix", function()
+    index("--mode", "deep")
+    shell("touch -r c/one r; printf X | dd of=c/one conv=notrunc 2>/dev/null;"
+      .. " touch -r r c/one; rm r; echo n > n; rm a/3; echo more >> a/4")
+    local _, output = differences(3, "--content", "--fix")
+    assert.is_true(output.fixed)
+    assert.same({}, (differences(0, "--content")))
+    assert.same({}, fixture.differences(fixture.rows(library), fixture.listing(tree)))
+    assert.same({}, fixture.differences(fixture.hashes(library), fixture.sums(tree)))
+    fixture.check_library(library)
+    fixture.check_nothing_left(library)
+    local fresh = dir .. "/fresh"
+    assert.equal(0, fixture.run_sdlua("index", "--library", fresh, "--progress", "none", "--mode",
+      "deep", tree).status)
+    assert.same(fixture.sql(fresh, "SELECT hash, entries FROM contents ORDER BY 1"),
+      fixture.sql(library, "SELECT hash, entries FROM contents ORDER BY 1"))
+  end)
+
+  it("goes on where it was killed", function()
+    shell("for i in $(seq 200); do mkdir d$i; for k in $(seq 20); do echo $i $k > d$i/$k; done;"
+      .. " done; sleep 0.05")
+    index("--mode", "deep")
+    shell("rm -r d7; echo x > d8/x; touch -r d9/9 r;"
+      .. " printf X | dd of=d9/9 conv=notrunc 2>/dev/null; touch -r r d9/9; rm r; touch -d @1 d8 .")
+    local killed = 0
+    for ms = 5, 200, 15 do
+      local process = fixture.start { fixture.sdlua, "verify", "--library", library, "--progress",
+        "none", "--content", "--batch", "10", tree }
+      process:sleep(ms)
+      process:kill("sigkill")
+      if process:wait() == 137 then killed = killed + 1 end
+    end
+    local found = differences(3, "--content", "--batch", "10")
+    found.d8 = nil
+    assert.same({ d7 = "stale", ["d8/x"] = "missing", ["d9/9"] = "content" }, found)
+    print(("verify: killed %d times"):format(killed))
+    fixture.check_nothing_left(library)
+  end)
+
+  it("refuses what was never indexed", function()
+    assert.equal(10, verify().status)
+    index()
+    local result = fixture.run_sdlua("verify", "--library", library, "--progress", "none",
+      tree .. "/a")
+    assert.equal(1, result.status)
+    assert.is_truthy(result.err:find("is no location", 1, true), result.err)
+  end)
+end)
