@@ -158,12 +158,12 @@ end
 
 -- What the sub-jobs found is ours too.
 local function add_parts(state, parts)
-  state.parts_added = true
-  for _, part in ipairs(parts) do
+  for _, part in ipairs(state.parts_added and {} or parts) do
     rules.add(state.stats, part.output.stats)
     rules.add(state.changes, part.output.changes)
     rules.add(state.left_out, part.output.skipped)
   end
+  state.parts_added = true
 end
 
 local function discover(self, ctx, state)

@@ -12,7 +12,7 @@ local VerifyProgress = sd.progress.type("VerifyProgress", {
   phase = "table",         -- {name = …} and how much of it is done
   current_path = "string", -- below the root
   total_found = "table",   -- files, dirs, bytes, symlinks
-  differences = "integer",
+  differences = "number",
 })
 
 local Verify = sd.job.define {
@@ -116,18 +116,19 @@ end
 
 -- ---- phase 2: content ----
 
-local CONTENT = {
-  content = "the bytes have changed, size and mtime have not",
-  changed = "the bytes have changed",
-}
+-- What is gone, or has changed in the eyes of stat(2), was named by the first phase.
+local function is_news(difference)
+  return difference.why == "content" or difference.error and difference.error ~= "ENOENT"
+    and difference.error ~= "changed"
+end
 
 local function note_chunk(self, ctx, state, tx, chunk)
   for _, one in ipairs(chunk:differences()) do
-    if one.error then
+    if is_news(one) and one.error then
       ctx:add_non_critical_error { operation = "Verify", error = one.error, path = one.path,
         message = "cannot be read" }
-    else
-      note(ctx, state, one.why, one.path, CONTENT[one.why])
+    elseif is_news(one) then
+      note(ctx, state, "content", one.path, "the bytes have changed, size and mtime have not")
       if self.args.fix then ctx.library.locations:forget_content(tx, one.id) end
     end
   end

@@ -214,8 +214,8 @@ describe("sdlua dupes", function()
 
   it("takes a file that is reached twice for one", function()
     local library = dir .. "/library"
-    index(library, "content", tree, tree .. "/a")
-    assert.same(truth { tree }, (from_json(ok(dupes(library, "--json")))))
+    index(library, "content", tree)
+    assert.same(truth { tree }, (from_json(ok(dupes(library, "--json", tree, tree .. "/a")))))
   end)
 
   it("looks among several locations, or below a PATH", function()

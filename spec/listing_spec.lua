@@ -179,15 +179,6 @@ describe("a PATH", function()
       function() return "\t" .. tree end)
     assert.same(before, found)
   end)
-
-  it("lies in the innermost location", function()
-    local nested = dir .. "/nested"
-    assert.is_true(fixture.run_sdlua("index", "--library", nested, tree, tree .. "/a/b")
-      .status % 3 == 0)
-    local result = fixture.run_sdlua("stat", "--library", nested, "--format", "{root}",
-      tree .. "/a/b/c")
-    assert.equal(tree .. "/a/b\n", result.out)
-  end)
 end)
 
 describe("sdlua tree", function()

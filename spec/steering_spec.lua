@@ -229,7 +229,7 @@ local CASES = {
       fixture.sh(("cd %s/tree && mv e1 f && mv f e1"):format(dir))
       return index(jobs, "shallow")
     end,
-    ready = function(ctx) return ctx.commits > 0 and ctx.current.changes.inserted >= 10000 end,
+    ready = function(ctx) return ctx.commits > 0 and ctx.current.changes.new >= 10000 end,
     fresh = true,
   },
   ["while it hashes 10 GB"] = {

@@ -287,7 +287,6 @@ local function indexer(with_children)
   end
   set("BATCHES_WAITING, OF_A_PART = 64, 16", "BATCHES_WAITING, OF_A_PART = 2, 2")
   set("COMMIT_ROWS, COMMIT_SECONDS = 20000, 0.25", "COMMIT_ROWS, COMMIT_SECONDS = 6, 0")
-  set("SWEEP, UPGRADE = 20000, 50000", "SWEEP, UPGRADE = 3, 3000")
   if with_children then
     set("#state.dirs_to_walk > 10 and state.stats.dirs > 100",
       "#state.dirs_to_walk > 0 and state.stats.dirs > 0")

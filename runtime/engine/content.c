@@ -62,9 +62,9 @@ static const char verify_sql[] =
 /* What a job wants hashed, whatever is known of it. */
 static const char todo_sql[] =
     "SELECT e.id,e.parent_id,e.name,e.size,e.allocated,e.mtime,e.ctime,e.dev,e.ino,e.nlink,e.btime,"
-    "d.anchor,d.path,0"
-    " FROM content_todo t JOIN entry e ON e.id=t.entry_id JOIN directory d ON "
-    "d.entry_id=e.parent_id"
+    "d.anchor,d.path," SD_DEVICE_NUMBER("e.dev") ",0"
+    " FROM content_todo t JOIN entry e ON e.id=t.entry_id"
+    " JOIN directory d ON d.entry_id=e.parent_id"
     " WHERE t.job_id=?4 AND t.entry_id>?1 AND d.location_id=?2 AND e.kind=1 AND e.size>0"
     " ORDER BY t.entry_id LIMIT ?3";
 

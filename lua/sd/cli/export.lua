@@ -21,7 +21,7 @@ local command = usage.new("sdlua export",
 
 local COLUMNS = "l.root, e.id, e.uuid, e.location_id, e.parent_id, e.path, e.name, e.kind, e.size,"
   .. " e.allocated, e.mtime_ns, e.ctime_ns, e.btime_ns, e.mode, e.uid, e.gid, e.nlink, e.dev,"
-  .. " e.ino, e.target, e.hash, e.hash_kind, e.mime"
+  .. " e.ino, e.target, e.hash, e.hash_kind, e.mime, e.unverified"
 
 -- What a statement needs to be about one entry and what is below it.
 local function filter_of(here)

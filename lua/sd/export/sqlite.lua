@@ -11,9 +11,9 @@ local TABLES = {
     .. " parent_id INTEGER, path TEXT, name TEXT, kind TEXT, size INTEGER, allocated INTEGER,"
     .. " mtime_ns INTEGER, ctime_ns INTEGER, btime_ns INTEGER, mode INTEGER, uid INTEGER,"
     .. " gid INTEGER, nlink INTEGER, dev INTEGER, ino INTEGER, target TEXT, hash TEXT,"
-    .. " hash_kind TEXT, mime TEXT" },
+    .. " hash_kind TEXT, mime TEXT, unverified TEXT" },
   { name = "directories", columns = "id INTEGER PRIMARY KEY, location_id INTEGER, path TEXT,"
-    .. " files INTEGER, dirs INTEGER, bytes INTEGER, allocated INTEGER" },
+    .. " files INTEGER, dirs INTEGER, bytes INTEGER, allocated INTEGER, unverified TEXT" },
   { name = "contents", columns = "id INTEGER PRIMARY KEY, uuid TEXT, hash TEXT, hash_kind TEXT,"
     .. " size INTEGER, mime TEXT, kind TEXT, entries INTEGER" },
 }

@@ -111,19 +111,18 @@ function Library:commit(commit) end
 ---@return string? code
 function Library:index_names() end
 
----@class sd.core.Names Packed and not yet written; true until the next commit.
-
---- Reads a part of the names that come next, on the walk lane, where many are new.
+--- Reads a part of the names that come next, on the walk lane, where many are new. It is true until
+--- the next commit.
 ---@async
 ---@param nth integer Of the parts, from 0.
----@return sd.core.Names|false|nil part False: there is none.
+---@return userdata|false|nil part False: there is none.
 ---@return string? message
 ---@return string? code
 function Library:read_names(nth) end
 
 --- Writes parts that follow each other, as long as they are true.
 ---@async
----@param parts sd.core.Names[]
+---@param parts userdata[]
 ---@return integer? taken How many were written.
 ---@return string? message
 ---@return string? code
