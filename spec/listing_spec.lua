@@ -228,8 +228,8 @@ describe("sdlua tree", function()
 
   it("goes as deep as the disk", function()
     local deep, place = dir .. "/deep", dir .. "/deep.library"
-    fixture.sh(("mkdir %s && cd %s && python3 -c \"import os\nfor _ in range(2000):\n"
-      .. "  os.mkdir('d' * 20); os.chdir('d' * 20)\""):format(deep, deep))
+    fixture.sh(("mkdir %s && cd %s && perl -e 'for (1..2000) { mkdir q(d) x 20; chdir q(d) x 20 }'")
+      :format(deep, deep))
     local indexed = fixture.run_sdlua("index", "--library", place, "--mode", "shallow", deep)
     assert.equal(0, indexed.status)
     local result = fixture.run_sdlua("tree", "--library", place, deep)
