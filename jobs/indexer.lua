@@ -40,9 +40,9 @@ local Indexer = sd.job.define {
       help = "how deep mode finds MIME types: not at all, by name, by name and then by content" },
     batch = sd.arg.integer { default = 1000, min = 1, max = 65536, help = "entries in a batch" },
     chunk = sd.arg.integer { default = 100, min = 1, max = 65536, help = "files in a chunk" },
-    changed_by = sd.arg.choice { "inode", "mtime", "ctime", "content", default = "inode",
-      help = "what tells that a file has changed: size and mtime; and its inode; and its ctime;"
-        .. " content: each file is read again" },
+    changed_by = sd.arg.choice { "mtime", "inode", "ctime", "content", default = "inode",
+      help = "what tells that a file has changed; mtime: its size or mtime; inode: or its inode;"
+        .. " ctime: or its ctime; content: each file is read again" },
     explain = sd.arg.boolean { flag = true, help = "say why each entry was touched" },
     rules = sd.arg.string { hidden = true, help = "what is left out: the text of sd.rules" },
     part = sd.arg.string { hidden = true, help = "what a sub-job walks: a directory of the queue" },
