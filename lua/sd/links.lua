@@ -1,11 +1,20 @@
 --- What hard links count twice: the stored totals count each name, du counts each inode once. The
---- index of files with several names gives the difference, so that its cost follows their number.
+--- index of files with several names gives the difference; where there are more of them than names
+--- below the directories in question, these are looked at. So the cost follows the lesser number.
 local query = require "sd.query"
 
 local M = {}
 
 local NAMES = "SELECT dev, ino, parent_id, size, allocated FROM entry INDEXED BY entry_inode"
   .. " WHERE nlink > 1 AND kind <> 2 ORDER BY dev, ino"
+local BELOW = "WITH RECURSIVE below(id) AS (SELECT value FROM json_each(?) UNION"
+  .. " SELECT e.id FROM below b JOIN entry e ON e.parent_id = b.id WHERE e.kind = 2)"
+  .. " SELECT e.dev, e.ino, e.parent_id, e.size, e.allocated FROM below b"
+  .. " JOIN entry e ON e.parent_id = b.id WHERE e.nlink > 1 AND e.kind <> 2 ORDER BY e.dev, e.ino"
+local COUNT_BELOW = "SELECT total(files + symlinks) AS n FROM directory"
+  .. " WHERE entry_id IN (SELECT value FROM json_each(?))"
+local IS_MORE = "SELECT count(*) > ?1 AS more FROM (SELECT 1 FROM entry INDEXED BY entry_inode"
+  .. " WHERE nlink > 1 AND kind <> 2 LIMIT ?1 + 1)"
 local ABOVE = "SELECT parent_id FROM entry WHERE id = ?"
 
 ---@class sd.Links
@@ -53,14 +62,23 @@ local function add_inode(self, parents, size, allocated)
   end
 end
 
+-- The names to be looked at: of all files with several names, or of those below `tops`.
+local function names_of(ask, tops)
+  local list = "[" .. table.concat(tops, ",") .. "]"
+  local below = math.tointeger(ask:row(COUNT_BELOW, { list }).n)
+  if ask:row(IS_MORE, { below }).more == 1 then return ask:cursor(BELOW, { list }) end
+  return ask:cursor(NAMES)
+end
+
 --- By directory, how much its totals have too much; directories without such files are not there.
 ---@param ask sd.Query
 ---@param wanted table<integer, boolean> Entry ids of directories.
+---@param tops integer[] The directories that those lie in, or are.
 ---@return table<integer, {size: integer, allocated: integer}>
-function M.excess(ask, wanted)
+function M.excess(ask, wanted, tops)
   local above <close> = ask:cursor(ABOVE, { 0 })
   local self = setmetatable({ cursor = above, wanted = wanted, above = {}, excess = {} }, Links)
-  local names <close> = ask:cursor(NAMES)
+  local names <close> = names_of(ask, tops)
   local parents, last, row = {}, { n = 0 }, {}
   while query.next(names, row) do
     if row[1] ~= last[1] or row[2] ~= last[2] then

@@ -290,9 +290,9 @@ static const luaL_Reg methods[] = {
     {"new_id", lsd_library_new_id},       {"metrics", lsd_library_metrics},
     {"query", lsd_library_query},         {"commit", lsd_library_commit},
     {"match", lsd_library_match},         {"sweep", lsd_library_sweep},
-    {"forget", lsd_library_forget},       {"hardlinks", lsd_library_hardlinks},
-    {"leave_out", lsd_library_leave_out}, {"settle", lsd_library_settle},
-    {"note", lsd_library_note},           {NULL, NULL},
+    {"forget", lsd_library_forget},       {"leave_out", lsd_library_leave_out},
+    {"settle", lsd_library_settle},       {"note", lsd_library_note},
+    {NULL, NULL},
 };
 
 static const luaL_Reg metamethods[] = {
