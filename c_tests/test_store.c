@@ -175,7 +175,7 @@ static void a_new_library_has_its_marks_and_its_views(void **state) {
   const char *dir = *state;
   sd_store_close(open_store(dir, SD_STORE_WRITE));
   assert_sqlite(dir, "PRAGMA application_id", "1935961205\n");
-  assert_sqlite(dir, "PRAGMA user_version", "2\n");
+  assert_sqlite(dir, "PRAGMA user_version", "3\n");
   assert_sqlite(dir, "PRAGMA journal_mode", "wal\n");
   assert_sqlite(dir,
                 "SELECT group_concat(name) FROM (SELECT name FROM sqlite_schema WHERE type='view' "
@@ -285,8 +285,9 @@ static void changed_bytes_drop_what_was_known_of_them(void **state) {
   struct sd_store *s = new_library(dir);
   write_batch(s, small_tree());
   exec(s,
-       "INSERT INTO content VALUES(1,zeroblob(16),zeroblob(16),1,100,NULL,NULL,1,0,0),"
-       "(2,zeroblob(16),x'01',1,1000,NULL,NULL,2,0,0);"
+       "INSERT INTO content(id,uuid,hash,hash_kind,size,entries,first_seen)"
+       " VALUES(1,zeroblob(16),zeroblob(16),1,100,1,0),"
+       "(2,zeroblob(16),x'01',1,1000,2,0);"
        "UPDATE entry SET content_id=1 WHERE id=4; UPDATE entry SET content_id=2 WHERE id=5");
   struct sd_batch *b = sd_batch_new();
   add_entry(b, 4, 2, "four", SD_KIND_FILE, 100)->change = SD_CHANGE_CONTENT;
@@ -568,8 +569,9 @@ static void a_moved_file_keeps_id_and_content(void **state) {
   struct sd_store *s = new_library(dir);
   write_batch(s, small_tree());
   exec(s,
-       "INSERT INTO content VALUES(1,zeroblob(16),zeroblob(16),1,100,NULL,NULL,1,0,0),"
-       "(2,zeroblob(16),x'01',1,1000,NULL,NULL,1,0,0);"
+       "INSERT INTO content(id,uuid,hash,hash_kind,size,entries,first_seen)"
+       " VALUES(1,zeroblob(16),zeroblob(16),1,100,1,0),"
+       "(2,zeroblob(16),x'01',1,1000,1,0);"
        "UPDATE entry SET content_id=1 WHERE id=4; UPDATE entry SET content_id=2 WHERE id=5");
   struct sd_batch *b = sd_batch_new();
   add_gone(b, 4, 2, "four", false);

@@ -726,6 +726,19 @@ describe("a mode", function()
     assert.same({ { "a.txt", "text/plain" }, { "no-name", "application/pdf" } }, query(types))
     writes_nothing(nil, "--mode", "deep", "--mime", "magic")
   end)
+
+  -- To libmagic one byte is application/octet-stream, which comes before text/x-python.
+  it("deep takes the type that a name says before the one of the same bytes without such a name",
+    function()
+      for _, order in ipairs { { "b.py", "aa" }, { "aa", "b.py", "cc" } } do
+        shell("rm -f *")
+        for _, name in ipairs(order) do
+          shell("echo >" .. name)
+          indexed(0, nil, "--mode", "deep")
+        end
+        assert.same({ { "text/x-python", "text" } }, query("SELECT mime, kind FROM contents"))
+      end
+    end)
 end)
 
 describe("a library", function()

@@ -99,16 +99,16 @@ static int open_parent(struct handle *h, struct worker *w, const struct sd_conte
   return w->dir_code;
 }
 
-static const char *find_mime(struct handle *h, struct worker *w, struct chunk *c,
-                             const struct sd_content *i, const struct sd_hash_result *r) {
+static void find_mime(struct handle *h, struct worker *w, struct chunk *c, struct sd_content *i,
+                      const struct sd_hash_result *r) {
   const char *mime = h->names ? sd_mime_by_name(h->names, i->name, i->name_len) : NULL;
+  i->mime_named = mime != NULL;
   if (!mime && h->mime == MIME_MAGIC && magic_of(w))
     mime = sd_mime_by_magic(w->magic, r->head, r->head_len);
-  if (!mime) return NULL;
+  if (!mime) return;
   uv_mutex_lock(&c->lock);
-  const char *copy = sd_arena_copy(&c->contents->arena, mime, strlen(mime));
+  i->mime = sd_arena_copy(&c->contents->arena, mime, strlen(mime));
   uv_mutex_unlock(&c->lock);
-  return copy;
 }
 
 static bool must_stop(struct handle *h) {
@@ -134,7 +134,7 @@ static void hash_item(struct handle *h, struct worker *w, struct chunk *c, struc
   memcpy(i->hash, r.hash, sizeof(i->hash));
   i->kind = (uint8_t)r.kind;
   i->now = r.st;
-  if (h->mime != MIME_NONE) i->mime = find_mime(h, w, c, i, &r);
+  if (h->mime != MIME_NONE) find_mime(h, w, c, i, &r);
 }
 
 static void run_part(struct sd_task *t, unsigned worker) {

@@ -187,6 +187,7 @@ static int put_content(struct sd_store *s, const struct sd_content *i, int64_t n
   sqlite3_bind_text(st, 6, i->mime ? sd_mime_kind(i->mime) : NULL, -1, SQLITE_STATIC);
   sqlite3_bind_int64(st, 7, n);
   sqlite3_bind_int64(st, 8, s->now);
+  sqlite3_bind_int(st, 9, i->mime_named);
   int rc = sqlite3_step(st);
   *id = rc == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
   int code = rc == SQLITE_ROW ? 0 : sd_store_error(s, err, "write a content");

@@ -23,6 +23,7 @@ struct sd_content {
   uint8_t known[16], known_kind; /* what the library has, where that is to be verified; else 0 */
   int code;                      /* why there is none */
   const char *mime;              /* in the arena of the chunk, or static; may be NULL */
+  bool mime_named;               /* the name says so, and not the bytes */
 };
 
 struct sd_contents {

@@ -1,7 +1,7 @@
 #include "engine/schema.h"
 
 #include <stddef.h>
-#include <stdio.h>
+#include <string.h>
 
 #include "engine/device.h"
 
@@ -14,7 +14,8 @@
  * -location.id as its parent. An entry whose place was taken by another, and that was not found
  * elsewhere so far, has sd_store_limbo() as its parent and its id as its name; directories from
  * there on have -location.id for their location, so that no view shows what is in them.
- * directory.unread: enum sd_unread, of what is in it; unverified: that, or what is inherited of it
+ * content.mime_named: whether a name said the type, which the
+ * bytes of a file cannot overrule. directory.unread: enum sd_unread, of what is in it; unverified: that, or what is inherited of it
  * from above. directory.path is relative to `anchor` (NULL: the root of the location), so that no
  * stored piece is longer than PATH_MAX. */
 static const char tables[] =
@@ -29,8 +30,6 @@ static const char tables[] =
     " content_id INTEGER, uuid BLOB, target ANY) STRICT;"
     "CREATE UNIQUE INDEX entry_name ON entry(parent_id, name);"
     "CREATE INDEX entry_todo ON entry(id) WHERE content_id = 0;"
-    "CREATE INDEX entry_inode ON entry(dev, ino) WHERE nlink > 1 AND kind <> 2;"
-    "CREATE INDEX entry_dir ON entry(dev, ino) WHERE kind = 2;"
 
     /* Ids below next_id may be in use, also in the stored queues of a job. */
     "CREATE TABLE counter("
@@ -43,23 +42,16 @@ static const char tables[] =
     " allocated INTEGER NOT NULL, unread INTEGER NOT NULL DEFAULT 0,"
     " unverified INTEGER NOT NULL DEFAULT 0) STRICT;"
 
-    /* See device.h. st_dev: NULL where another device has the number now. */
-    "CREATE TABLE device(id INTEGER PRIMARY KEY, st_dev INTEGER) STRICT;"
-    "CREATE UNIQUE INDEX device_number ON device(st_dev);"
-
     "CREATE TABLE content("
     " id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, hash BLOB NOT NULL, hash_kind INTEGER NOT NULL,"
     " size INTEGER NOT NULL, mime TEXT, kind TEXT, entries INTEGER NOT NULL,"
-    " first_seen INTEGER NOT NULL, verified_at INTEGER) STRICT;"
+    " first_seen INTEGER NOT NULL, verified_at INTEGER, mime_named INTEGER NOT NULL DEFAULT 0)"
+    " STRICT;"
     "CREATE UNIQUE INDEX content_hash ON content(hash, size, hash_kind);"
 
     "CREATE TABLE user_metadata("
     " uuid BLOB PRIMARY KEY, notes TEXT, favorite INTEGER NOT NULL DEFAULT 0,"
     " hidden INTEGER NOT NULL DEFAULT 0, custom TEXT) STRICT, WITHOUT ROWID;"
-
-    /* What a location leaves out, as JSON: see lua/sd/rules.lua. No row: nothing. */
-    "CREATE TABLE location_rules("
-    " location_id INTEGER PRIMARY KEY, rules TEXT NOT NULL) STRICT;"
 
     /* Open jobs. A job that has ended is a row of job_history; ids are never used again. `due_at`
      * orders what waits: when the job was made, and a grace by its priority, so that nothing waits
@@ -119,7 +111,20 @@ static const char tables[] =
 
     "CREATE TABLE job_skip("
     " job_id INTEGER NOT NULL, location_id INTEGER, path ANY NOT NULL, rule TEXT NOT NULL) STRICT;"
-    "CREATE INDEX job_skip_job ON job_skip(job_id);"
+    "CREATE INDEX job_skip_job ON job_skip(job_id);";
+
+/* Indexes and tables that version 1 did not have, or not so. */
+static const char living[] =
+    "CREATE INDEX entry_inode ON entry(dev, ino) WHERE nlink > 1 AND kind <> 2;"
+    "CREATE INDEX entry_dir ON entry(dev, ino) WHERE kind = 2;"
+
+    /* See device.h. st_dev: NULL where another device has the number now. */
+    "CREATE TABLE device(id INTEGER PRIMARY KEY, st_dev INTEGER) STRICT;"
+    "CREATE UNIQUE INDEX device_number ON device(st_dev);"
+
+    /* What a location leaves out, as JSON: see lua/sd/rules.lua. No row: nothing. */
+    "CREATE TABLE location_rules("
+    " location_id INTEGER PRIMARY KEY, rules TEXT NOT NULL) STRICT;"
 
     /* What an unfinished run has counted that no state has: see sd_store_match() and _sweep(). */
     "CREATE TABLE job_count("
@@ -263,7 +268,7 @@ static const char views[] =
 
     "CREATE VIEW skips AS SELECT job_id, location_id, path, rule FROM job_skip;";
 
-/* Version 2: names packed for searching (name_index.h). What a pack says of an entry that is gone
+/* Names packed for searching (name_index.h). What a pack says of an entry that is gone
  * or renamed is not true any more, whoever did it. content_todo: files that a job wants hashed
  * though they may have an identity. content_sample: the sampled hash of what was hashed whole
  * since, so that files that differ from it by samples need not be read. */
@@ -284,11 +289,34 @@ static const char asking[] =
     "CREATE TRIGGER content_gone AFTER DELETE ON content BEGIN"
     " DELETE FROM content_sample WHERE content_id = old.id; END;";
 
-const char *sd_schema_step(int from) {
-  static char first[sizeof(tables) + sizeof(triggers) + sizeof(views)];
-  if (from == 1) return asking;
-  if (from != 0) return NULL;
-  /* One script: SQLite has no limit that matters here, and a migration is one transaction. */
-  snprintf(first, sizeof(first), "%s%s%s", tables, triggers, views);
-  return first;
+static const char since_2[] =
+    "ALTER TABLE content ADD COLUMN mime_named INTEGER NOT NULL DEFAULT 0;";
+
+/* What version 1 had otherwise. What an unfinished run had noted as vanished is lost: it was of
+ * another script and cannot go on, and the next one notes it again. */
+static const char since_1[] =
+    "DROP VIEW locations; DROP VIEW entries; DROP VIEW directories; DROP VIEW contents;"
+    "DROP VIEW jobs; DROP VIEW errors; DROP VIEW IF EXISTS skips;"
+    "ALTER TABLE location ADD COLUMN settings TEXT;"
+    "ALTER TABLE directory ADD COLUMN unread INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE directory ADD COLUMN unverified INTEGER NOT NULL DEFAULT 0;"
+    "DROP INDEX entry_inode;"
+    "DROP TABLE vanished;";
+
+enum { PARTS_MAX = 6 };
+
+static const char *join(const char *const parts[PARTS_MAX]) {
+  static char all[sizeof(tables) + sizeof(living) + sizeof(asking) + sizeof(triggers) +
+                  sizeof(views) + sizeof(since_1) + sizeof(since_2)];
+  char *to = all;
+  for (int i = 0; i < PARTS_MAX && parts[i]; i++) to = stpcpy(to, parts[i]);
+  return all;
+}
+
+/* One script: SQLite has no limit that matters here, and a migration is one transaction. */
+const char *sd_schema_script(int from) {
+  if (from == 0) return join((const char *[PARTS_MAX]){tables, living, asking, triggers, views});
+  if (from == 1) return join((const char *[PARTS_MAX]){since_1, since_2, living, asking, views});
+  if (from == 2) return since_2;
+  return NULL;
 }

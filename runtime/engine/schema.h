@@ -6,10 +6,11 @@
 
 enum {
   SD_SCHEMA_APPLICATION_ID = 0x73646c75, /* "sdlu" */
-  SD_SCHEMA_VERSION = 2,
+  SD_SCHEMA_VERSION = 3,
 };
 
-/* The statements that lead from version `from` to `from` + 1. */
-const char *sd_schema_step(int from);
+/* The statements that make a library of version `from` (0: an empty file) one of ours; NULL: there
+ * are none. Valid until the next call. */
+const char *sd_schema_script(int from);
 
 #endif

@@ -49,6 +49,11 @@
   "iif(typeof(" a "+" b ")='integer'," a "+" b ",iif(" a ">0,(" a "-" MOST "-1)+(" b "-" MOST \
   "-1),(" a "+" MOST "+1)+(" b "+" MOST "+1)))"
 
+/* Whether a content's new type, `excluded`, replaces the one it has. */
+#define BETTER_MIME                             \
+  "excluded.mime IS NOT NULL AND (mime IS NULL" \
+  " OR (excluded.mime_named,mime)>(mime_named,excluded.mime))"
+
 static const char *const sql[ST_COUNT] = {
     [ST_BEGIN] = "BEGIN IMMEDIATE",
     [ST_COMMIT] = "COMMIT",
@@ -136,19 +141,20 @@ static const char *const sql[ST_COUNT] = {
         "bytes=" SUM("bytes", "?8") ",allocated=" SUM("allocated", "?9") ""
         " WHERE entry_id=?1",
     [ST_DIR_DELETE] = "DELETE FROM directory WHERE entry_id=?1",
-    /* One content may have several names and so several types: the smallest is kept, so that the
-     * order in which files are hashed does not matter. */
     /* A number belongs to one device: whoever had it has none before it is seen again. */
     [ST_DEVICE_TAKE] = "UPDATE device SET st_dev=NULL WHERE st_dev=?2 AND id<>?1",
     [ST_DEVICE_GIVE_WAY] = "INSERT OR IGNORE INTO device(id,st_dev) SELECT ?2,NULL WHERE ?1<>?2",
     [ST_DEVICE_PUT] =
         "INSERT INTO device(id,st_dev) VALUES(?1,?2) ON CONFLICT(id) DO UPDATE SET st_dev=?2",
+    /* One content may have several names and so several types. One that a name says comes before
+     * one that the bytes say, then the smallest: the order in which files are hashed does not
+     * matter. */
     [ST_CONTENT_PUT] =
-        "INSERT INTO content(uuid,hash,hash_kind,size,mime,kind,entries,first_seen,verified_at)"
-        " VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?8) ON CONFLICT(hash,size,hash_kind) DO UPDATE SET"
-        " entries=entries+?7,verified_at=?8,"
-        " kind=iif(excluded.mime<coalesce(mime,x''),excluded.kind,kind),"
-        " mime=min(coalesce(mime,excluded.mime),coalesce(excluded.mime,mime)) RETURNING id",
+        "INSERT INTO content(uuid,hash,hash_kind,size,mime,kind,entries,first_seen,verified_at,"
+        "mime_named) VALUES(?1,?2,?3,?4,?5,?6,?7,?8,?8,?9) ON CONFLICT(hash,size,hash_kind) DO"
+        " UPDATE SET entries=entries+?7,verified_at=?8,"
+        "kind=iif(" BETTER_MIME ",excluded.kind,kind),mime=iif(" BETTER_MIME ",excluded.mime,mime),"
+        "mime_named=iif(" BETTER_MIME ",excluded.mime_named,mime_named) RETURNING id",
     [ST_CONTENT_JOIN] =
         "UPDATE content SET entries=entries+?2 WHERE id=(SELECT content_id FROM entry WHERE id=?1)"
         " RETURNING id",
@@ -348,8 +354,7 @@ enum {
 static int make_schema(struct sd_store *s, int from, struct sd_err *err) {
   char text[96];
   int rc = exec(s, "BEGIN IMMEDIATE", err, "begin");
-  for (int v = from; !rc && v < SD_SCHEMA_VERSION; v++)
-    rc = exec(s, sd_schema_step(v), err, "make the schema");
+  if (!rc) rc = exec(s, sd_schema_script(from), err, "make the schema");
   snprintf(text, sizeof(text), "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
            SD_SCHEMA_APPLICATION_ID, SD_SCHEMA_VERSION);
   if (!rc) rc = exec(s, text, err, "make the schema");
