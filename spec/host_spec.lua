@@ -542,6 +542,17 @@ describe("sdlua's commands", function()
     assert.equal("closed\n", command(body .. "os.exit(0, true)").out)
   end)
 
+  -- luv frees a handle that is being closed with the state, and the loop closes it after that.
+  it("may leave handles of luv that are being closed", function()
+    local body = "local uv = require('sd.core').luv for i = 1, 200 do"
+      .. " for _, new in ipairs { uv.new_timer, uv.new_pipe } do"
+      .. " new(false):close(function() print('called') end) end end "
+    for _, ending in ipairs { "return 7", "os.exit(7, true)",
+      "coroutine.wrap(function() os.exit(7, true) end)()" } do
+      assert.same({ out = "", err = "", code = 7 }, command(body .. ending))
+    end
+  end)
+
   it("leave SIGINT as it is", function()
     local before = "timeout --foreground --preserve-status -s INT 0.3"
     assert.equal(130, command("while true do end", { before = before }).code)

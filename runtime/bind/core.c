@@ -42,6 +42,10 @@ static int call_from_luv(lua_State *L, int nargs, int nresults, int flags) {
   struct lsd_core *core = lsd_core(L);
   int base = lua_gettop(L) - nargs;
   (void)flags;
+  if (core->closing) {
+    lua_settop(L, base - 1);
+    return 0;
+  }
   struct lsd_entered before = lsd_enter(core, L, lsd_current_job(core));
   int rc = lua_pcall(L, nargs, nresults, 0);
   lsd_leave(core, before);
@@ -78,6 +82,13 @@ static void offer_luv(lua_State *L) {
   lua_pushcfunction(L, lsd_core_index);
   lua_setfield(L, -2, "__index");
   lua_setmetatable(L, -2);
+}
+
+void lsd_core_end(lua_State *L) {
+  struct lsd_core *core = lsd_core(L);
+  if (!core) return;
+  core->closing = true;
+  uv_run(sd_loop_uv(core->loop), UV_RUN_NOWAIT);
 }
 
 int luaopen_sd_core(lua_State *L) {

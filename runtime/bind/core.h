@@ -7,4 +7,9 @@
 
 int luaopen_sd_core(lua_State *L);
 
+/* The state's last moment in which everything is there. The loop turns once more, for nobody: what
+ * luv is closing is closed then, and not freed before, as the collector would. Does nothing where
+ * the module was not opened. */
+void lsd_core_end(lua_State *L);
+
 #endif

@@ -171,11 +171,12 @@ static int report_command(lua_State *L, int status) {
     sd_lua_message("sdlua", "not enough memory");
     return EXIT_MEMORY;
   }
-  if (is_exit(L, lua_gettop(L))) {
+  int top = lua_gettop(L);
+  if (is_exit(L, top)) {
     sd_lua_message("sdlua", lua_tostring(L, -1));
     return (int)lua_tointeger(L, -2);
   }
-  lua_settop(L, 1);
+  lua_settop(L, top);
   sd_lua_report(L, status, "sdlua");
   return EXIT_SCRIPT;
 }
@@ -192,12 +193,12 @@ static void check_output(lua_State *L, struct host *h) {
 
 /* SIGINT stays as it is: a command handles it on the loop. */
 static void run_command(lua_State *L, struct host *h) {
-  lua_settop(L, 0);
+  int base = lua_gettop(L);
   lua_pushcfunction(L, handle_error);
   lua_pushcfunction(L, call_main);
   lua_pushlightuserdata(L, h);
-  int status = lua_pcall(L, 1, 0, 1);
-  lua_remove(L, 1);
+  int status = lua_pcall(L, 1, 0, base + 1);
+  lua_remove(L, base + 1);
   if (status != LUA_OK) h->status = report_command(L, status);
   check_output(L, h);
 }
@@ -213,11 +214,28 @@ static void open_standard_descriptors(void) {
   if (fd >= 0) close(fd);
 }
 
+static int end_core(lua_State *L) {
+  lsd_core_end(L);
+  return 0;
+}
+
+/* On top of the stack: what is to be closed is so before anything is collected, also in
+ * os.exit(code, true). */
+static void push_end(lua_State *L) {
+  lua_newuserdatauv(L, 0, 0);
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, end_core);
+  lua_setfield(L, -2, "__close");
+  lua_setmetatable(L, -2);
+  lua_toclose(L, -1);
+}
+
 static int run(lua_State *L) {
   struct host *h = lua_touserdata(L, 1);
   struct sd_lua_opts *o = &h->opts;
   const char *first = o->argc > 1 ? o->argv[1] : "-";
   lua_settop(L, 0);
+  push_end(L);
   luaL_checkversion(L);
   h->command = asks_about_us(first);
   if (o->bad && !h->command) {
