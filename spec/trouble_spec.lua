@@ -1,6 +1,7 @@
 -- What the machine does wrong, and what is wrong with a library: named errors and exit codes,
 -- nothing lost, no crash.
 local fixture = require "support.fixture"
+local uv = require "sd.core".luv
 
 local quote, sdlua = fixture.quote, fixture.sdlua
 local dir, tree, library
@@ -201,6 +202,21 @@ describe("a library that cannot be written", function()
     holder:kill("sigterm")
     holder:wait(5000)
     fixture.sh(("flock -w 25 %s/library.lock true"):format(library))
+    assert_goes_on()
+  end)
+
+  it("is exit code 14 where another program keeps the database for itself", function()
+    assert.equal(0, index(tree).status)
+    fixture.sh("mkfifo " .. dir .. "/end")
+    local holder = fixture.start({ "sh", "-c", ([[{ echo 'PRAGMA locking_mode = exclusive;
+      BEGIN IMMEDIATE; CREATE TABLE other(a); SELECT 1;'; cat %s/end; } | sqlite3 %s/library.db]]):format(dir,
+      library) }, { out = dir .. "/held" })
+    while not fixture.read(dir .. "/held"):find("1", 1, true) do assert.is_false(holder:sleep(20)) end
+    local begun = uv.hrtime()
+    assert_fails(14, "locked", index(tree))
+    assert.is_true(uv.hrtime() - begun < 60e9)
+    fixture.sh((": >%s/end"):format(dir))
+    holder:wait()
     assert_goes_on()
   end)
 

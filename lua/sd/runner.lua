@@ -11,7 +11,7 @@ local watchdog = require "sd.watchdog"
 
 local M = {}
 
--- While the lock is held and nobody listens, somebody is starting or ending.
+-- Seconds. While the lock is held and nobody listens, somebody is starting or ending.
 local PATIENCE = 5
 
 ---@class sd.Here Jobs run in this process.
@@ -123,8 +123,8 @@ end
 ---@return sd.Here|sd.Remote
 function M.open(path, options)
   options = options or {}
-  local silent = false
-  for attempt = 1, PATIENCE * 20 do
+  local silent, over = false, core.luv.hrtime() + PATIENCE * 1e9
+  while true do
     local lib, message, code = library.open(path, options)
     if lib then
       if not options.all then lib.jobs.scheduler:only_admitted() end
@@ -134,7 +134,8 @@ function M.open(path, options)
     if silent then
       failure.check(nil, message .. ": it does not answer; see sdlua job cancel --force", code)
     end
-    if attempt == PATIENCE * 20 then failure.check(nil, message, code) end
+    -- By the clock: SQLite has waited, too, where another program locks the database.
+    if core.luv.hrtime() > over then failure.check(nil, message, code) end
     local there
     there, silent = find(path)
     if there then return there end
