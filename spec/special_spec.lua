@@ -453,6 +453,13 @@ describe("a tree that changes while it is read", function()
     end
   end)
 
+  it("does not count what came and went before the run was over", function()
+    local jobs = with_hook("content_identification", "os.execute(os.getenv 'HOOK')")
+    shell("for f in 1 2 3 4 5; do echo $f >$f; done")
+    local output = indexed(0, ("%s HOOK='rm %s/2 %s/3'"):format(jobs, tree, tree))
+    assert.same({ new = 3, modified = 0, moved = 0, deleted = 0, unchanged = 0 }, output.changes)
+  end)
+
   -- Only ever appended to: whatever size was stored, the hash is that of so many first bytes.
   it("gives a growing file the right hash, or ECHANGED", function()
     shell("head -c 20000000 /dev/urandom >start; cp start grows")

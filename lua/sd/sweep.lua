@@ -104,8 +104,12 @@ function M.changes(self, seen, stats)
     moved = seen.moved + ended.moved,
     deleted = ended.removed,
   }
-  changes.unchanged = stats.files + stats.dirs + stats.symlinks - changes.new - changes.modified
+  local unchanged = stats.files + stats.dirs + stats.symlinks - changes.new - changes.modified
     - changes.moved
+  -- Fewer than none: so many were seen as new, and were gone before the run came to its end.
+  local passing = math.min(math.max(0, -unchanged), changes.new, changes.deleted)
+  changes.new, changes.deleted = changes.new - passing, changes.deleted - passing
+  changes.unchanged = math.max(0, unchanged)
   return changes
 end
 
