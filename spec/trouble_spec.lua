@@ -208,10 +208,13 @@ describe("a library that cannot be written", function()
   it("is exit code 14 where another program keeps the database for itself", function()
     assert.equal(0, index(tree).status)
     fixture.sh("mkfifo " .. dir .. "/end")
-    local holder = fixture.start({ "sh", "-c", ([[{ echo 'PRAGMA locking_mode = exclusive;
-      BEGIN IMMEDIATE; CREATE TABLE other(a); SELECT 1;'; cat %s/end; } | sqlite3 %s/library.db]]):format(dir,
-      library) }, { out = dir .. "/held" })
-    while not fixture.read(dir .. "/held"):find("1", 1, true) do assert.is_false(holder:sleep(20)) end
+    local script = [[{ echo 'PRAGMA locking_mode = exclusive; BEGIN IMMEDIATE;
+      CREATE TABLE other(a); SELECT 1;'; cat %s/end; } | sqlite3 %s/library.db]]
+    local holder = fixture.start({ "sh", "-c", script:format(dir, library) },
+      { out = dir .. "/held" })
+    while not fixture.read(dir .. "/held"):find("1", 1, true) do
+      assert.is_false(holder:sleep(20))
+    end
     local begun = uv.hrtime()
     assert_fails(14, "locked", index(tree))
     assert.is_true(uv.hrtime() - begun < 60e9)

@@ -14,8 +14,8 @@
  * -location.id as its parent. An entry whose place was taken by another, and that was not found
  * elsewhere so far, has sd_store_limbo() as its parent and its id as its name; directories from
  * there on have -location.id for their location, so that no view shows what is in them.
- * content.mime_named: whether a name said the type, which the
- * bytes of a file cannot overrule. directory.unread: enum sd_unread, of what is in it; unverified: that, or what is inherited of it
+ * content.mime_named: whether a name said the type, which the bytes of a file cannot overrule.
+ * directory.unread: enum sd_unread, of what is in it; unverified: that, or what is inherited of it
  * from above. directory.path is relative to `anchor` (NULL: the root of the location), so that no
  * stored piece is longer than PATH_MAX. */
 static const char tables[] =
@@ -268,10 +268,10 @@ static const char views[] =
 
     "CREATE VIEW skips AS SELECT job_id, location_id, path, rule FROM job_skip;";
 
-/* Names packed for searching (name_index.h). What a pack says of an entry that is gone
- * or renamed is not true any more, whoever did it. content_todo: files that a job wants hashed
- * though they may have an identity. content_sample: the sampled hash of what was hashed whole
- * since, so that files that differ from it by samples need not be read. */
+/* Names packed for searching (name_index.h). What a pack says of an entry that is gone or renamed
+ * is not true any more, whoever did it. content_todo: files that a job wants hashed though they may
+ * have an identity. content_sample: the sampled hash of what was hashed whole since, so that files
+ * that differ from it by samples need not be read. */
 static const char asking[] =
     "CREATE TABLE name_pack(id INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;"
     "CREATE TABLE name_gram(id INTEGER PRIMARY KEY, bits BLOB NOT NULL) STRICT;"
