@@ -54,12 +54,12 @@ function M.log(library, id, after)
     .. " ORDER BY id", { id, after or 0 })
 end
 
---- Jobs whose id is `text`, or whose uuid begins with it (at least four digits).
+--- The job whose id is `text`, or else those whose uuid begins with it (at least four digits).
 ---@async
 ---@param text string
 ---@return table[] rows id, uuid
 function M.by_prefix(library, text)
-  local id = math.tointeger(tonumber(text))
+  local id = text:find("^[1-9]%d*$") and math.tointeger(tonumber(text))
   local found = id and library:rows("SELECT id, uuid FROM jobs WHERE id = ?", { id }) or {}
   if #found > 0 or #text < 4 or not text:find("^[%x-]+$") then return found end
   return library:rows("SELECT id, uuid FROM jobs WHERE substr(uuid, 1, ?2) = ?1 LIMIT 10",

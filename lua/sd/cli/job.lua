@@ -131,6 +131,7 @@ function RUN.log(runner, parsed)
     put_lines(lines, parsed.json)
     parsed.after = lines[#lines] and lines[#lines].id or parsed.after
     if not parsed.follow or not open then return end
+    if not runner.client then return end -- nothing comes, and others want the library
     task.sleep(0.5)
   end
 end
