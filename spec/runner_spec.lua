@@ -118,6 +118,21 @@ describe("a second process", function()
     assert.same({ { "completed", "2" } }, sql("SELECT status, count(*) FROM jobs GROUP BY 1"))
   end)
 
+  it("goes on with a job that was paused there", function()
+    local first = start("first", "--to", "1000")
+    wait_until(runs "a", first)
+    local second = start("second", "--name", "b", "--to", "60")
+    wait_until(runs "b", second)
+    assert.equal(0, job("pause", "2").status)
+    assert.equal(130, (second:wait()), said("second.err"))
+    local again = fixture.run(words("--name", "b", "--to", "60", "--json"))
+    assert.equal(0, again.status, again.err)
+    assert.equal(60, dkjson.decode(again.out).i)
+    assert.is_truthy(again.err:find("resuming job 2", 1, true), again.err)
+    first:kill("sigterm")
+    assert.equal(143, (first:wait()))
+  end)
+
   it("ends with the status that the job ends with", function()
     fixture.write(dir .. "/bad.lua", [[local sd = require "sd"
       local J = sd.job.define { name = "bad" }

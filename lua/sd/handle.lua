@@ -175,6 +175,13 @@ function Handle:resume()
   if self.status == "paused" then self.jobs:resume(self.id) end
 end
 
+--- Whether it works, and nobody has asked it to stop.
+---@package
+---@return boolean
+function Handle:is_going_on()
+  return self.status == "running" and not self.pausing
+end
+
 -- The run is still in this process.
 ---@package
 function Handle:go_on()

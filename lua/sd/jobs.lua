@@ -269,7 +269,9 @@ function Jobs:resume_row(row, script)
   stored.check_version(row, script)
   remember(self, script)
   local handle = self:handle_for(row.id, "queued")
-  if not self.running[row.id] then rows.move_tree(self.library, row.id, "'paused'", "queued") end
+  local run = self.running[row.id]
+  if not run then rows.move_tree(self.library, row.id, "'paused'", "queued")
+  elseif not run.handle:is_going_on() then self:resume(row.id) end
   self.scheduler:kick()
   return handle
 end
