@@ -173,6 +173,33 @@ static void lines_are_read_as_git_reads_them(void **state) {
   sd_buf_fini(&all);
 }
 
+/* What a list says of a directory's names at once must be what each pattern says. */
+static void slashes_may_be_escaped(void **state) {
+  static const char list[] =
+      "a\\/b\n"
+      "[a/b]\\/**/**/\n"
+      "c\\/**/x\n"
+      "c\\\\/**/y\n"
+      "d/**\\/**/z\n"
+      "d\\/**/**/**/w\n";
+  static const char *const dirs[] = {"a", "a/d", "a/d/e", "c", "c/d", "c\\", "d", "d/e", "d/e/f"};
+  static const char *const ends[] = {"", "/b", "/x", "/y", "/z", "/w"};
+  struct repository r = new_repository(state);
+  struct sd_buf text = SD_BUF_INIT, paths = SD_BUF_INIT;
+  char path[64];
+  put_text(&text, list, sizeof(list) - 1);
+  for (size_t i = 0; i < sizeof(dirs) / sizeof(dirs[0]); i++) {
+    make_dir(at(r.root, dirs[i]));
+    for (size_t k = 0; k < sizeof(ends) / sizeof(ends[0]); k++) {
+      snprintf(path, sizeof(path), "%s%s", dirs[i], ends[k]);
+      put_path(&paths, path);
+    }
+  }
+  compare_with_git(&r, &text, &paths);
+  sd_buf_fini(&text);
+  sd_buf_fini(&paths);
+}
+
 static void classes_have_the_bytes_that_gits_have(void **state) {
   static const char *const classes[] = {"alnum", "alpha", "blank", "cntrl", "digit", "graph",
                                         "lower", "print", "punct", "space", "upper", "xdigit"};
@@ -334,6 +361,7 @@ static void globs_are_taken_as_they_stand(void **state) {
 int main(void) {
   const struct CMUnitTest tests[] = {
       temp_test(lines_are_read_as_git_reads_them),
+      temp_test(slashes_may_be_escaped),
       temp_test(classes_have_the_bytes_that_gits_have),
       temp_test(generated_lists_decide_as_git_does),
       cmocka_unit_test(too_much_is_refused_not_cut_off),

@@ -61,7 +61,7 @@ end
 ---@async
 ---@return sd.ChildResult[]
 local function results_of(ctx)
-  local list = rows.ended_children(ctx.library, ctx.id, ctx.children_after)
+  local list = rows.ended_children(ctx.library, ctx.id)
   for _, row in ipairs(list) do
     row.output = row.output and json.decode(row.output)
     local progress = row.progress and json.decode(row.progress)
@@ -93,6 +93,7 @@ end
 ---@return sd.ChildResult[]
 function M.wait(ctx, meanwhile)
   local jobs = ctx.library.jobs
+  jobs.scheduler:set_waiting(ctx.id, true)
   local guard <close> = setmetatable({}, { __close = function()
     jobs.scheduler:set_waiting(ctx.id, false)
   end })
@@ -107,7 +108,7 @@ function M.wait(ctx, meanwhile)
         failed.error or "no reason given"), "ECHILD"), 0)
     end
     if open == 0 then return results, guard and nil end
-    jobs.scheduler:set_waiting(ctx.id, true)
+    jobs.scheduler:kick()
     wait_for_one(ctx, seen, meanwhile)
   end
 end

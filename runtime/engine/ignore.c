@@ -351,19 +351,26 @@ static bool matches(const struct pattern *p, const struct sd_ignore_name *n, siz
   return match_text(p, name, len, 0);
 }
 
+/* Length of what stands before the slash at `at`, which may be escaped. */
+static size_t before_slash(const char *p, size_t at) {
+  size_t n = at;
+  while (n && p[n - 1] == '\\') n--;
+  return at - (at - n) % 2;
+}
+
 /* Without the component at its end, where that is `**` and may stand for nothing. */
 static bool drop_deep(const char *p, size_t *len) {
   size_t n = *len;
   while (n && p[n - 1] == '*') n--;
   if (*len - n < 2 || !n || p[n - 1] != '/') return false;
-  *len = n - 1;
+  *len = before_slash(p, n - 1);
   return true;
 }
 
 /* Whether the pattern may be about something directly in that directory. */
 static bool is_about(const struct pattern *p, const char *dir, size_t len) {
   const char *t = p->text;
-  size_t above = p->last ? p->last - 1 : 0; /* without the slash */
+  size_t above = p->last ? before_slash(t, p->last - 1) : 0;
   bool deep = p->len - p->last > 1 && memcmp(t + p->last, "**", 2) == 0;
   if (deep && sd_glob_match(t, p->len, dir, len, SD_GLOB_PATH)) return true;
   if (!p->last) return len == 0;
