@@ -75,6 +75,16 @@ function M.insert(new)
   }
 end
 
+--- The statement that lets the job of that uuid wait for job `on_id`, unless that has completed.
+---@param uuid table As insert() has it.
+---@param on_id integer
+---@return table statement
+function M.depend(uuid, on_id)
+  return { "INSERT OR IGNORE INTO job_dependency SELECT id, ?2 FROM job WHERE uuid = ?1 AND NOT"
+    .. " EXISTS(SELECT 1 FROM job_history WHERE id = ?2 AND status = 'completed')",
+    { uuid, on_id } }
+end
+
 --- Makes a job; its id, or nil where it is unique and there.
 ---@async
 ---@param library sd.Library
@@ -293,6 +303,7 @@ end
 ---@field names string[] Of jobs of which no more may run.
 ---@field devices integer[] On which a heavy job runs.
 ---@field roots? integer[] Only jobs of these trees.
+---@field in_memory string[] Of jobs without a file that can be run here.
 
 local READY = "SELECT id, name, script, root_id, parent_id, device FROM job WHERE status = 'queued'"
   .. " AND (run_at IS NULL OR run_at <= ?)"
@@ -317,6 +328,9 @@ function M.candidates(library, busy, limit)
     add((" AND (parent_id IS NOT NULL OR device IS NULL OR device NOT IN (%s))")
       :format(marks(busy.devices)), busy.devices)
   end
+  local here = busy.in_memory
+  if #here == 0 then add(" AND script <> ''", {})
+  else add((" AND (script <> '' OR name IN (%s))"):format(marks(here)), here) end
   if busy.roots then
     if #busy.roots == 0 then return {} end
     add((" AND root_id IN (%s)"):format(marks(busy.roots)), busy.roots)

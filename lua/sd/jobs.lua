@@ -67,6 +67,17 @@ function Jobs:script_of_definition(definition)
   return remember(self, script_in_memory(definition))
 end
 
+--- The names of jobs that no file is known for, and that this process can run.
+---@package
+---@return string[]
+function Jobs:in_memory()
+  local names = {}
+  for name, script in pairs(self.scripts) do
+    if script.path == "" then names[#names + 1] = name end
+  end
+  return names
+end
+
 --- The script of a queued row, or nil where it cannot be run here; a row whose script is broken is
 --- set aside.
 ---@async
@@ -105,6 +116,9 @@ function Jobs:dispatch(job, script, options)
   script = script and remember(self, script) or self:script_of_definition(job.definition)
   local id, status = dispatch.put(self.library, job, script, options or {})
   local handle = self:handle_for(id, status)
+  -- One of these may have failed while this one was being made.
+  local fault, why = dispatch.first_fault(self.library, options and options.depends_on or {})
+  if fault then self:cancel(id, ("depends on job %d, which %s"):format(fault, why)) end
   self.scheduler:kick()
   return handle
 end
@@ -150,16 +164,16 @@ end
 
 -- ---- runs ----
 
---- Claims the row and starts it; false where it is not to be run any more.
+--- Claims the row and starts it, unless it is not to be run any more, or cannot be: then it is set
+--- aside.
 ---@async
 ---@package
 ---@param id integer
 ---@param script sd.Script
----@return boolean
 function Jobs:start(id, script)
   if not script.definition.resumable then rows.forget_progress(self.library, id) end
   local row = rows.claim(self.library, id)
-  if not row then return false end
+  if not row then return end
   -- No waiting from here on: whoever steers finds what is claimed among what runs.
   local ok, job = pcall(function()
     stored.check_version(row, script)
@@ -167,12 +181,11 @@ function Jobs:start(id, script)
   end)
   if ok then
     self.running[id] = execution.start(self, row, script, job)
-    return true
+    return
   end
   rows.put_back(self.library, id, nil, tostring(job))
   self:set_aside(id, tostring(job))
   self:handle_for(id, "paused").error = job
-  return false
 end
 
 --- A run is over: there is room for another one, and somebody may have waited for it.
