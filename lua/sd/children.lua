@@ -61,7 +61,7 @@ end
 ---@async
 ---@return sd.ChildResult[]
 local function results_of(ctx)
-  local list = rows.ended_children(ctx.library, ctx.id)
+  local list = rows.ended_children(ctx.library, ctx.id, ctx.children_after)
   for _, row in ipairs(list) do
     row.output = row.output and json.decode(row.output)
     local progress = row.progress and json.decode(row.progress)
@@ -93,7 +93,6 @@ end
 ---@return sd.ChildResult[]
 function M.wait(ctx, meanwhile)
   local jobs = ctx.library.jobs
-  jobs.scheduler:set_waiting(ctx.id, true)
   local guard <close> = setmetatable({}, { __close = function()
     jobs.scheduler:set_waiting(ctx.id, false)
   end })
@@ -108,7 +107,7 @@ function M.wait(ctx, meanwhile)
         failed.error or "no reason given"), "ECHILD"), 0)
     end
     if open == 0 then return results, guard and nil end
-    jobs.scheduler:kick()
+    jobs.scheduler:set_waiting(ctx.id, true)
     wait_for_one(ctx, seen, meanwhile)
   end
 end

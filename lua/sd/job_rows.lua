@@ -35,6 +35,7 @@ local LOG_LINES = 1000
 ---@field active_ns integer
 ---@field location_id? integer
 ---@field error? string
+---@field children_after? integer Of a job that begins anew: earlier ones are not its children.
 
 local COLUMNS = "id, uuid, parent_id, root_id, name, version, script, script_hash, args, status,"
   .. " priority, due_at, run_at, device, on_failure, attempt, phase, state, created_at, active_ns,"
@@ -162,8 +163,28 @@ end
 ---@param from string SQL list: "'queued', 'running'".
 ---@param to string
 function M.move_tree(library, id, from, to)
-  library:fresh_rows(TREE .. ("UPDATE job SET status = ?2, run_at = NULL WHERE id IN tree"
+  library:fresh_rows(TREE .. ("UPDATE job SET status = ?2 WHERE id IN tree"
     .. " AND status IN (%s)"):format(from), { id, to })
+end
+
+--- The jobs of a tree that are paused.
+---@async
+---@return integer[]
+function M.paused(library, id)
+  local ids = {}
+  for i, row in ipairs(library:fresh_rows(TREE .. "SELECT job.id AS id FROM tree JOIN job USING(id)"
+    .. " WHERE status = 'paused'", { id })) do ids[i] = row.id end
+  return ids
+end
+
+--- What of a tree is paused waits again, but for `except`.
+---@async
+---@param id integer
+---@param except integer[] As paused() gave it before.
+function M.requeue(library, id, except)
+  library:fresh_rows(TREE .. "UPDATE job SET status = 'queued' WHERE id IN tree"
+    .. " AND status = 'paused' AND id NOT IN (SELECT value FROM json_each(?2))",
+    { id, "[" .. table.concat(except, ",") .. "]" })
 end
 
 --- What a process that died left as running waits again.
@@ -287,14 +308,22 @@ function M.open_children(library, id)
   return library:fresh_rows("SELECT count(*) AS n FROM job WHERE parent_id = ?", { id })[1].n
 end
 
---- Children that have ended, in the order in which they were made: id, name, status, output (JSON),
---- error, on_failure, progress (JSON).
+--- The last child of a job that has ended; 0 where there is none.
+---@async
+---@return integer id
+function M.last_ended_child(library, id)
+  return library:fresh_rows("SELECT max(id) AS id FROM job_history WHERE parent_id = ?",
+    { id })[1].id or 0
+end
+
+--- Children after child `after` that have ended, in the order in which they were made: id, name,
+--- status, output (JSON), error, on_failure, progress (JSON).
 ---@async
 ---@return table[]
-function M.ended_children(library, id)
+function M.ended_children(library, id, after)
   return library:fresh_rows("SELECT id, name, status, output, error, on_failure, progress"
     .. " FROM job_history"
-    .. " WHERE parent_id = ? ORDER BY id", { id })
+    .. " WHERE parent_id = ? AND id > ? ORDER BY id", { id, after })
 end
 
 -- ---- what is to run next ----

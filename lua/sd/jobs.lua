@@ -19,6 +19,7 @@ local M = {}
 ---@field package library sd.Library
 ---@field scheduler sd.Scheduler
 ---@field package running table<integer, sd.Run>
+---@field package failures table<integer, integer> How often a job was tried again here.
 ---@field package handles table<integer, sd.Handle> Of open jobs that somebody holds.
 ---@field package definitions table<string, sd.JobDefinition> Known so far, by name.
 ---@field package scripts table<string, sd.Script> Known so far, by path; in-memory ones by name.
@@ -28,7 +29,7 @@ Jobs.__index = Jobs
 function M.of(library)
   local self = setmetatable({
     library = library, running = {}, handles = setmetatable({}, { __mode = "v" }),
-    definitions = {}, scripts = {}, idle_waiters = {}, steer_waiters = {},
+    failures = {}, definitions = {}, scripts = {}, idle_waiters = {}, steer_waiters = {},
   }, Jobs)
   self.scheduler = scheduler.new(self)
   return self
@@ -171,9 +172,15 @@ end
 ---@param id integer
 ---@param script sd.Script
 function Jobs:start(id, script)
-  if not script.definition.resumable then rows.forget_progress(self.library, id) end
+  local children_after
+  if not script.definition.resumable then
+    rows.forget_progress(self.library, id)
+    self:cancel_below(id, "its parent, job %d, begins again")
+    children_after = rows.last_ended_child(self.library, id)
+  end
   local row = rows.claim(self.library, id)
   if not row then return end
+  row.children_after = children_after -- those before are no children of this attempt
   -- No waiting from here on: whoever steers finds what is claimed among what runs.
   local ok, job = pcall(function()
     stored.check_version(row, script)
@@ -193,6 +200,7 @@ end
 function Jobs:ended(run)
   local id = run.row.id
   self.running[id] = nil
+  if run.handle.status ~= "queued" then self.failures[id] = nil end
   self:tell_parent(run.row.parent_id)
   self:wake_idle()
   self.scheduler:kick()
