@@ -197,6 +197,19 @@ describe("sdlua serve", function()
     assert.equal("2", sql("SELECT max(attempt) FROM ran")[1][1])
   end)
 
+  it("leaves paused what somebody has paused", function()
+    serve()
+    for _, name in ipairs { "a", "b" } do
+      assert.equal(0, fixture.run(words("--detach", "--name", name, "--to", "500")).status)
+      wait_until(runs(name), server)
+    end
+    assert.equal(0, job("pause", "1").status)
+    wait_until(function() return sql("SELECT status FROM jobs")[1][1] == "paused" end, server)
+    server:kill("sigterm")
+    assert.equal(143, (server:wait()))
+    assert.same({ { "paused" }, { "queued" } }, sql("SELECT status FROM jobs ORDER BY id"))
+  end)
+
   it("is there once", function()
     serve()
     local second = fixture.run_sdlua("serve", "--library", library)
@@ -216,6 +229,20 @@ describe("sdlua serve", function()
     assert.equal(0, job("unschedule", "1").status)
     assert.equal("", job("schedules").out)
     assert.equal(1, job("unschedule", "1").status)
+  end)
+end)
+
+describe("what is not waited for", function()
+  it("is told as JSON too", function()
+    local started = fixture.run(words("--detach", "--to", "1", "--json"))
+    assert.equal(0, started.status, started.err)
+    started = dkjson.decode(started.out)
+    assert.is_truthy(started.status)
+    started.status = nil
+    assert.same({ job = 1, name = "count" }, started)
+    local repeated = fixture.run(words("--repeat", "every 1h", "--json"))
+    assert.equal(0, repeated.status, repeated.err)
+    assert.same({ number = 1, name = "count" }, dkjson.decode(repeated.out))
   end)
 end)
 
@@ -284,6 +311,29 @@ describe("sdlua job", function()
     assert.is_truthy(done.err:find("no open job 1", 1, true), done.err)
     assert.equal(1, job("retry", "1").status)
     assert.equal(2, job("frobnicate").status)
+  end)
+
+  it("takes no other way to write a number", function()
+    assert.equal(0, fixture.run(words("--to", "1")).status)
+    assert.equal(0, job("show", "1").status)
+    for _, text in ipairs { "1e0", "0x1", "1.0", "01", " 1", "1 ", "+1", "-1", "" } do
+      local result = job("show", "--", text)
+      assert.equal(1, result.status, text)
+      assert.is_truthy(result.err:find("there is no job", 1, true), result.err)
+    end
+  end)
+
+  it("prints the log of a job that nobody runs, and keeps nobody waiting", function()
+    local first = start("first", "--to", "1000")
+    wait_until(function()
+      return runs "a"() and sql("SELECT count(*) FROM job_log")[1][1] ~= "0"
+    end, first)
+    first:kill("sigkill")
+    first:wait()
+    local result = fixture.run({ fixture.sdlua, "job", "log", "1", "-f", "--library", library },
+      "timeout 60")
+    assert.equal(0, result.status, result.err)
+    assert.is_truthy(result.out:find("info at 5\n", 1, true), result.out)
   end)
 
   it("prints the log, and follows it to the end", function()
