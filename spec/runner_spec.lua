@@ -315,7 +315,7 @@ describe("sdlua job", function()
 
   it("takes no other way to write a number", function()
     assert.equal(0, fixture.run(words("--to", "1")).status)
-    assert.equal(0, job("show", "1").status)
+    assert.is_truthy(job("show", "1", "--json").out:find('"children":[]', 1, true))
     for _, text in ipairs { "1e0", "0x1", "1.0", "01", " 1", "1 ", "+1", "-1", "" } do
       local result = job("show", "--", text)
       assert.equal(1, result.status, text)
@@ -334,6 +334,35 @@ describe("sdlua job", function()
       "timeout 60")
     assert.equal(0, result.status, result.err)
     assert.is_truthy(result.out:find("info at 5\n", 1, true), result.out)
+  end)
+
+  -- As a client, to which the runner cannot send more than 4 MiB at once.
+  it("prints a log of long lines", function()
+    local long = dir .. "/long.lua"
+    fixture.write(long, [[
+      local Long = require "sd".job.define { name = "long" }
+      function Long:run(ctx)
+        for i = 1, 1100 do ctx:log("%d %s", i, ("\1"):rep(9000)) end
+        ctx:log(("\u{20ac}"):rep(3 << 20))
+        ctx:commit()
+        ctx:sleep(600)
+      end
+      return Long
+    ]])
+    local first = fixture.start({ fixture.sdlua, "run", long, "--library", library })
+    wait_until(function()
+      return uv.fs_stat(library .. "/library.db") and pcall(sql, "SELECT 1 FROM job_log")
+        and sql("SELECT count(*) FROM job_log")[1][1] ~= "0"
+    end, first)
+    local result = job("log", "1", "--json")
+    first:kill("sigkill")
+    first:wait()
+    assert.equal(0, result.status, result.err)
+    local n, last = 0, nil
+    for line in result.out:gmatch("[^\n]+") do n, last = n + 1, line end
+    assert.equal(1000, n)
+    last = dkjson.decode(last).message
+    assert.equal(("\u{20ac}"):rep(1365) .. "... (9433089 bytes more)", last)
   end)
 
   it("prints the log, and follows it to the end", function()

@@ -46,12 +46,15 @@ function M.show(library, id)
   end
 end
 
---- Lines of a job's log after line `after`.
+-- So many lines fit an answer of the runner, whatever is in them.
+local LOG_PAGE = 100
+
+--- Lines of a job's log after line `after`, the first 100; none: there are no more.
 ---@async
 ---@return table[] rows id, at, level, message
 function M.log(library, id, after)
   return library:rows("SELECT id, at, level, message FROM job_log WHERE job_id = ? AND id > ?"
-    .. " ORDER BY id", { id, after or 0 })
+    .. " ORDER BY id LIMIT ?", { id, after or 0, LOG_PAGE })
 end
 
 --- The job whose id is `text`, or else those whose uuid begins with it (at least four digits).
