@@ -113,3 +113,47 @@ describe("jobs that cannot run here do not keep others waiting", function()
     assert.same({ { "paused" } }, status_of "gone")
   end)
 end)
+
+describe("a heavy child", function()
+  -- The most of "heavy" that ran at once: `parents` jobs with four children each.
+  local function most_at_once(heavy_parent, parents)
+    local running, most = 0, 0
+    local function work(ctx)
+      running = running + 1
+      most = math.max(most, running)
+      -- Those of a heavy parent wait for each other.
+      for _ = 1, 1000 do
+        ctx:sleep(0.01)
+        if not heavy_parent or most == 4 then break end
+      end
+      running = running - 1
+    end
+    local ARGS = { i = sd.arg.integer {}, path = sd.arg.path {} }
+    local Heavy = define({ name = "heavy", heavy = true, args = ARGS },
+      function(_, ctx) work(ctx) end)
+    -- The children lie two levels down.
+    local Middle = define({ name = "middle", args = ARGS }, function(_, ctx)
+      for i = 1, 4 do ctx:spawn_child(Heavy { i = i, path = dir }) end
+      ctx:commit()
+    end)
+    local Parent = define({ name = "parent", heavy = heavy_parent, args = ARGS }, function(_, ctx)
+      ctx:spawn_child(Middle())
+      ctx:commit()
+    end)
+    with_jobs(function(jobs)
+      local list = {}
+      for i = 1, parents do list[i] = jobs:dispatch(Parent { i = i, path = dir }) end
+      for _, handle in ipairs(list) do handle:wait() end
+      for _, handle in ipairs(list) do assert.equal("completed", handle.status) end
+    end)
+    return most
+  end
+
+  it("is one on its device where its parents are not heavy", function()
+    assert.equal(1, most_at_once(false, 2))
+  end)
+
+  it("works beside its parent, and other children of it, where that is heavy", function()
+    assert.equal(4, most_at_once(true, 2))
+  end)
+end)

@@ -2,6 +2,7 @@
 --- up.
 local arg = require "sd.arg"
 local core = require "sd.core"
+local dispatch = require "sd.dispatch"
 local failure = require "sd.failure"
 local json = require "sd.json"
 local rows = require "sd.job_rows"
@@ -30,6 +31,17 @@ local function check_options(options)
   end
 end
 
+-- Whether the tree has a device already, as far as is known here: then its parts need no other.
+local function has_device(ctx)
+  local id, running = ctx.id, ctx.library.jobs.running
+  while id do
+    local run = running[id]
+    if not run or run.row.device then return true end
+    id = run.row.parent_id
+  end
+  return false
+end
+
 --- The row of a child of `ctx`, for its next commit.
 ---@param ctx sd.Context
 ---@param job sd.Job
@@ -47,6 +59,7 @@ function M.new(ctx, job, options)
     script = script.path, script_hash = script.hash, args = assert(core.codec.encode(job.args)),
     priority = options.priority or ctx.priority, parent_id = ctx.id, root_id = ctx.root_id,
     on_failure = options.on_failure or "fail",
+    device = not has_device(ctx) and dispatch.device_of(job) or nil,
   }
 end
 

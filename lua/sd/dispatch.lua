@@ -38,8 +38,11 @@ function M.check_options(options)
   end
 end
 
--- Heavy jobs of one device run one after the other: where their first path lies.
-local function device_of(job)
+--- Heavy jobs of one device run one after the other: where their first path lies. Nil where the job
+--- is not heavy.
+---@param job sd.Job
+---@return integer? device
+function M.device_of(job)
   local definition = job.definition
   if not definition.heavy then return nil end
   for _, name in ipairs(arg.sorted_names(definition.args)) do
@@ -109,7 +112,7 @@ function M.put(library, job, script, options)
   local new = {
     uuid = options.uuid or core.sys.uuid7(), name = definition.name, version = definition.version,
     script = script.path, script_hash = script.hash, args = encoded, priority = options.priority,
-    unique_key = key, device = device_of(job),
+    unique_key = key, device = M.device_of(job),
     run_at = options.run_at and ns_of(options.run_at),
   }
   local id

@@ -341,7 +341,7 @@ local READY = "SELECT id, name, script, root_id, parent_id, device FROM job WHER
 local function marks(values) return ("?, "):rep(#values - 1) .. "?" end
 
 --- Up to `limit` jobs that may run now, the most urgent first. A tree that works on a device is not
---- kept from it by itself.
+--- kept from it by itself: parts of a heavy job have no device of their own.
 ---@async
 ---@param busy sd.Busy
 ---@param limit integer
@@ -354,8 +354,7 @@ function M.candidates(library, busy, limit)
   end
   if #busy.names > 0 then add((" AND name NOT IN (%s)"):format(marks(busy.names)), busy.names) end
   if #busy.devices > 0 then
-    add((" AND (parent_id IS NOT NULL OR device IS NULL OR device NOT IN (%s))")
-      :format(marks(busy.devices)), busy.devices)
+    add((" AND (device IS NULL OR device NOT IN (%s))"):format(marks(busy.devices)), busy.devices)
   end
   local here = busy.in_memory
   if #here == 0 then add(" AND script <> ''", {})

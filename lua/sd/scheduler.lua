@@ -67,7 +67,7 @@ end
 local function may_run(self, row)
   local n, names, devices = count(self)
   return n < MOST and (names[row.name] or 0) < limit_of(self, row.name)
-    and (row.parent_id or not row.device or not devices[row.device])
+    and not (row.device and devices[row.device])
 end
 
 -- Starts what may run, or sets it aside; whether there was any.
