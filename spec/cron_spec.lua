@@ -52,7 +52,11 @@ describe("a schedule", function()
       ["* * * * 8"] = "day of week", ["*/0 * * * *"] = "minute", ["5-1 * * * *"] = "minute",
       ["a * * * *"] = "minute", ["1, * * * *"] = "minute", ["every"] = "five fields",
       ["every 10"] = "interval", ["every 0m"] = "interval", ["every soon"] = "interval",
-      ["1--2 * * * *"] = "minute", [""] = "five fields",
+      ["1--2 * * * *"] = "minute", [""] = "five fields", ["*/ * * * *"] = "minute",
+      ["5/ * * * *"] = "minute", ["0x10 * * * *"] = "minute", ["* 1e1 * * *"] = "hour",
+      ["1/2/3 * * * *"] = "minute", ["1/x * * * *"] = "minute", ["mon-5/2/ * * * *"] = "minute",
+      ["every 99999999999999999999d"] = "interval", ["every 9999999999999w"] = "interval",
+      ["every 9223372036854775807s"] = "interval",
     } do
       local due, message = cron.parse(text)
       assert.is_nil(due, text)

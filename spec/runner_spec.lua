@@ -118,6 +118,21 @@ describe("a second process", function()
     assert.same({ { "completed", "2" } }, sql("SELECT status, count(*) FROM jobs GROUP BY 1"))
   end)
 
+  it("goes on with a job that was paused there", function()
+    local first = start("first", "--to", "1000")
+    wait_until(runs "a", first)
+    local second = start("second", "--name", "b", "--to", "60")
+    wait_until(runs "b", second)
+    assert.equal(0, job("pause", "2").status)
+    assert.equal(130, (second:wait()), said("second.err"))
+    local again = fixture.run(words("--name", "b", "--to", "60", "--json"))
+    assert.equal(0, again.status, again.err)
+    assert.equal(60, dkjson.decode(again.out).i)
+    assert.is_truthy(again.err:find("resuming job 2", 1, true), again.err)
+    first:kill("sigterm")
+    assert.equal(143, (first:wait()))
+  end)
+
   it("ends with the status that the job ends with", function()
     fixture.write(dir .. "/bad.lua", [[local sd = require "sd"
       local J = sd.job.define { name = "bad" }
@@ -182,6 +197,19 @@ describe("sdlua serve", function()
     assert.equal("2", sql("SELECT max(attempt) FROM ran")[1][1])
   end)
 
+  it("leaves paused what somebody has paused", function()
+    serve()
+    for _, name in ipairs { "a", "b" } do
+      assert.equal(0, fixture.run(words("--detach", "--name", name, "--to", "500")).status)
+      wait_until(runs(name), server)
+    end
+    assert.equal(0, job("pause", "1").status)
+    wait_until(function() return sql("SELECT status FROM jobs")[1][1] == "paused" end, server)
+    server:kill("sigterm")
+    assert.equal(143, (server:wait()))
+    assert.same({ { "paused" }, { "queued" } }, sql("SELECT status FROM jobs ORDER BY id"))
+  end)
+
   it("is there once", function()
     serve()
     local second = fixture.run_sdlua("serve", "--library", library)
@@ -201,6 +229,20 @@ describe("sdlua serve", function()
     assert.equal(0, job("unschedule", "1").status)
     assert.equal("", job("schedules").out)
     assert.equal(1, job("unschedule", "1").status)
+  end)
+end)
+
+describe("what is not waited for", function()
+  it("is told as JSON too", function()
+    local started = fixture.run(words("--detach", "--to", "1", "--json"))
+    assert.equal(0, started.status, started.err)
+    started = dkjson.decode(started.out)
+    assert.is_truthy(started.status)
+    started.status = nil
+    assert.same({ job = 1, name = "count" }, started)
+    local repeated = fixture.run(words("--repeat", "every 1h", "--json"))
+    assert.equal(0, repeated.status, repeated.err)
+    assert.same({ number = 1, name = "count" }, dkjson.decode(repeated.out))
   end)
 end)
 
@@ -269,6 +311,58 @@ describe("sdlua job", function()
     assert.is_truthy(done.err:find("no open job 1", 1, true), done.err)
     assert.equal(1, job("retry", "1").status)
     assert.equal(2, job("frobnicate").status)
+  end)
+
+  it("takes no other way to write a number", function()
+    assert.equal(0, fixture.run(words("--to", "1")).status)
+    assert.is_truthy(job("show", "1", "--json").out:find('"children":[]', 1, true))
+    for _, text in ipairs { "1e0", "0x1", "1.0", "01", " 1", "1 ", "+1", "-1", "" } do
+      local result = job("show", "--", text)
+      assert.equal(1, result.status, text)
+      assert.is_truthy(result.err:find("there is no job", 1, true), result.err)
+    end
+  end)
+
+  it("prints the log of a job that nobody runs, and keeps nobody waiting", function()
+    local first = start("first", "--to", "1000")
+    wait_until(function()
+      return runs "a"() and sql("SELECT count(*) FROM job_log")[1][1] ~= "0"
+    end, first)
+    first:kill("sigkill")
+    first:wait()
+    local result = fixture.run({ fixture.sdlua, "job", "log", "1", "-f", "--library", library },
+      "timeout 60")
+    assert.equal(0, result.status, result.err)
+    assert.is_truthy(result.out:find("info at 5\n", 1, true), result.out)
+  end)
+
+  -- As a client, to which the runner cannot send more than 4 MiB at once.
+  it("prints a log of long lines", function()
+    local long = dir .. "/long.lua"
+    fixture.write(long, [[
+      local Long = require "sd".job.define { name = "long" }
+      function Long:run(ctx)
+        for i = 1, 1100 do ctx:log("%d %s", i, ("\1"):rep(9000)) end
+        ctx:log(("\u{20ac}"):rep(3 << 20))
+        ctx:commit()
+        ctx:sleep(600)
+      end
+      return Long
+    ]])
+    local first = fixture.start({ fixture.sdlua, "run", long, "--library", library })
+    wait_until(function()
+      return uv.fs_stat(library .. "/library.db") and pcall(sql, "SELECT 1 FROM job_log")
+        and sql("SELECT count(*) FROM job_log")[1][1] ~= "0"
+    end, first)
+    local result = job("log", "1", "--json")
+    first:kill("sigkill")
+    first:wait()
+    assert.equal(0, result.status, result.err)
+    local n, last = 0, nil
+    for line in result.out:gmatch("[^\n]+") do n, last = n + 1, line end
+    assert.equal(1000, n)
+    last = dkjson.decode(last).message
+    assert.equal(("\u{20ac}"):rep(1365) .. "... (9433089 bytes more)", last)
   end)
 
   it("prints the log, and follows it to the end", function()

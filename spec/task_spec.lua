@@ -56,6 +56,24 @@ describe("a coroutine", function()
     ]])
   end)
 
+  -- Opens luv, sets a timer, ends and is collected; then the timer calls back.
+  it("may end before the timers that it was the first to set", function()
+    prints("fired\n", [[
+      local function go()
+        local task = sd.spawn(function()
+          core.luv.new_timer():start(20, 0, function() print "fired" end)
+        end)
+        task:join()
+      end
+      go()
+      collectgarbage()
+      collectgarbage()
+      local fill = {}
+      for i = 1, 20000 do fill[i] = ("A"):rep(100 + i % 300) .. i end
+      sd.sleep(0.1)
+    ]])
+  end)
+
   it("may be ended after it was woken", function()
     prints("", [[
       local thread

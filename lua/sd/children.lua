@@ -2,6 +2,7 @@
 --- up.
 local arg = require "sd.arg"
 local core = require "sd.core"
+local dispatch = require "sd.dispatch"
 local failure = require "sd.failure"
 local json = require "sd.json"
 local rows = require "sd.job_rows"
@@ -30,6 +31,17 @@ local function check_options(options)
   end
 end
 
+-- Whether the tree has a device already, as far as is known here: then its parts need no other.
+local function has_device(ctx)
+  local id, running = ctx.id, ctx.library.jobs.running
+  while id do
+    local run = running[id]
+    if not run or run.row.device then return true end
+    id = run.row.parent_id
+  end
+  return false
+end
+
 --- The row of a child of `ctx`, for its next commit.
 ---@param ctx sd.Context
 ---@param job sd.Job
@@ -47,6 +59,7 @@ function M.new(ctx, job, options)
     script = script.path, script_hash = script.hash, args = assert(core.codec.encode(job.args)),
     priority = options.priority or ctx.priority, parent_id = ctx.id, root_id = ctx.root_id,
     on_failure = options.on_failure or "fail",
+    device = not has_device(ctx) and dispatch.device_of(job) or nil,
   }
 end
 
@@ -61,7 +74,7 @@ end
 ---@async
 ---@return sd.ChildResult[]
 local function results_of(ctx)
-  local list = rows.ended_children(ctx.library, ctx.id)
+  local list = rows.ended_children(ctx.library, ctx.id, ctx.children_after)
   for _, row in ipairs(list) do
     row.output = row.output and json.decode(row.output)
     local progress = row.progress and json.decode(row.progress)
@@ -93,7 +106,6 @@ end
 ---@return sd.ChildResult[]
 function M.wait(ctx, meanwhile)
   local jobs = ctx.library.jobs
-  jobs.scheduler:set_waiting(ctx.id, true)
   local guard <close> = setmetatable({}, { __close = function()
     jobs.scheduler:set_waiting(ctx.id, false)
   end })
@@ -108,7 +120,7 @@ function M.wait(ctx, meanwhile)
         failed.error or "no reason given"), "ECHILD"), 0)
     end
     if open == 0 then return results, guard and nil end
-    jobs.scheduler:kick()
+    jobs.scheduler:set_waiting(ctx.id, true)
     wait_for_one(ctx, seen, meanwhile)
   end
 end

@@ -45,9 +45,9 @@ function M.new(library, handle, row, script)
     priority = row.priority, attempt = row.attempt, library = library, handle = handle,
     definition = script.definition, script = script, queues = {}, warnings = {}, notes = {},
     lines = {}, spawned = {}, commits = 0, child_waiters = {}, child_progress = {},
-    children_ended = 0, furthest = {}, active_ns = row.active_ns or 0,
-    started_ns = core.sys.mono_ns(), stored = row.state, phase = row.phase,
-    location_id = row.location_id, metrics = {}, probe = library.probe,
+    children_ended = 0, children_after = row.children_after or 0, furthest = {},
+    active_ns = row.active_ns or 0, started_ns = core.sys.mono_ns(), stored = row.state,
+    phase = row.phase, location_id = row.location_id, metrics = {}, probe = library.probe,
   }, Context)
   self.branches = branches.new(function() self:pause_now() end)
   return self

@@ -17,20 +17,23 @@ local FIELDS = {
 }
 
 local UNITS = { s = 1, m = 60, h = 3600, d = 86400, w = 604800 }
+local LONGEST = 100 * 366 * 86400 -- what nanoseconds since 1970 can tell, and nobody needs
+
+local function integer(text)
+  return text and text:find("^%d+$") and math.tointeger(tonumber(text))
+end
 
 -- "a", "a-b", "*", each with "/step".
 local function add_part(set, part, field)
   local name, min, max, names = table.unpack(field)
-  local range, step = part:match("^([^/]+)/?(%d*)$")
-  local from, to = (range or ""):match("^(%w+)%-(%w+)$")
+  local range, step = part:match("^([^/]+)/(%d+)$")
+  range = range or part
+  local from, to = range:match("^(%w+)%-(%w+)$")
+  from = names[from] or integer(from) or names[range] or integer(range)
   if range == "*" then from, to = min, max
-  else
-    from = from or (range or ""):match("^%w+$")
-    to = to or (step ~= "" and max) or from
-  end
-  from = names[from] or math.tointeger(tonumber(from))
-  to = names[to] or math.tointeger(tonumber(to))
-  step = step == "" and 1 or math.tointeger(tonumber(step))
+  elseif to then to = names[to] or integer(to)
+  else to = step and max or from end
+  step = integer(step or "1")
   if not from or not to or from < min or to > max or from > to or not step or step < 1 then
     return nil, ("%s: '%s' is not understood"):format(name, part)
   end
@@ -58,8 +61,9 @@ Cron.__index = Cron
 
 local function parse_every(text)
   local count, unit = text:match("^(%d+)%s*([smhdw])$")
-  local seconds = count and math.tointeger(tonumber(count)) * UNITS[unit]
-  return seconds and seconds > 0 and setmetatable({ every = seconds }, Cron) or nil
+  local seconds = count and tonumber(count) * UNITS[unit]
+  if not seconds or seconds < 1 or #count > 10 or seconds > LONGEST then return nil end
+  return setmetatable({ every = seconds }, Cron)
 end
 
 --- Reads "every 10m" (s, m, h, d, w) or five fields as crontab(5) has them.

@@ -69,14 +69,17 @@ local function complete(run, output)
 end
 
 -- When to try again: the delay doubles, give or take a quarter, so that what failed together does
--- not come back together. Nil: not at all.
+-- not come back together. Nil: not at all. What began anew because it was paused, or because its
+-- process ended, has not failed.
 local function retry_at(run, err)
   local definition = run.ctx.definition
   if not (failure.is(err) and TRANSIENT[err.code]) or err.exit == failure.EXIT.UNWRITABLE then
     return nil
   end
-  if run.row.attempt > definition.retries then return nil end
-  local seconds = definition.retry_delay * 2 ^ (run.row.attempt - 1)
+  local failures, id = run.jobs.failures, run.row.id
+  if (failures[id] or 0) >= definition.retries then return nil end
+  failures[id] = (failures[id] or 0) + 1
+  local seconds = definition.retry_delay * 2 ^ (failures[id] - 1)
   seconds = math.min(seconds, 3600) * (0.75 + 0.5 * math.random())
   return core.sys.wall_ns() + math.tointeger(seconds * 1e9 // 1), seconds
 end

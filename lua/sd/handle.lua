@@ -24,6 +24,8 @@ local Handle = {}
 Handle.__index = Handle
 Handle.__name = "sd.Handle"
 
+local LOGS = 1000 -- lines that are kept for who does not read them
+
 local FINAL = { completed = true, failed = true, cancelled = true }
 
 ---@param status string
@@ -46,17 +48,61 @@ local function wake_all(list)
   end
 end
 
---- Tells everybody who listens. Progress is conflated: who is slow sees the last one only.
+-- What waits for a listener: of progress the last one, of log lines the last ones, which lie in the
+-- library as well, and all of the rest.
+---@class sd.Listener
+---@field waiters thread[]
+---@field progress? sd.Update
+---@field logs sd.Fifo
+---@field updates sd.Fifo Each with the number of the log line that it comes before.
+
+---@class sd.Fifo From `first` to `last`.
+
+local function fifo() return { first = 1, last = 0 } end
+
+local function push(list, value)
+  list.last = list.last + 1
+  list[list.last] = value
+end
+
+local function pop(list)
+  local value = list[list.first]
+  if value == nil then return nil end
+  list[list.first] = nil
+  list.first = list.first + 1
+  return value
+end
+
+local function add(listener, update)
+  local logs = listener.logs
+  if update.type == "progress" then listener.progress = update
+  elseif update.type == "log" then
+    push(logs, update)
+    if logs.last - logs.first >= LOGS then pop(logs) end
+  else
+    local progress = listener.progress -- which came first
+    listener.progress = nil
+    if progress then push(listener.updates, { progress, logs.last + 1 }) end
+    push(listener.updates, { update, logs.last + 1 })
+  end
+end
+
+local function take(listener)
+  local logs, updates = listener.logs, listener.updates
+  local next_one = updates[updates.first]
+  if next_one and next_one[2] <= logs.first then return pop(updates)[1] end
+  local update = pop(logs)
+  if update then return update end
+  update, listener.progress = listener.progress, nil
+  return update
+end
+
+--- Tells everybody who listens. Who is slow sees the last progress only, and the last log lines.
 ---@package
 ---@param update sd.Update
 function Handle:emit(update)
   for _, listener in ipairs(self.listeners) do
-    local updates = listener.updates
-    if update.type == "progress" then listener.progress = update
-    else
-      updates[#updates + 1], listener.progress = listener.progress, nil -- what came first
-      updates[#updates + 1] = update
-    end
+    add(listener, update)
     wake_all(listener.waiters)
   end
 end
@@ -93,9 +139,7 @@ end
 
 local function next_update(self, listener)
   while true do
-    local update = table.remove(listener.updates, 1)
-    if update then return update end
-    update, listener.progress = listener.progress, nil
+    local update = take(listener)
     if update then return update end
     if FINAL[self.status] then return nil end
     listener.waiters[#listener.waiters + 1] = coroutine.running()
@@ -119,7 +163,7 @@ end
 ---@return nil
 ---@return table closer The loop closes it: nothing is kept for who no longer listens.
 function Handle:subscribe()
-  local listener = { updates = {}, waiters = {} }
+  local listener = { updates = fifo(), logs = fifo(), waiters = {} }
   self.listeners[#self.listeners + 1] = listener
   local closer = setmetatable({}, { __close = function() unsubscribe(self, listener) end })
   return function() return next_update(self, listener) end, nil, nil, closer
@@ -173,6 +217,13 @@ function Handle:resume()
   if self.asked then self.asked:join() end
   self:wait_for_pause()
   if self.status == "paused" then self.jobs:resume(self.id) end
+end
+
+--- Whether it works, and nobody has asked it to stop.
+---@package
+---@return boolean
+function Handle:is_going_on()
+  return self.status == "running" and not self.pausing
 end
 
 -- The run is still in this process.

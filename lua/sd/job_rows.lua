@@ -35,6 +35,7 @@ local LOG_LINES = 1000
 ---@field active_ns integer
 ---@field location_id? integer
 ---@field error? string
+---@field children_after? integer Of a job that begins anew: earlier ones are not its children.
 
 local COLUMNS = "id, uuid, parent_id, root_id, name, version, script, script_hash, args, status,"
   .. " priority, due_at, run_at, device, on_failure, attempt, phase, state, created_at, active_ns,"
@@ -73,6 +74,16 @@ function M.insert(new)
     new.script, blob(new.script_hash), blob(new.args), blob(new.unique_key), priority, due,
     new.run_at, new.device, new.on_failure, now, n = 15,
   }
+end
+
+--- The statement that lets the job of that uuid wait for job `on_id`, unless that has completed.
+---@param uuid table As insert() has it.
+---@param on_id integer
+---@return table statement
+function M.depend(uuid, on_id)
+  return { "INSERT OR IGNORE INTO job_dependency SELECT id, ?2 FROM job WHERE uuid = ?1 AND NOT"
+    .. " EXISTS(SELECT 1 FROM job_history WHERE id = ?2 AND status = 'completed')",
+    { uuid, on_id } }
 end
 
 --- Makes a job; its id, or nil where it is unique and there.
@@ -152,8 +163,28 @@ end
 ---@param from string SQL list: "'queued', 'running'".
 ---@param to string
 function M.move_tree(library, id, from, to)
-  library:fresh_rows(TREE .. ("UPDATE job SET status = ?2, run_at = NULL WHERE id IN tree"
+  library:fresh_rows(TREE .. ("UPDATE job SET status = ?2 WHERE id IN tree"
     .. " AND status IN (%s)"):format(from), { id, to })
+end
+
+--- The jobs of a tree that are paused.
+---@async
+---@return integer[]
+function M.paused(library, id)
+  local ids = {}
+  for i, row in ipairs(library:fresh_rows(TREE .. "SELECT job.id AS id FROM tree JOIN job USING(id)"
+    .. " WHERE status = 'paused'", { id })) do ids[i] = row.id end
+  return ids
+end
+
+--- What of a tree is paused waits again, but for `except`.
+---@async
+---@param id integer
+---@param except integer[] As paused() gave it before.
+function M.requeue(library, id, except)
+  library:fresh_rows(TREE .. "UPDATE job SET status = 'queued' WHERE id IN tree"
+    .. " AND status = 'paused' AND id NOT IN (SELECT value FROM json_each(?2))",
+    { id, "[" .. table.concat(except, ",") .. "]" })
 end
 
 --- What a process that died left as running waits again.
@@ -277,14 +308,22 @@ function M.open_children(library, id)
   return library:fresh_rows("SELECT count(*) AS n FROM job WHERE parent_id = ?", { id })[1].n
 end
 
---- Children that have ended, in the order in which they were made: id, name, status, output (JSON),
---- error, on_failure, progress (JSON).
+--- The last child of a job that has ended; 0 where there is none.
+---@async
+---@return integer id
+function M.last_ended_child(library, id)
+  return library:fresh_rows("SELECT max(id) AS id FROM job_history WHERE parent_id = ?",
+    { id })[1].id or 0
+end
+
+--- Children after child `after` that have ended, in the order in which they were made: id, name,
+--- status, output (JSON), error, on_failure, progress (JSON).
 ---@async
 ---@return table[]
-function M.ended_children(library, id)
+function M.ended_children(library, id, after)
   return library:fresh_rows("SELECT id, name, status, output, error, on_failure, progress"
     .. " FROM job_history"
-    .. " WHERE parent_id = ? ORDER BY id", { id })
+    .. " WHERE parent_id = ? AND id > ? ORDER BY id", { id, after })
 end
 
 -- ---- what is to run next ----
@@ -293,6 +332,7 @@ end
 ---@field names string[] Of jobs of which no more may run.
 ---@field devices integer[] On which a heavy job runs.
 ---@field roots? integer[] Only jobs of these trees.
+---@field in_memory string[] Of jobs without a file that can be run here.
 
 local READY = "SELECT id, name, script, root_id, parent_id, device FROM job WHERE status = 'queued'"
   .. " AND (run_at IS NULL OR run_at <= ?)"
@@ -301,7 +341,7 @@ local READY = "SELECT id, name, script, root_id, parent_id, device FROM job WHER
 local function marks(values) return ("?, "):rep(#values - 1) .. "?" end
 
 --- Up to `limit` jobs that may run now, the most urgent first. A tree that works on a device is not
---- kept from it by itself.
+--- kept from it by itself: parts of a heavy job have no device of their own.
 ---@async
 ---@param busy sd.Busy
 ---@param limit integer
@@ -314,9 +354,11 @@ function M.candidates(library, busy, limit)
   end
   if #busy.names > 0 then add((" AND name NOT IN (%s)"):format(marks(busy.names)), busy.names) end
   if #busy.devices > 0 then
-    add((" AND (parent_id IS NOT NULL OR device IS NULL OR device NOT IN (%s))")
-      :format(marks(busy.devices)), busy.devices)
+    add((" AND (device IS NULL OR device NOT IN (%s))"):format(marks(busy.devices)), busy.devices)
   end
+  local here = busy.in_memory
+  if #here == 0 then add(" AND script <> ''", {})
+  else add((" AND (script <> '' OR name IN (%s))"):format(marks(here)), here) end
   if busy.roots then
     if #busy.roots == 0 then return {} end
     add((" AND root_id IN (%s)"):format(marks(busy.roots)), busy.roots)

@@ -46,20 +46,23 @@ function M.show(library, id)
   end
 end
 
---- Lines of a job's log after line `after`.
+-- So many lines fit an answer of the runner, whatever is in them.
+local LOG_PAGE = 100
+
+--- Lines of a job's log after line `after`, the first 100; none: there are no more.
 ---@async
 ---@return table[] rows id, at, level, message
 function M.log(library, id, after)
   return library:rows("SELECT id, at, level, message FROM job_log WHERE job_id = ? AND id > ?"
-    .. " ORDER BY id", { id, after or 0 })
+    .. " ORDER BY id LIMIT ?", { id, after or 0, LOG_PAGE })
 end
 
---- Jobs whose id is `text`, or whose uuid begins with it (at least four digits).
+--- The job whose id is `text`, or else those whose uuid begins with it (at least four digits).
 ---@async
 ---@param text string
 ---@return table[] rows id, uuid
 function M.by_prefix(library, text)
-  local id = math.tointeger(tonumber(text))
+  local id = text:find("^[1-9]%d*$") and math.tointeger(tonumber(text))
   local found = id and library:rows("SELECT id, uuid FROM jobs WHERE id = ?", { id }) or {}
   if #found > 0 or #text < 4 or not text:find("^[%x-]+$") then return found end
   return library:rows("SELECT id, uuid FROM jobs WHERE substr(uuid, 1, ?2) = ?1 LIMIT 10",

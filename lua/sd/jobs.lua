@@ -19,6 +19,7 @@ local M = {}
 ---@field package library sd.Library
 ---@field scheduler sd.Scheduler
 ---@field package running table<integer, sd.Run>
+---@field package failures table<integer, integer> How often a job was tried again here.
 ---@field package handles table<integer, sd.Handle> Of open jobs that somebody holds.
 ---@field package definitions table<string, sd.JobDefinition> Known so far, by name.
 ---@field package scripts table<string, sd.Script> Known so far, by path; in-memory ones by name.
@@ -28,7 +29,7 @@ Jobs.__index = Jobs
 function M.of(library)
   local self = setmetatable({
     library = library, running = {}, handles = setmetatable({}, { __mode = "v" }),
-    definitions = {}, scripts = {}, idle_waiters = {}, steer_waiters = {},
+    failures = {}, definitions = {}, scripts = {}, idle_waiters = {}, steer_waiters = {},
   }, Jobs)
   self.scheduler = scheduler.new(self)
   return self
@@ -65,6 +66,17 @@ function Jobs:script_of_definition(definition)
     if script.definition == definition then return script end
   end
   return remember(self, script_in_memory(definition))
+end
+
+--- The names of jobs that no file is known for, and that this process can run.
+---@package
+---@return string[]
+function Jobs:in_memory()
+  local names = {}
+  for name, script in pairs(self.scripts) do
+    if script.path == "" then names[#names + 1] = name end
+  end
+  return names
 end
 
 --- The script of a queued row, or nil where it cannot be run here; a row whose script is broken is
@@ -105,6 +117,9 @@ function Jobs:dispatch(job, script, options)
   script = script and remember(self, script) or self:script_of_definition(job.definition)
   local id, status = dispatch.put(self.library, job, script, options or {})
   local handle = self:handle_for(id, status)
+  -- One of these may have failed while this one was being made.
+  local fault, why = dispatch.first_fault(self.library, options and options.depends_on or {})
+  if fault then self:cancel(id, ("depends on job %d, which %s"):format(fault, why)) end
   self.scheduler:kick()
   return handle
 end
@@ -150,16 +165,22 @@ end
 
 -- ---- runs ----
 
---- Claims the row and starts it; false where it is not to be run any more.
+--- Claims the row and starts it, unless it is not to be run any more, or cannot be: then it is set
+--- aside.
 ---@async
 ---@package
 ---@param id integer
 ---@param script sd.Script
----@return boolean
 function Jobs:start(id, script)
-  if not script.definition.resumable then rows.forget_progress(self.library, id) end
+  local children_after
+  if not script.definition.resumable then
+    rows.forget_progress(self.library, id)
+    self:cancel_below(id, "its parent, job %d, begins again")
+    children_after = rows.last_ended_child(self.library, id)
+  end
   local row = rows.claim(self.library, id)
-  if not row then return false end
+  if not row then return end
+  row.children_after = children_after -- those before are no children of this attempt
   -- No waiting from here on: whoever steers finds what is claimed among what runs.
   local ok, job = pcall(function()
     stored.check_version(row, script)
@@ -167,12 +188,11 @@ function Jobs:start(id, script)
   end)
   if ok then
     self.running[id] = execution.start(self, row, script, job)
-    return true
+    return
   end
   rows.put_back(self.library, id, nil, tostring(job))
   self:set_aside(id, tostring(job))
   self:handle_for(id, "paused").error = job
-  return false
 end
 
 --- A run is over: there is room for another one, and somebody may have waited for it.
@@ -180,6 +200,7 @@ end
 function Jobs:ended(run)
   local id = run.row.id
   self.running[id] = nil
+  if run.handle.status ~= "queued" then self.failures[id] = nil end
   self:tell_parent(run.row.parent_id)
   self:wake_idle()
   self.scheduler:kick()
@@ -248,7 +269,9 @@ function Jobs:resume_row(row, script)
   stored.check_version(row, script)
   remember(self, script)
   local handle = self:handle_for(row.id, "queued")
-  if not self.running[row.id] then rows.move_tree(self.library, row.id, "'paused'", "queued") end
+  local run = self.running[row.id]
+  if not run then rows.move_tree(self.library, row.id, "'paused'", "queued")
+  elseif not run.handle:is_going_on() then self:resume(row.id) end
   self.scheduler:kick()
   return handle
 end

@@ -6,12 +6,23 @@ local progresses = require "sd.progress"
 ---@class sd.Context
 local Messages = {}
 
+local LONGEST = 4096 -- bytes of a message
+
 local function message_of(format, ...)
   return select("#", ...) > 0 and tostring(format):format(...) or tostring(format)
 end
 
+-- The end of a message that is too long for a log.
+local function cut(message)
+  if #message <= LONGEST then return message end
+  local keep = LONGEST
+  while (message:byte(keep + 1) or 0) & 0xC0 == 0x80 and keep > LONGEST - 4 do keep = keep - 1 end
+  return ("%s... (%d bytes more)"):format(message:sub(1, keep), #message - keep)
+end
+
 -- The log keeps what the user is shown; it is written with the next commit.
 local function say(self, level, message)
+  message = cut(message)
   self.lines[#self.lines + 1] = { at = core.sys.wall_ns(), level = level, message = message }
   self.handle:emit { type = "log", level = level, message = message }
 end

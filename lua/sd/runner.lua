@@ -39,7 +39,7 @@ end
 ---@param params? table
 ---@return any
 function Here:call(method, params)
-  return self.service[method](self.service, params or {})
+  return self.service:call(method, params or {})
 end
 
 --- Lets others in through the control socket.

@@ -52,7 +52,7 @@ end
 
 local function busy(self)
   local n, names, devices = count(self)
-  local list = { names = {}, devices = {} }
+  local list = { names = {}, devices = {}, in_memory = self.jobs:in_memory() }
   if self.roots then
     list.roots = {}
     for id in pairs(self.roots) do list.roots[#list.roots + 1] = id end
@@ -67,22 +67,22 @@ end
 local function may_run(self, row)
   local n, names, devices = count(self)
   return n < MOST and (names[row.name] or 0) < limit_of(self, row.name)
-    and (row.parent_id or not row.device or not devices[row.device])
+    and not (row.device and devices[row.device])
 end
 
--- Starts what may run; whether there was any.
+-- Starts what may run, or sets it aside; whether there was any.
 local function start_some(self)
   local list, n = busy(self)
   if n >= MOST then return false end
-  local started = false
+  local moved = false
   for _, row in ipairs(rows.candidates(self.jobs.library, list, LOOK_AT)) do
     -- The definition is known from here on, and so is its limit.
     local script = self.jobs:script_for(row)
-    if script and may_run(self, row) then
-      started = self.jobs:start(row.id, script) or started
-    end
+    local ready = script and may_run(self, row)
+    if ready then self.jobs:start(row.id, script) end
+    moved = moved or ready or not script -- what has none was set aside
   end
-  return started
+  return moved
 end
 
 -- Turns again when the next job's time has come, or the next schedule's.

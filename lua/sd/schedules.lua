@@ -74,9 +74,12 @@ end
 ---@param job sd.Job
 ---@param script sd.Script With a file.
 ---@param spec string As sd.cron.parse() takes it.
----@param priority? string
+---@param priority? "low"|"normal"|"high"|"critical" Default normal.
 ---@return integer id
 function Schedules:add(job, script, spec, priority)
+  if priority and not rows.GRACE[priority] then
+    error("schedules: priority is low, normal, high or critical", 2)
+  end
   local due, message = cron.parse(spec)
   if not due then error(failure.new(message, "EINVAL", failure.EXIT.USAGE), 0) end
   local now = core.sys.wall_ns()

@@ -5,6 +5,7 @@ local failure = require "sd.failure"
 local handles = require "sd.handle"
 local json = require "sd.json"
 local locations = require "sd.location_rows"
+local parameters = require "sd.rpc.params"
 local rows = require "sd.job_rows"
 local scripts = require "sd.script"
 local task = require "sd.task"
@@ -27,15 +28,9 @@ end
 
 local function bad(message) error(failure.new(message, "EINVAL", failure.EXIT.USAGE), 0) end
 
-local function check(params, name, kind)
-  local value = params[name]
-  if (math.type(value) or type(value)) ~= kind then bad(("%s is not a %s"):format(name, kind)) end
-  return value
-end
-
 -- A script is named as the client sees it; its arguments are checked here.
 local function job_of(params)
-  local script, message = scripts.load(check(params, "script", "string"))
+  local script, message = scripts.load(params.script)
   if not script then error(failure.new(message, "ENOENT", failure.EXIT.USAGE), 0) end
   local ok, job = pcall(script.definition, params.args or {})
   if not ok then bad(tostring(job)) end
@@ -96,7 +91,7 @@ end
 
 --- From now on the session is sent the job's updates. `status` and what was said last.
 function Service:watch(params, session)
-  local handle = self.jobs:get(check(params, "id", "integer"))
+  local handle = self.jobs:get(params.id)
   if not handle then
     local row = view.show(self.jobs.library, params.id)
     if not row then self:unknown(params.id) end
@@ -121,7 +116,7 @@ end
 
 --- The id of the job that `text` names: a number, or the beginning of a uuid.
 function Service:find(params)
-  local text = check(params, "text", "string")
+  local text = params.text
   local found = view.by_prefix(self.jobs.library, text)
   if #found == 0 then self:unknown(text) end
   if #found > 1 then
@@ -160,21 +155,21 @@ function Service:list(params)
 end
 
 function Service:show(params)
-  local row = view.show(self.jobs.library, check(params, "id", "integer"))
+  local row = view.show(self.jobs.library, params.id)
   if not row then self:unknown(params.id) end
   for _, list in ipairs { row.children, row.events } do list.changes = nil end
   return row
 end
 
 function Service:log(params)
-  local list = view.log(self.jobs.library, check(params, "id", "integer"), params.after)
+  local list = view.log(self.jobs.library, params.id, params.after)
   list.changes = nil
   return list
 end
 
 for _, verb in ipairs { "pause", "resume", "cancel" } do
   Service[verb] = function(self, params)
-    local ok, message, code = self.jobs[verb](self.jobs, check(params, "id", "integer"))
+    local ok, message, code = self.jobs[verb](self.jobs, params.id)
     if not ok then error(failure.new(message, code), 0) end
     if verb == "resume" then self.jobs.scheduler:admit(params.id) end
     return true
@@ -182,7 +177,7 @@ for _, verb in ipairs { "pause", "resume", "cancel" } do
 end
 
 function Service:retry(params)
-  local handle, message, code = self.jobs:retry(check(params, "id", "integer"))
+  local handle, message, code = self.jobs:retry(params.id)
   if not handle then error(failure.new(message, code), 0) end
   self.jobs.scheduler:admit(handle.id)
   return { id = handle.id }
@@ -195,35 +190,35 @@ end
 --- Adds a job that repeats. `id`.
 function Service:schedule(params)
   local job, script = job_of(params)
-  local spec = check(params, "spec", "string")
+  local spec = params.spec
   return { id = self.jobs:schedules():add(job, script, spec, params.priority) }
 end
 
 function Service:schedules() return self.jobs:schedules():all() end
 
 function Service:unschedule(params)
-  if self.jobs:schedules():remove(check(params, "id", "integer")) then return true end
+  if self.jobs:schedules():remove(params.id) then return true end
   error(failure.new(("nothing repeats with the number %d"):format(params.id), "ESRCH"), 0)
 end
 
 function Service:locations() return locations.list(self.jobs.library) end
 
 function Service:location(params)
-  return locations.find(self.jobs.library, check(params, "name", "string"))
+  return locations.find(self.jobs.library, params.name)
 end
 
 function Service:location_add(params)
-  return locations.add(self.jobs.library, check(params, "root", "string"), params.settings)
+  return locations.add(self.jobs.library, params.root, params.settings)
 end
 
 function Service:location_set(params)
-  local row = locations.find(self.jobs.library, check(params, "name", "string"))
+  local row = locations.find(self.jobs.library, params.name)
   return locations.set(self.jobs.library, row, { root = params.root, settings = params.settings })
 end
 
 --- Settings of the location at `root`; empty where there is none.
 function Service:settings(params)
-  local root = check(params, "root", "string")
+  local root = params.root
   for _, row in ipairs(locations.list(self.jobs.library)) do
     if row.root == root then return row.settings end
   end
@@ -235,14 +230,24 @@ function Service:ping()
   return { version = require "sd.version" }
 end
 
+--- Calls a method, if its parameters are what it takes.
+---@async
+---@param method string
+---@param params table
+---@param session? sd.RpcSession
+---@return any
+function Service:call(method, params, session)
+  local fault = parameters.fault(method, params)
+  if fault then bad(fault) end
+  return self[method](self, params, session)
+end
+
 --- The methods by name, as sd.rpc serves them.
 ---@return table<string, function>
 function Service:methods()
   local methods = {}
-  for _, name in ipairs { "start", "dispatch", "watch", "find", "list", "show", "log", "pause",
-    "resume", "cancel", "retry", "prune", "schedule", "schedules", "unschedule", "locations",
-    "location", "location_add", "location_set", "settings", "ping" } do
-    methods[name] = function(params, session) return self[name](self, params, session) end
+  for name in pairs(parameters.METHODS) do
+    methods[name] = function(params, session) return self:call(name, params, session) end
   end
   return methods
 end

@@ -154,9 +154,7 @@ local function note_ends(self, ended)
   for _, row in ipairs(ended) do self:cancel_dependents(row.id, "was cancelled") end
 end
 
-local function reason_below(row)
-  return ("its parent, job %d, has ended"):format(row.parent_id)
-end
+local PARENT_ENDED = "its parent, job %d, has ended"
 
 --- Ends a job and all below it for good. Nothing of it moves when this waits for the first time.
 ---@async
@@ -172,7 +170,7 @@ function Steering:cancel(id, reason)
   if #tree == 0 then return no_such_job(id) end
   local ended = end_rows(self, tree, function(row)
     if row.id == id then return reason end
-    return reason_below(row)
+    return PARENT_ENDED:format(row.parent_id)
   end)
   note_ends(self, ended)
   self.scheduler:kick()
@@ -181,7 +179,9 @@ end
 
 ---@async
 ---@package
-function Steering:cancel_below(id)
+---@param id integer
+---@param reason? string With %d for the parent.
+function Steering:cancel_below(id, reason)
   for _, run in ipairs(self:runs_of(id)) do
     if run.row.id ~= id then run:stop() end
   end
@@ -190,7 +190,9 @@ function Steering:cancel_below(id)
     if row.id ~= id then below[#below + 1] = row end
   end
   if #below == 0 then return end
-  note_ends(self, end_rows(self, below, reason_below))
+  note_ends(self, end_rows(self, below, function(row)
+    return (reason or PARENT_ENDED):format(row.parent_id)
+  end))
 end
 
 ---@async
@@ -222,20 +224,24 @@ function Steering:retry(id)
   return self:dispatch(script.definition(job.args), script)
 end
 
---- Runs pause where they can and then wait again, for a later runner.
+--- Runs pause where they can and then wait again, for a later runner. What somebody has paused
+--- stays so.
 ---@async
 ---@package
 function Steering:put_away()
   self.scheduler:hold()
-  local waiting = {}
+  local waiting, paused = {}, {}
   for _, run in pairs(self.running) do
-    if not run.row.parent_id then waiting[#waiting + 1] = run.handle end
+    if not run.row.parent_id and run.handle.status == "running" then
+      waiting[#waiting + 1] = run.handle
+    end
   end
+  for i, handle in ipairs(waiting) do paused[i] = rows.paused(self.library, handle.id) end
   for _, handle in ipairs(waiting) do self:pause(handle.id) end
-  for _, handle in ipairs(waiting) do
+  for i, handle in ipairs(waiting) do
     handle:wait()
     if handle.status == "paused" then
-      rows.move_tree(self.library, handle.id, "'paused'", "queued")
+      rows.requeue(self.library, handle.id, paused[i])
     end
   end
 end

@@ -45,9 +45,10 @@ function M.start(jobs, job, script, options)
       if options.fresh then
         messages[#messages + 1] = ("starting over: job %d is given up"):format(row.id)
       elseif same(row.args, job.args) then
-        messages[#messages + 1] = jobs.running[row.id] and ("job %d runs already"):format(row.id)
-          or ("resuming job %d, which was interrupted%s"):format(row.id,
-            row.phase and " in phase " .. row.phase or "")
+        local run = jobs.running[row.id]
+        local format = run and run.handle:is_going_on() and "job %d runs already"
+          or "resuming job %d, which was interrupted" .. (row.phase and " in phase %s" or "")
+        messages[#messages + 1] = format:format(row.id, row.phase)
         return jobs:resume_row(row, script), messages
       else
         messages[#messages + 1] = ("job %d was interrupted and had other options: starting a new"

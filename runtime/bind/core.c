@@ -56,9 +56,11 @@ static int call_from_luv(lua_State *L, int nargs, int nresults, int flags) {
   return -rc;
 }
 
-/* luv on our loop: timers, signals, processes, sockets for scripts. */
+/* luv on our loop: timers, signals, processes, sockets for scripts. It calls back with the state
+ * that set its loop: not a coroutine, which may have ended by then. */
 static int lsd_open_luv(lua_State *L) {
-  luv_set_loop(L, sd_loop_uv(lsd_core(L)->loop));
+  struct lsd_core *core = lsd_core(L);
+  luv_set_loop(core->main, sd_loop_uv(core->loop));
   luv_set_callback(L, call_from_luv);
   return luaopen_luv(L);
 }

@@ -216,6 +216,13 @@ local function finish_for_others(self)
   end
 end
 
+-- What was started is not waited for.
+local function say_started(self, output, format, ...)
+  self.outputs[#self.outputs + 1] = output
+  if not self.json then io.stdout:write(format:format(...), "\n") end
+  return EXIT.OK
+end
+
 --- Runs one job to its end, or until a signal pauses it; the exit status.
 ---@async
 ---@param job sd.Job
@@ -228,14 +235,13 @@ function Foreground:run(job, script, match)
   if self.spec then
     local made = self.runner:call("schedule", { script = script.path, args = job.args,
       spec = self.spec })
-    io.stdout:write(("%s repeats as number %d; see sdlua job schedules\n"):format(
-      script.definition.name, made.id))
-    return EXIT.OK
+    return say_started(self, { number = made.id, name = script.definition.name },
+      "%s repeats as number %d; see sdlua job schedules", script.definition.name, made.id)
   end
   if self.detach then
     local handle = start(self, request)
-    io.stdout:write(("job %d: %s\n"):format(handle.id, handle.status))
-    return EXIT.OK
+    return say_started(self, { job = handle.id, name = script.definition.name,
+      status = handle.status }, "job %d: %s", handle.id, handle.status)
   end
   return finish(self, run_attached(self, request), script, job.args)
 end
@@ -243,7 +249,7 @@ end
 -- What --json asks for. Where something was raised, only what had come to its end before.
 local function print_outputs(self, ok)
   local all = self.outputs
-  if not self.json or self.detach or self.spec or not ok and #all == 0 then return end
+  if not self.json or not ok and #all == 0 then return end
   local one = #all == 1 and not self.several
   io.stdout:write(json.encode(one and all[1] or { outputs = json.array(all) }), "\n")
 end

@@ -95,6 +95,7 @@ end
 
 function RUN.show(runner, parsed)
   local row = runner:call("show", { id = parsed.id })
+  for _, name in ipairs { "children", "events" } do row[name] = json.array(row[name]) end
   if parsed.json then put_json(row) else put(table_of.details(row)) end
 end
 
@@ -124,13 +125,21 @@ local function put_lines(lines, as_json)
   io.stdout:flush()
 end
 
-function RUN.log(runner, parsed)
-  while true do
-    local open = runner:call("show", { id = parsed.id }).finished_at == nil
+-- What has come since the last time.
+local function put_log(runner, parsed)
+  repeat
     local lines = runner:call("log", { id = parsed.id, after = parsed.after })
     put_lines(lines, parsed.json)
     parsed.after = lines[#lines] and lines[#lines].id or parsed.after
+  until #lines == 0
+end
+
+function RUN.log(runner, parsed)
+  while true do
+    local open = runner:call("show", { id = parsed.id }).finished_at == nil
+    put_log(runner, parsed)
     if not parsed.follow or not open then return end
+    if not runner.client then return end -- nothing comes, and others want the library
     task.sleep(0.5)
   end
 end

@@ -1,0 +1,112 @@
+-- Jobs that begin again, and what of an attempt counts for the next one.
+local fixture = require "support.fixture"
+local sd = require "sd"
+
+local dir
+
+before_each(function() dir = fixture.temp() end)
+after_each(function() fixture.remove(dir) end)
+
+-- Runs fn(jobs, library) with an open library.
+local function with_jobs(fn)
+  return sd.run(function()
+    local library <close> = assert(sd.library.open(dir .. "/library", { create = true }))
+    return fn(library.jobs, library)
+  end)
+end
+
+local function define(fields, run)
+  local Job = sd.job.define(fields)
+  Job.run = run
+  return Job
+end
+
+local function sql(query) return fixture.sql(dir .. "/library", query) end
+
+describe("a job", function()
+  it("has all its retries though it was interrupted before", function()
+    local n, failing = 0, false
+    local Job = define({ name = "shaky", retries = 2, retry_delay = 0.01 }, function(_, ctx)
+      n = n + 1
+      if failing then error(sd.failure.new("no", "EIO"), 0) end
+      ctx:sleep(60)
+    end)
+    for i = 1, 5 do -- as if its process had died
+      with_jobs(function(jobs)
+        if i == 1 then jobs:dispatch(Job()) else jobs:resume_row(
+          jobs:unfinished("shaky")[1], jobs:script_of_definition(Job)) end
+        repeat sd.sleep(0.005) until n == i
+      end)
+    end
+    with_jobs(function(jobs)
+      failing = true
+      local handle = jobs:resume_row(jobs:unfinished("shaky")[1], jobs:script_of_definition(Job))
+      handle:wait()
+      assert.equal("failed", handle.status)
+    end)
+    assert.equal(5 + 1 + 2, n)
+  end)
+
+  it("that was paused still starts not before its time", function()
+    with_jobs(function(jobs)
+      local at
+      local Job = define({ name = "later" }, function() at = sd.sys.wall_ns() / 1e9 end)
+      local due = sd.sys.wall_ns() / 1e9 + 1.5
+      local handle = jobs:dispatch(Job(), nil, { run_at = due })
+      assert(jobs:pause(handle.id))
+      assert.equal("paused", handle.status)
+      assert(jobs:resume(handle.id))
+      handle:wait()
+      assert.is_true(at >= due, ("%f s early"):format(due - at))
+    end)
+  end)
+
+  it("keeps its place until it has ended", function()
+    with_jobs(function(jobs)
+      local Job = define({ name = "few", max_concurrent = 1, args = { i = sd.arg.integer {} } },
+        function(_, ctx) ctx:sleep(0.002) end)
+      local list = {}
+      for i = 1, 20 do list[i] = jobs:dispatch(Job { i = i }) end
+      for _, handle in ipairs(list) do handle:wait() end
+    end)
+    -- Each line is how many ran after an event.
+    assert.same({ { "1" } }, sql("SELECT max(n) FROM (SELECT sum((status = 'running')"
+      .. " - (was IS 'running')) OVER (ORDER BY id) AS n FROM job_event)"))
+  end)
+end)
+
+describe("a job that is not resumable", function()
+  it("begins again without the children of its earlier attempts", function()
+    local began, finished, killed = 0, 0, false
+    local Child = define({ name = "child", args = { i = sd.arg.integer {} } },
+      function(self, ctx)
+        began = began + 1
+        if self.args.i > 1 and not killed then ctx:sleep(60) end
+        finished = finished + 1
+        return { i = self.args.i }
+      end)
+    local Job = define({ name = "anew", resumable = false }, function(_, ctx)
+      for i = 1, 3 do ctx:spawn_child(Child { i = i }) end
+      ctx:commit()
+      local seen = {}
+      for i, child in ipairs(ctx:wait_for_children()) do seen[i] = child.output.i end
+      return seen
+    end)
+    with_jobs(function(jobs)
+      jobs:dispatch(Job())
+      repeat sd.sleep(0.005) until began == 3 and finished == 1
+      jobs:script_of_definition(Child)
+      repeat sd.sleep(0.005) until #jobs:list { all = true, children = true } == 4
+        and jobs:list { all = true, children = true }[2].status == "completed"
+    end)
+    killed = true
+    with_jobs(function(jobs)
+      jobs:script_of_definition(Child)
+      local row = jobs:unfinished("anew")[1]
+      assert.same({ 1, 2, 3 }, (jobs:resume_row(row, jobs:script_of_definition(Job)):wait()))
+    end)
+    assert.equal(4, finished)
+    assert.same({ { "cancelled", "2" }, { "completed", "4" } },
+      sql("SELECT status, count(*) FROM jobs WHERE name = 'child' GROUP BY 1"))
+  end)
+end)

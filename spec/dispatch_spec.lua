@@ -1,0 +1,159 @@
+-- What a job may be dispatched with, and jobs that this process cannot run.
+local fixture = require "support.fixture"
+local sd = require "sd"
+
+local dir
+
+before_each(function() dir = fixture.temp() end)
+after_each(function() fixture.remove(dir) end)
+
+-- Runs fn(jobs, library) with an open library.
+local function with_jobs(fn)
+  return sd.run(function()
+    local library <close> = assert(sd.library.open(dir .. "/library", { create = true }))
+    return fn(library.jobs, library)
+  end)
+end
+
+local function define(fields, run)
+  local Job = sd.job.define(fields)
+  Job.run = run or function() end
+  return Job
+end
+
+local function status_of(name)
+  return fixture.sql(dir .. "/library", ("SELECT DISTINCT status FROM jobs WHERE name = '%s'")
+    :format(name))
+end
+
+describe("a job", function()
+  it("is refused with a time that is none, or with no list to depend on", function()
+    with_jobs(function(jobs)
+      local Job = define { name = "one" }
+      for option, values in pairs {
+        run_at = { math.huge, -math.huge, 0 / 0, 1e300, "now", {} },
+        depends_on = { 5, "5", jobs.dispatch },
+      } do
+        for _, value in ipairs(values) do
+          local ok, err = pcall(jobs.dispatch, jobs, Job {}, nil, { [option] = value })
+          assert.is_false(ok, option .. " " .. tostring(value))
+          assert.is_truthy(tostring(err):find("dispatch: " .. option, 1, true), err)
+        end
+      end
+      assert.equal(0, #jobs:list())
+    end)
+  end)
+
+  it("that is unique and waits for another is there once", function()
+    local ran = 0
+    with_jobs(function(jobs)
+      local Job = define({ name = "one", unique = true }, function() ran = ran + 1 end)
+      local First = define({ name = "first" }, function(_, ctx) ctx:sleep(0.05) end)
+      local first = jobs:dispatch(First())
+      local one = jobs:dispatch(Job(), nil, { depends_on = { first } })
+      assert.equal(one, jobs:dispatch(Job(), nil, { depends_on = { first } }))
+      assert.equal(one, jobs:dispatch(Job()))
+      one:wait()
+    end)
+    assert.equal(1, ran)
+  end)
+
+  -- The job that it depends on fails between the look at it and the commit, or just after.
+  it("does not run where what it depends on fails meanwhile", function()
+    local ran, fates = 0, {}
+    local Bad = define({ name = "bad" }, function(_, ctx)
+      ctx:sleep(0.005)
+      error("bad", 0)
+    end)
+    local Job = define({ name = "one" }, function() ran = ran + 1 end)
+    with_jobs(function(jobs)
+      for _ = 1, fixture.is_sanitized() and 3 or 20 do
+        local bad = jobs:dispatch(Bad())
+        local ok, one
+        repeat
+          ok, one = pcall(jobs.dispatch, jobs, Job(), nil, { depends_on = { bad } })
+          fates[#fates + 1] = ok and one or nil
+        until not ok
+      end
+      for _, one in ipairs(fates) do one:wait() end
+    end)
+    assert.equal(0, ran)
+    assert.is_true(#fates > 0)
+    for _, one in ipairs(fates) do assert.equal("cancelled", one.status) end
+  end)
+end)
+
+describe("jobs that cannot run here do not keep others waiting", function()
+  local function run_other(jobs)
+    local ran = false
+    local Other = define({ name = "other" }, function() ran = true end)
+    jobs:dispatch(Other()):wait()
+    assert.is_true(ran)
+  end
+
+  it("where only another process knew their function", function()
+    with_jobs(function(jobs)
+      jobs.scheduler:hold()
+      for _ = 1, 70 do jobs:dispatch(define { name = "lost" } {}) end
+    end)
+    with_jobs(run_other)
+    assert.same({ { "queued" } }, status_of "lost")
+  end)
+
+  it("where their script is gone", function()
+    local path = dir .. "/gone.lua"
+    fixture.write(path, 'local Gone = require "sd".job.define { name = "gone" }\n'
+      .. "function Gone:run() end return Gone")
+    with_jobs(function(jobs)
+      jobs.scheduler:hold()
+      for _ = 1, 70 do jobs:dispatch_by_name(path) end
+    end)
+    os.remove(path)
+    with_jobs(run_other)
+    assert.same({ { "paused" } }, status_of "gone")
+  end)
+end)
+
+describe("a heavy child", function()
+  -- The most of "heavy" that ran at once: `parents` jobs with four children each.
+  local function most_at_once(heavy_parent, parents)
+    local running, most = 0, 0
+    local function work(ctx)
+      running = running + 1
+      most = math.max(most, running)
+      -- Those of a heavy parent wait for each other.
+      for _ = 1, 1000 do
+        ctx:sleep(0.01)
+        if not heavy_parent or most == 4 then break end
+      end
+      running = running - 1
+    end
+    local ARGS = { i = sd.arg.integer {}, path = sd.arg.path {} }
+    local Heavy = define({ name = "heavy", heavy = true, args = ARGS },
+      function(_, ctx) work(ctx) end)
+    -- The children lie two levels down.
+    local Middle = define({ name = "middle", args = ARGS }, function(_, ctx)
+      for i = 1, 4 do ctx:spawn_child(Heavy { i = i, path = dir }) end
+      ctx:commit()
+    end)
+    local Parent = define({ name = "parent", heavy = heavy_parent, args = ARGS }, function(_, ctx)
+      ctx:spawn_child(Middle())
+      ctx:commit()
+    end)
+    with_jobs(function(jobs)
+      local list = {}
+      for i = 1, parents do list[i] = jobs:dispatch(Parent { i = i, path = dir }) end
+      for _, handle in ipairs(list) do handle:wait() end
+      for _, handle in ipairs(list) do assert.equal("completed", handle.status) end
+    end)
+    return most
+  end
+
+  it("is one on its device where its parents are not heavy", function()
+    assert.equal(1, most_at_once(false, 2))
+  end)
+
+  it("works beside its parent, and other children of it, where that is heavy", function()
+    assert.equal(4, most_at_once(true, 2))
+  end)
+end)
