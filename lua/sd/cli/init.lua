@@ -7,22 +7,23 @@ usage: sdlua COMMAND [OPTIONS] ...
        sdlua [LUA OPTIONS] [FILE.lua [ARGS]]
 
 Commands:
-  index   index directories into a library
+  index     index directories into a library
   location  the directories that are indexed: add, list, show, set, remove
-  verify  compare the index with the disk
-  run     run a job script
-  job     look at jobs and steer them
-  serve   run the jobs of a library as a service
+  rules     what locations leave out, and why
+  verify    compare the index with the disk
+  run       run a job script
+  job       look at jobs and steer them
+  serve     run the jobs of a library as a service
 
-  search  find entries by name and attributes
-  ls      list directories as the index has them
-  tree    the same as a tree
-  stat    all that is known of an entry
-  du      what directories take
-  top     the largest and the oldest
-  dupes   groups of files with the same content
-  sql     ask in SQL
-  export  write the entries as NDJSON, CSV, mtree or an SQLite file
+  search    find entries by name and attributes
+  ls        list directories as the index has them
+  tree      the same as a tree
+  stat      all that is known of an entry
+  du        what directories take
+  top       the largest and the oldest
+  dupes     groups of files with the same content
+  sql       ask in SQL
+  export    write the entries as NDJSON, CSV, mtree or an SQLite file
 
 With anything else sdlua is the Lua interpreter: -e -l -i -v -E -W - and a script, as `lua` has
 them.
