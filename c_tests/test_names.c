@@ -354,61 +354,95 @@ static void much_is_packed_and_a_second_time_nothing_is_written(void **state) {
   sd_store_close(s);
 }
 
-static struct sd_names_part *read_part(const char *dir, int64_t nth) {
+/* As batches of a walker, of `step` entries. */
+static void fill_by_batches(struct sd_store *s, int64_t from, int64_t to, int64_t step) {
   struct sd_err err;
-  struct sd_store *reader;
-  struct sd_names_part *p;
-  assert_ok(sd_store_open(dir, SD_STORE_READ, &reader, &err), &err);
-  assert_ok(sd_names_part_read(reader, nth, &p, &err), &err);
-  sd_store_close(reader);
-  return p;
+  struct sd_write_opts o = {.location_id = 1, .job_id = 1};
+  for (int64_t first = from; first < to; first += step) {
+    struct sd_batch *b = sd_batch_new();
+    struct sd_write_count n = {0};
+    int64_t stop = first + step < to ? first + step : to;
+    b->entries = calloc((size_t)step, sizeof(*b->entries));
+    b->entries_cap = (size_t)step;
+    for (int64_t id = first; id < stop; id++) {
+      char name[48];
+      int len = snprintf(name, sizeof(name), "name %lld of %lld", (long long)id,
+                         (long long)(id * 7919 % 1000));
+      b->entries[b->entries_len++] = (struct sd_entry){
+          .id = id,
+          .parent_id = -1 - id / 50,
+          .name = sd_arena_copy(&b->arena, name, (size_t)len),
+          .name_len = (uint16_t)len,
+          .name_text = true,
+          .change = SD_CHANGE_INSERT,
+          .st = {.kind = SD_KIND_FILE},
+      };
+    }
+    assert_ok(sd_store_begin(s, &err), &err);
+    assert_ok(sd_store_write_batch(s, b, &o, &n, &err), &err);
+    assert_ok(sd_store_commit(s, &err), &err);
+    sd_batch_free(b);
+  }
 }
 
-/* Whether the part was taken; it ends here. */
-static bool write_part(struct sd_store *s, struct sd_names_part *p) {
-  struct sd_err err;
-  bool taken;
-  assert_ok(sd_store_begin(s, &err), &err);
-  assert_ok(sd_names_part_write(s, p, &taken, &err), &err);
-  assert_ok(sd_store_commit(s, &err), &err);
-  sd_names_part_free(p);
-  return taken;
-}
-
-static void parts_are_read_apart_and_written_in_turn(void **state) {
+static void batches_in_turn_bring_their_packs_with_them(void **state) {
   struct sd_store *s = open_library(*state);
-  fill(s, 1, 5000);
-  build(s);
-  fill(s, 5000, 300000);
-  struct sd_names_part *first = read_part(*state, 0), *second = read_part(*state, 1);
-  assert_null(read_part(*state, 2));
-  assert_false(write_part(s, read_part(*state, 1))); /* the first one is missing */
-  assert_true(write_part(s, first));
-  assert_true(write_part(s, second));
-  assert_null(read_part(*state, 0));
-  assert_int_equal(count(*state, "SELECT count(*) FROM name_pack"), 300000 / 64);
-  assert_int_equal(count(*state, "SELECT count(*) FROM name_gram"), 2 * 1024);
+  /* Two walkers whose batches come by turns, and one that begins in the middle of a pack. */
+  for (int64_t id = 0; id < 4096; id += 512) {
+    fill_by_batches(s, 4096 + id, 4096 + id + 512, 100);
+    fill_by_batches(s, 8192 + id, 8192 + id + 512, 77);
+  }
+  assert_int_equal(count(*state, "SELECT count(*) FROM name_pack"), 128);
+  fill_by_batches(s, 16384 + 30, 16384 + 300, 100);
+  assert_int_equal(count(*state, "SELECT count(*) FROM name_pack"), 128 + 3);
   assert_all_right(*state);
-  int before = sqlite3_total_changes(sd_store_db(s));
-  assert_int_equal(build(s), 1);
-  assert_int_equal(sqlite3_total_changes(sd_store_db(s)), before);
-  exec(s, "DELETE FROM entry WHERE id < 2000");
-  assert_null(read_part(*state, 0)); /* what is noted comes first */
+  exec(s, "DELETE FROM entry WHERE id IN (5000, 9000)");
+  exec(s, "UPDATE entry SET name = 'renamed' WHERE id = 6000");
+  assert_all_right(*state);
+  build(s);
+  assert_int_equal(count(*state, "SELECT count(*) FROM name_pack"), (16384 + 300) / 64);
+  assert_int_equal(count(*state, "SELECT count(*) FROM name_todo"), 0);
+  assert_all_right(*state);
   sd_store_close(s);
 }
 
-static void a_writer_tells_when_it_has_its_turn(void **state) {
+/* What a transaction that failed had gathered is not there: nothing may be made of it. */
+static void a_rollback_leaves_no_pack(void **state) {
   struct sd_err err;
   struct sd_store *s = open_library(*state);
-  uint64_t turns = sd_store_turns(s);
-  assert_int_equal(turns % 2, 0);
-  assert_ok(sd_store_begin(s, &err), &err);
-  assert_int_equal(sd_store_turns(s), turns + 1);
-  assert_ok(sd_store_commit(s, &err), &err);
-  assert_int_equal(sd_store_turns(s), turns + 2);
+  fill_by_batches(s, 64, 100, 36);
   assert_ok(sd_store_begin(s, &err), &err);
   sd_store_rollback(s);
-  assert_int_equal(sd_store_turns(s), turns + 4);
+  fill_by_batches(s, 100, 128, 28);
+  assert_int_equal(count(*state, "SELECT count(*) FROM name_pack"), 0);
+  fill_by_batches(s, 128, 6000, 1000);
+  build(s);
+  assert_int_equal(count(*state, "SELECT count(*) FROM name_pack"), 6000 / 64);
+  assert_all_right(*state);
+  sd_store_close(s);
+}
+
+/* An id that is there already is refused, and so is its name in a pack. */
+static void a_refused_row_is_in_no_pack(void **state) {
+  struct sd_store *s = open_library(*state);
+  exec(s, "INSERT INTO entry(id,parent_id,name,kind) VALUES(100, -1000, 'it', 1)");
+  fill_by_batches(s, 64, 6000, 1000);
+  assert_all_right(*state);
+  build(s);
+  assert_int_equal(count(*state, "SELECT count(*) FROM sd_names('name 100 ', 0)"), 0);
+  assert_all_right(*state);
+  sd_store_close(s);
+}
+
+/* A damaged pack is made anew when its segment is. */
+static void building_mends_a_pack(void **state) {
+  struct sd_store *s = open_library(*state);
+  fill(s, 1, 10000);
+  build(s);
+  exec(s, "UPDATE name_pack SET data = x'00' WHERE id = 7");
+  fill(s, 10000, 20000);
+  build(s);
+  assert_all_right(*state);
   sd_store_close(s);
 }
 
@@ -434,7 +468,9 @@ static void what_changes_is_right_at_once(void **state) {
   exec(s, "DELETE FROM entry WHERE id BETWEEN 100 AND 1500");
   assert_all_right(*state);
   build(s);
-  assert_int_equal(count(*state, "SELECT count(*) FROM name_todo"), 0);
+  assert_int_equal(
+      count(*state, "SELECT count(*) FROM name_todo WHERE id < (SELECT names_end FROM counter)"),
+      0);
   assert_all_right(*state);
   assert_int_equal(count(*state, "SELECT count(*) FROM sd_names('name 700 ', 0)"), 0);
   sd_store_close(s);
@@ -479,11 +515,10 @@ static void random_changes_never_make_it_wrong(void **state) {
         snprintf(name, sizeof(name), "late name 77 %d", step);
         if (next > 2) insert(s, next / 2, -9, name, strlen(name));
         break;
-      case 5: {
-        struct sd_names_part *p = read_part(*state, 0);
-        if (p) write_part(s, p);
+      case 5:
+        fill_by_batches(s, next, next + n / 4 + 1, 1 + k);
+        next += n / 4 + 1 + rng_below(&rng, 200);
         break;
-      }
       default: build(s);
     }
     assert_all_right(*state);
@@ -575,8 +610,10 @@ int main(void) {
       cmocka_unit_test(all_kinds_of_patterns_match),
       temp_test(little_is_left_as_it_is),
       temp_test(much_is_packed_and_a_second_time_nothing_is_written),
-      temp_test(parts_are_read_apart_and_written_in_turn),
-      temp_test(a_writer_tells_when_it_has_its_turn),
+      temp_test(batches_in_turn_bring_their_packs_with_them),
+      temp_test(a_rollback_leaves_no_pack),
+      temp_test(a_refused_row_is_in_no_pack),
+      temp_test(building_mends_a_pack),
       temp_test(what_changes_is_right_at_once),
       temp_test(ids_that_nobody_has_are_no_trouble),
       temp_test(random_changes_never_make_it_wrong),

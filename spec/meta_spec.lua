@@ -11,7 +11,6 @@ local INTERNAL = {
   ["sd.codec.buf"] = "a buffer while a value is encoded",
   ["sd.work"] = "a commit while its arguments are read",
   ["sd.sql"] = "a statement while its arguments are read",
-  ["sd.names"] = "packed names between reading and writing",
 }
 
 -- Described class -> the table of the module. `sd.core` holds the others.

@@ -8,7 +8,6 @@ local failure = require "sd.failure"
 local hasher = require "sd.hasher"
 local json = require "sd.json"
 local messages = require "sd.messages"
-local names = require "sd.names"
 local metrics = require "sd.metrics"
 local rows = require "sd.job_rows"
 local sweep = require "sd.sweep"
@@ -230,7 +229,7 @@ Context.changes = sweep.changes
 ---@async
 ---@return boolean left
 function Context:index_names()
-  return names.index(self)
+  return (failure.check(self.library.core:index_names()))
 end
 
 --- The errors so far of the job and its tree: the first `limit`, and how many there are by code.

@@ -96,8 +96,8 @@ local function insert_root(tx, location, stat)
     .. " file_bytes, bytes, allocated) VALUES(?, ?, '', 0, 0, 0, 0, 0, 0)",
     { location.entry_id, location.id })
   -- Others may have packed names meanwhile.
-  tx:exec_own("INSERT OR IGNORE INTO name_todo(id) SELECT ?1 WHERE ?1 < 64 * (SELECT"
-    .. " coalesce(max(id) + 1, 0) FROM name_pack)", { location.entry_id })
+  tx:exec_own("INSERT OR IGNORE INTO name_todo(id) SELECT ?1"
+    .. " WHERE ?1 < (SELECT names_end FROM counter)", { location.entry_id })
   tx:exec_own("UPDATE location SET entry_id = ?, state = 'indexing' WHERE id = ?",
     { location.entry_id, location.id })
 end

@@ -81,8 +81,6 @@ static int lsd_batch_gc(lua_State *L) {
  * errors, skips, new_files, new_bytes}: everything that was listed, changed or not */
 static int lsd_batch_stats(lua_State *L) {
   const struct sd_batch *b = check_handle(L, 1)->found->batch;
-  int64_t files, bytes;
-  sd_batch_new_content(b, &files, &bytes);
   lua_createtable(L, 0, 14);
   lsd_set_int(L, "files", b->seen.files);
   lsd_set_int(L, "dirs", b->seen.dirs);
@@ -96,8 +94,8 @@ static int lsd_batch_stats(lua_State *L) {
   lsd_set_int(L, "vanished", (int64_t)b->vanished_len);
   lsd_set_int(L, "errors", (int64_t)b->errors_len);
   lsd_set_int(L, "skips", (int64_t)b->skips_len);
-  lsd_set_int(L, "new_files", files);
-  lsd_set_int(L, "new_bytes", bytes);
+  lsd_set_int(L, "new_files", b->new_files);
+  lsd_set_int(L, "new_bytes", b->new_bytes);
   return 1;
 }
 

@@ -13,7 +13,6 @@
 #include "bind/coroutine.h"
 #include "bind/hasher.h"
 #include "bind/library.h"
-#include "bind/names.h"
 #include "bind/queue.h"
 #include "bind/reader.h"
 #include "bind/rules.h"
@@ -111,7 +110,6 @@ int luaopen_sd_core(lua_State *L) {
   lsd_coroutine_open(L);
   luaopen_sd_batch(L);
   luaopen_sd_chunk(L);
-  luaopen_sd_names(L);
   for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
     lua_pushcfunction(L, parts[i].open);
     lua_call(L, 0, 1);

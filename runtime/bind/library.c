@@ -302,8 +302,6 @@ static const luaL_Reg methods[] = {
     {"leave_out", lsd_library_leave_out},
     {"settle", lsd_library_settle},
     {"index_names", lsd_library_index_names},
-    {"read_names", lsd_library_read_names},
-    {"write_names", lsd_library_write_names},
     {"note", lsd_library_note},
     {NULL, NULL},
 };

@@ -8,9 +8,5 @@
 #include "bind/await.h"
 
 int lsd_library_index_names(lua_State *L); /* library:index_names() -> left */
-int lsd_library_read_names(lua_State *L);  /* library:read_names(nth) -> part; false: nothing */
-int lsd_library_write_names(lua_State *L); /* library:write_names(parts) -> how many were taken */
-
-int luaopen_sd_names(lua_State *L);
 
 #endif

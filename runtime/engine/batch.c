@@ -72,13 +72,13 @@ int sd_batch_note(struct sd_batch *b, uint8_t op, int code, const char *path, si
   return 0;
 }
 
-void sd_batch_new_content(const struct sd_batch *b, int64_t *files, int64_t *bytes) {
-  *files = *bytes = 0;
-  for (size_t i = 0; i < b->entries_len; i++) {
-    const struct sd_entry *e = &b->entries[i];
-    bool is_new = e->change == SD_CHANGE_INSERT || e->change == SD_CHANGE_CONTENT;
-    if (!is_new || e->st.kind != SD_KIND_FILE || e->st.size <= 0) continue;
-    (*files)++;
-    if (__builtin_add_overflow(*bytes, e->st.size, bytes)) *bytes = INT64_MAX; /* sparse files */
-  }
+void sd_batch_count(struct sd_batch *b, const struct sd_entry *e) {
+  const bool is_new = e->change == SD_CHANGE_INSERT || e->change == SD_CHANGE_CONTENT;
+  b->inserted += e->change == SD_CHANGE_INSERT;
+  b->moved += e->change == SD_CHANGE_MOVE;
+  b->again += e->again;
+  if (!is_new || e->st.kind != SD_KIND_FILE || e->st.size <= 0) return;
+  b->new_files++;
+  if (__builtin_add_overflow(b->new_bytes, e->st.size, &b->new_bytes)) /* sparse files */
+    b->new_bytes = INT64_MAX;
 }

@@ -83,8 +83,9 @@ struct sd_batch {
   struct sd_arena arena;
   struct sd_entry *entries; /* only what differs from the library */
   size_t entries_len, entries_cap;
-  size_t inserted, moved; /* of them, how many are new, and how many were elsewhere … */
-  size_t again;           /* … and how many do not differ at all: see sd_entry */
+  size_t inserted, moved;       /* of them, how many are new, and how many were elsewhere … */
+  size_t again;                 /* … and how many do not differ at all: see sd_entry */
+  int64_t new_files, new_bytes; /* … whose bytes the library does not know; no empty files */
   struct sd_new_dir *dirs;
   size_t dirs_len, dirs_cap;
   struct sd_dir_delta *deltas;
@@ -126,8 +127,9 @@ int sd_batch_gone(struct sd_batch *b, const struct sd_gone *gone);
 int sd_batch_readable(struct sd_batch *b, int64_t id, uint8_t unread);
 
 int sd_batch_device(struct sd_batch *b, int64_t id, uint64_t st_dev);
-/* The files among what differs whose bytes the library does not know; empty ones do not count. */
-void sd_batch_new_content(const struct sd_batch *b, int64_t *files, int64_t *bytes);
+
+/* Counts an entry that differs. */
+void sd_batch_count(struct sd_batch *b, const struct sd_entry *e);
 
 /* The rows of a batch as bytes, for a queue that outlives the process: version, fixed-width
  * little-endian fields, XXH3 checksum. What belongs to this process (born, done) is not part of it.

@@ -215,9 +215,7 @@ static void get_entry(struct in *in, struct sd_entry *e) {
     in->rc = SD_EFORMAT;
     return;
   }
-  in->b->inserted += e->change == SD_CHANGE_INSERT;
-  in->b->moved += e->change == SD_CHANGE_MOVE;
-  in->b->again += e->again;
+  sd_batch_count(in->b, e);
   e->name_text = sd_utf8_valid(e->name, e->name_len);
   e->target_text = e->target && sd_utf8_valid(e->target, e->target_len);
 }

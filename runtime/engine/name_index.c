@@ -13,46 +13,54 @@ enum { TODO_MIN = 1024, TAIL_MIN = 4096, PACK_HEAD = 12 };
 
 enum { GROUPS = SD_GRAM_ROWS / SD_GRAM_GROUP };
 
-enum { Q_STATE, Q_DIRTY, Q_ENTRIES, Q_PACK_PUT, Q_PACKS, Q_GRAM_GET, Q_GRAM_PUT, Q_DONE, Q_COUNT };
+enum {
+  Q_STATE,
+  Q_DIRTY,
+  Q_ENTRIES,
+  Q_PACK_PUT,
+  Q_PACKS,
+  Q_GRAM_GET,
+  Q_GRAM_PUT,
+  Q_DONE,
+  Q_END_PUT,
+  Q_COUNT
+};
 
-#define END "coalesce((SELECT max(id)+1 FROM name_pack),0)*64"
+#define END "coalesce((SELECT names_end FROM counter),0)"
 
 static const char *const sql[Q_COUNT] = {
     [Q_STATE] = "SELECT " END
                 ", coalesce((SELECT max(id)+1 FROM entry),0),"
                 " coalesce((SELECT min(id) FROM name_todo),0),"
-                " (SELECT count(*) FROM (SELECT 1 FROM name_todo LIMIT ?1))",
+                " (SELECT count(*) FROM (SELECT 1 FROM name_todo WHERE id<" END " LIMIT ?1))",
     [Q_DIRTY] = "SELECT min(id)/64 FROM name_todo WHERE id>=?1 AND id<?2",
     [Q_ENTRIES] = "SELECT id,parent_id,kind,name FROM entry WHERE id>=?1 AND id<?2 ORDER BY id",
     [Q_PACK_PUT] = "INSERT OR REPLACE INTO name_pack(id,data) VALUES(?1,?2)",
-    [Q_PACKS] = "SELECT id,data FROM name_pack WHERE id>=?1 AND id<?2",
+    [Q_PACKS] = "SELECT id,data FROM name_pack WHERE id>=?1 AND id<?2 ORDER BY id",
     [Q_GRAM_GET] = "SELECT bits FROM name_gram WHERE id=?1",
     [Q_GRAM_PUT] = "INSERT OR REPLACE INTO name_gram(id,bits) VALUES(?1,?2)",
     [Q_DONE] = "DELETE FROM name_todo WHERE id>=?1 AND id<?2",
+    [Q_END_PUT] =
+        "INSERT INTO counter(id,next_id,names_end) VALUES(1,?1,?1)"
+        " ON CONFLICT DO UPDATE SET names_end=?1 WHERE names_end<?1",
 };
 
 struct state {
   int64_t end;        /* ids below it are packed */
   int64_t entries;    /* behind the last id */
   int64_t first_todo; /* 0: none */
-  int64_t todo;       /* how many; no more than TODO_MIN are counted */
+  int64_t todo;       /* how many below the end; no more than TODO_MIN are counted */
 };
 
-/* Packs and rows of a segment, made and not yet written. */
-struct sd_names_part {
-  int64_t segment;
-  int64_t from;           /* the first pack that comes behind the end */
-  struct sd_buf packs;    /* id i64, length u32, bytes */
-  struct sd_grams *grams; /* of all packs of the segment */
-  int packs_len;          /* behind the last one, in the segment */
-};
-
+/* A segment that is being packed. */
 struct build {
   struct sd_store *store;
   struct sd_err *err;
   sqlite3_stmt *q[Q_COUNT];
   struct sd_pack_builder pack;
-  struct sd_names_part *part;
+  struct sd_buf packs;    /* that were made and not yet written: id i64, length u32, bytes */
+  struct sd_grams *grams; /* of all packs of the segment */
+  int packs_len;          /* behind the last one, in the segment */
 };
 
 static sqlite3_stmt *query(struct build *b, int which, int64_t first, int64_t second) {
@@ -111,23 +119,26 @@ static int add_entry(struct build *b, sqlite3_stmt *q) {
   return rc ? sd_err_nomem(b->err) : 0;
 }
 
+static void add_grams(struct build *b, int64_t pack, const char *text, size_t n) {
+  int nth = (int)(pack % SD_SEGMENT_PACKS);
+  sd_grams_add(b->grams, (unsigned)nth, text, n);
+  if (nth >= b->packs_len) b->packs_len = nth + 1;
+}
+
 static int keep_pack(struct build *b, int64_t pack) {
-  struct sd_names_part *p = b->part;
   if (sd_pack_end(&b->pack)) return sd_err_nomem(b->err);
-  int rc = sd_buf_put_u64(&p->packs, (uint64_t)pack);
-  if (!rc) rc = sd_buf_put_u32(&p->packs, (uint32_t)b->pack.out.len);
-  if (!rc) rc = sd_buf_put(&p->packs, b->pack.out.data, b->pack.out.len);
+  int rc = sd_buf_put_u64(&b->packs, (uint64_t)pack);
+  if (!rc) rc = sd_buf_put_u32(&b->packs, (uint32_t)b->pack.out.len);
+  if (!rc) rc = sd_buf_put(&b->packs, b->pack.out.data, b->pack.out.len);
   if (rc) return sd_err_nomem(b->err);
-  sd_grams_add(p->grams, (unsigned)(pack % SD_SEGMENT_PACKS), (const char *)b->pack.text.data,
-               b->pack.text.len);
-  p->packs_len = (int)(pack % SD_SEGMENT_PACKS) + 1;
+  add_grams(b, pack, (const char *)b->pack.text.data, b->pack.text.len);
   sd_pack_begin(&b->pack);
   return 0;
 }
 
 /* Writes the packs that were kept. */
 static int write_packs(struct build *b) {
-  struct sd_buf *kept = &b->part->packs;
+  struct sd_buf *kept = &b->packs;
   int rc = 0;
   for (size_t at = 0, len; !rc && at < kept->len; at += PACK_HEAD + len) {
     len = sd_get_u32(kept->data + at + 8);
@@ -155,10 +166,8 @@ static int build_packs(struct build *b, int64_t id, int64_t stop) {
   return rc;
 }
 
-/* Packs of the segment for which something is noted. */
-static int build_dirty(struct build *b, const struct state *s) {
-  int64_t first = b->part->segment * SD_SEGMENT_IDS, stop = first + SD_SEGMENT_IDS;
-  if (s->end < stop) stop = s->end;
+/* Makes packs of [first, stop) anew where something is noted. */
+static int build_dirty(struct build *b, int64_t first, int64_t stop) {
   int rc = 0;
   while (!rc && first < stop) {
     sqlite3_stmt *q = query(b, Q_DIRTY, first, stop);
@@ -174,36 +183,29 @@ static int build_dirty(struct build *b, const struct state *s) {
   return rc ? rc : write_packs(b);
 }
 
-/* Packs of the segment behind the end, as far as they are full. */
-static int build_new(struct build *b, const struct state *s) {
-  int64_t first = b->part->segment * SD_SEGMENT_IDS, stop = first + SD_SEGMENT_IDS;
-  if (first < s->end) first = s->end;
-  if (s->entries < stop) stop = s->entries / SD_PACK_IDS * SD_PACK_IDS;
-  if (first >= stop) return 0;
-  b->part->from = first / SD_PACK_IDS;
-  return build_packs(b, first, stop);
+/* Makes packs of [first, stop) where there is none that can be read, and adds the others to the
+ * rows. */
+static int build_missing(struct build *b, int64_t first, int64_t stop) {
+  int64_t pack = first / SD_PACK_IDS, last = stop / SD_PACK_IDS;
+  sqlite3_stmt *q = query(b, Q_PACKS, pack, last);
+  int step = SQLITE_ROW, rc = q ? 0 : b->err->code;
+  while (!rc && step == SQLITE_ROW) {
+    struct sd_pack view;
+    step = sqlite3_step(q);
+    bool any = step == SQLITE_ROW;
+    int64_t id = any ? sqlite3_column_int64(q, 0) : last;
+    if (any && sd_pack_open(sqlite3_column_blob(q, 1), (size_t)sqlite3_column_bytes(q, 1), &view))
+      continue;
+    if (pack < id) rc = build_packs(b, pack * SD_PACK_IDS, id * SD_PACK_IDS);
+    if (any) add_grams(b, id, view.text, view.text_len);
+    pack = id + 1;
+  }
+  if (!rc) rc = ended(b, q, step);
+  else if (q) sqlite3_reset(q);
+  return rc ? rc : write_packs(b);
 }
 
 /* ---- rows ---- */
-
-/* Adds the packs that were there before to the rows. */
-static int add_old_packs(struct build *b, const struct state *s) {
-  struct sd_names_part *p = b->part;
-  int64_t first = p->segment * SD_SEGMENT_PACKS, stop = s->end / SD_PACK_IDS;
-  if (stop > first + SD_SEGMENT_PACKS) stop = first + SD_SEGMENT_PACKS;
-  if (stop <= first) return 0;
-  sqlite3_stmt *q = query(b, Q_PACKS, first, stop);
-  int step = SQLITE_ERROR;
-  if (!q) return b->err->code;
-  while ((step = sqlite3_step(q)) == SQLITE_ROW) {
-    struct sd_pack view;
-    int nth = (int)(sqlite3_column_int64(q, 0) - first);
-    if (nth >= p->packs_len) p->packs_len = nth + 1;
-    if (sd_pack_open(sqlite3_column_blob(q, 1), (size_t)sqlite3_column_bytes(q, 1), &view) == 0)
-      sd_grams_add(p->grams, (unsigned)nth, view.text, view.text_len);
-  }
-  return ended(b, q, step);
-}
 
 /* Writes a group where it is not as it is stored. */
 static int put_group(struct build *b, int64_t id, const uint8_t *bytes, size_t n) {
@@ -216,19 +218,18 @@ static int put_group(struct build *b, int64_t id, const uint8_t *bytes, size_t n
   return rc || same ? rc : put_blob(b, Q_GRAM_PUT, id, bytes, n);
 }
 
-static int write_grams(struct build *b) {
-  const struct sd_names_part *p = b->part;
-  size_t words = ((size_t)p->packs_len + 63) / 64;
+static int write_grams(struct build *b, int64_t segment) {
+  size_t words = ((size_t)b->packs_len + 63) / 64;
   struct sd_buf bytes = SD_BUF_INIT;
   int rc = 0;
-  if (p->packs_len < SD_GRAM_PACKS_MIN) return 0;
+  if (b->packs_len < SD_GRAM_PACKS_MIN) return 0;
   for (size_t group = 0; !rc && group < GROUPS; group++) {
     bytes.len = 0;
     for (size_t row = 0; row < SD_GRAM_GROUP; row++)
       for (size_t w = 0; !rc && w < words; w++)
-        rc = sd_buf_put_u64(&bytes, p->grams->rows[group * SD_GRAM_GROUP + row][w]);
+        rc = sd_buf_put_u64(&bytes, b->grams->rows[group * SD_GRAM_GROUP + row][w]);
     if (rc) sd_err_nomem(b->err);
-    else rc = put_group(b, p->segment * GROUPS + (int64_t)group, bytes.data, bytes.len);
+    else rc = put_group(b, segment * GROUPS + (int64_t)group, bytes.data, bytes.len);
   }
   sd_buf_fini(&bytes);
   return rc;
@@ -236,41 +237,29 @@ static int write_grams(struct build *b) {
 
 /* ---- a segment ---- */
 
-static struct sd_names_part *new_part(struct build *b, int64_t segment) {
-  struct sd_names_part *p = calloc(1, sizeof(*p));
-  if (p && !(p->grams = calloc(1, sizeof(*p->grams)))) {
-    free(p);
-    p = NULL;
-  }
-  if (p) p->segment = segment;
-  else sd_err_nomem(b->err);
-  return p;
-}
-
-void sd_names_part_free(struct sd_names_part *p) {
-  if (!p) return;
-  sd_buf_fini(&p->packs);
-  free(p->grams);
-  free(p);
-}
-
 static void end_build(struct build *b) {
   for (int i = 0; i < Q_COUNT; i++) sqlite3_finalize(b->q[i]);
   sd_pack_fini(&b->pack);
+  sd_buf_fini(&b->packs);
+  free(b->grams);
 }
 
+static int run(struct build *b, int which, int64_t first, int64_t second) {
+  sqlite3_stmt *q = query(b, which, first, second);
+  return q ? ended(b, q, sqlite3_step(q)) : b->err->code;
+}
+
+/* As far as packs are full, and never less far than before. */
 static int build_segment(struct build *b, const struct state *s, int64_t segment) {
-  int64_t first = segment * SD_SEGMENT_IDS;
-  if (!(b->part = new_part(b, segment))) return b->err->code;
-  int rc = build_dirty(b, s);
-  if (!rc) rc = add_old_packs(b, s);
-  if (!rc) rc = build_new(b, s);
-  if (!rc) rc = write_packs(b);
-  if (!rc) rc = write_grams(b);
-  sd_names_part_free(b->part);
-  sqlite3_stmt *q = rc ? NULL : query(b, Q_DONE, first, first + SD_SEGMENT_IDS);
-  if (!q) return b->err->code;
-  return ended(b, q, sqlite3_step(q));
+  int64_t first = segment * SD_SEGMENT_IDS, stop = s->entries / SD_PACK_IDS * SD_PACK_IDS;
+  if (stop < s->end) stop = s->end;
+  if (stop > first + SD_SEGMENT_IDS) stop = first + SD_SEGMENT_IDS;
+  if (!(b->grams = calloc(1, sizeof(*b->grams)))) return sd_err_nomem(b->err);
+  int rc = build_dirty(b, first, stop);
+  if (!rc) rc = build_missing(b, first, stop);
+  if (!rc) rc = write_grams(b, segment);
+  if (!rc) rc = run(b, Q_DONE, first, stop);
+  return rc ? rc : run(b, Q_END_PUT, stop, 0);
 }
 
 int sd_names_build(struct sd_store *s, bool *left, struct sd_err *err) {
@@ -284,55 +273,6 @@ int sd_names_build(struct sd_store *s, bool *left, struct sd_err *err) {
     if (!rc) rc = read_state(&b, &state);
     *left = !rc && next_segment(&state) >= 0;
   }
-  end_build(&b);
-  return rc;
-}
-
-/* ---- the same in two steps ---- */
-
-/* Whether the segment `nth` from the end on has enough that is new, and nothing else to do. */
-static bool is_new(const struct state *s, int64_t segment) {
-  int64_t first = segment * SD_SEGMENT_IDS;
-  if (first < s->end) first = s->end;
-  return s->todo < TODO_MIN && s->entries - first >= TAIL_MIN;
-}
-
-static int read_part(struct build *b, int64_t nth) {
-  struct state state;
-  int rc = read_state(b, &state);
-  int64_t segment = rc ? 0 : state.end / SD_SEGMENT_IDS + nth;
-  if (rc || !is_new(&state, segment)) return rc;
-  if (!(b->part = new_part(b, segment))) return b->err->code;
-  rc = add_old_packs(b, &state);
-  return rc ? rc : build_new(b, &state);
-}
-
-static int exec(struct build *b, const char *text) {
-  return sqlite3_exec(b->store->db, text, NULL, NULL, NULL) == SQLITE_OK
-             ? 0
-             : sd_store_error(b->store, b->err, "index names");
-}
-
-int sd_names_part_read(struct sd_store *s, int64_t nth, struct sd_names_part **out,
-                       struct sd_err *err) {
-  struct build b = {.store = s, .err = err};
-  int rc = exec(&b, "BEGIN");
-  if (!rc) rc = read_part(&b, nth);
-  end_build(&b);
-  if (!sqlite3_get_autocommit(s->db)) sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL);
-  if (rc) sd_names_part_free(b.part);
-  *out = rc ? NULL : b.part;
-  return rc;
-}
-
-int sd_names_part_write(struct sd_store *s, struct sd_names_part *p, bool *taken,
-                        struct sd_err *err) {
-  struct build b = {.store = s, .err = err, .part = p};
-  struct state state;
-  int rc = read_state(&b, &state);
-  *taken = !rc && p->from * SD_PACK_IDS == state.end;
-  if (*taken) rc = write_packs(&b);
-  if (*taken && !rc) rc = write_grams(&b);
   end_build(&b);
   return rc;
 }

@@ -14,11 +14,11 @@ enum { COL_ID, COL_PARENT, COL_KIND, COL_NAME, COL_PATTERN, COL_MODE };
 
 enum { GRAMS_MOST = 16 }; /* rows that are looked up for one pattern */
 
-enum { Q_TABLES, Q_END, Q_TODO, Q_PACKS, Q_GRAM, Q_LATE, Q_TAIL, Q_COUNT };
+enum { Q_END, Q_OLD_END, Q_TODO, Q_PACKS, Q_GRAM, Q_LATE, Q_TAIL, Q_COUNT };
 
 static const char *const sql[Q_COUNT] = {
-    [Q_TABLES] = "SELECT count(*) FROM sqlite_schema WHERE name='name_pack'",
-    [Q_END] = "SELECT coalesce(max(id)+1,0) FROM name_pack",
+    [Q_END] = "SELECT coalesce(max(names_end)/64,0) FROM counter",
+    [Q_OLD_END] = "SELECT coalesce(max(id)+1,0) FROM name_pack", /* of a library of version 2 */
     [Q_TODO] = "SELECT id FROM name_todo ORDER BY id",
     [Q_PACKS] = "SELECT id,data FROM name_pack WHERE id>=?1 ORDER BY id",
     [Q_GRAM] = "SELECT bits FROM name_gram WHERE id=?1",
@@ -90,6 +90,17 @@ static int query_int(struct cursor *c, int which, int64_t *out) {
   if (sqlite3_step(c->q[which]) != SQLITE_ROW) return db_error((struct vtab *)c->base.pVtab);
   *out = sqlite3_column_int64(c->q[which], 0);
   sqlite3_reset(c->q[which]);
+  return SQLITE_OK;
+}
+
+/* A library of version 1 has no packs. */
+static int read_end(struct cursor *c) {
+  static const int ways[] = {Q_END, Q_OLD_END};
+  for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+    int rc = query_int(c, ways[i], &c->packs);
+    if (rc != SQLITE_ERROR) return rc;
+  }
+  c->packs = 0;
   return SQLITE_OK;
 }
 
@@ -351,11 +362,9 @@ static int filter(sqlite3_vtab_cursor *base, int idx, const char *str, int argc,
                   sqlite3_value **argv) {
   (void)idx, (void)str, (void)argc;
   struct cursor *c = (struct cursor *)base;
-  int64_t tables = 0;
   end_search(c);
   int rc = open_matcher(c, argv[0], argv[1]);
-  if (!rc) rc = query_int(c, Q_TABLES, &tables);
-  if (!rc && tables) rc = query_int(c, Q_END, &c->packs); /* an older library has no packs */
+  if (!rc) rc = read_end(c);
   if (!rc && c->packs) rc = read_todo(c);
   c->phase = IN_PACKS;
   return rc ? rc : next(base);

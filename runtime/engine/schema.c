@@ -31,9 +31,11 @@ static const char tables[] =
     "CREATE UNIQUE INDEX entry_name ON entry(parent_id, name);"
     "CREATE INDEX entry_todo ON entry(id) WHERE content_id = 0;"
 
-    /* Ids below next_id may be in use, also in the stored queues of a job. */
+    /* Ids below next_id may be in use, also in the stored queues of a job. names_end: see
+     * name_index.h. */
     "CREATE TABLE counter("
-    " id INTEGER PRIMARY KEY CHECK(id = 1), next_id INTEGER NOT NULL) STRICT;"
+    " id INTEGER PRIMARY KEY CHECK(id = 1), next_id INTEGER NOT NULL,"
+    " names_end INTEGER NOT NULL DEFAULT 0) STRICT;"
 
     "CREATE TABLE directory("
     " entry_id INTEGER PRIMARY KEY, location_id INTEGER NOT NULL, anchor INTEGER,"
@@ -290,7 +292,12 @@ static const char asking[] =
     " DELETE FROM content_sample WHERE content_id = old.id; END;";
 
 static const char since_2[] =
-    "ALTER TABLE content ADD COLUMN mime_named INTEGER NOT NULL DEFAULT 0;";
+    "ALTER TABLE content ADD COLUMN mime_named INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE counter ADD COLUMN names_end INTEGER NOT NULL DEFAULT 0;";
+
+/* In version 2 all packs stood below the end. */
+static const char packed_in_2[] =
+    "UPDATE counter SET names_end = (SELECT coalesce(max(id) + 1, 0) FROM name_pack) * 64;";
 
 /* What version 1 had otherwise. What an unfinished run had noted as vanished is lost: it was of
  * another script and cannot go on, and the next one notes it again. */
@@ -307,7 +314,7 @@ enum { PARTS_MAX = 6 };
 
 static const char *join(const char *const parts[PARTS_MAX]) {
   static char all[sizeof(tables) + sizeof(living) + sizeof(asking) + sizeof(triggers) +
-                  sizeof(views) + sizeof(since_1) + sizeof(since_2)];
+                  sizeof(views) + sizeof(since_1) + sizeof(since_2) + sizeof(packed_in_2)];
   char *to = all;
   for (int i = 0; i < PARTS_MAX && parts[i]; i++) to = stpcpy(to, parts[i]);
   return all;
@@ -317,6 +324,6 @@ static const char *join(const char *const parts[PARTS_MAX]) {
 const char *sd_schema_script(int from) {
   if (from == 0) return join((const char *[PARTS_MAX]){tables, living, asking, triggers, views});
   if (from == 1) return join((const char *[PARTS_MAX]){since_1, since_2, living, asking, views});
-  if (from == 2) return since_2;
+  if (from == 2) return join((const char *[PARTS_MAX]){since_2, packed_in_2});
   return NULL;
 }

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 #include "engine/dir_path.h"
+#include "engine/name_gather.h"
 #include "engine/schema.h"
 #include "engine/store_internal.h"
 
@@ -211,8 +212,9 @@ static const char *const sql[ST_COUNT] = {
     [ST_NEXT_ID_PUT] =
         "INSERT INTO counter(id,next_id) VALUES(1,?1)"
         " ON CONFLICT DO UPDATE SET next_id=?1 WHERE next_id<?1",
-    [ST_NAMES_END] = "SELECT coalesce((SELECT max(id)+1 FROM name_pack),0)*64",
+    [ST_NAMES_END] = "SELECT coalesce((SELECT names_end FROM counter),0)",
     [ST_NAMES_TODO] = "INSERT OR IGNORE INTO name_todo(id) VALUES(?1)",
+    [ST_PACK_PUT] = "INSERT OR REPLACE INTO name_pack(id,data) VALUES(?1,?2)",
 };
 
 /* ---- errors ---- */
@@ -274,10 +276,6 @@ int sd_store_error(struct sd_store *s, struct sd_err *err, const char *what) {
 }
 
 /* ---- statements ---- */
-
-uint64_t sd_store_turns(const struct sd_store *s) {
-  return atomic_load(&s->turns);
-}
 
 sqlite3 *sd_store_db(struct sd_store *s) {
   return s->db;
@@ -522,6 +520,7 @@ void sd_store_close(struct sd_store *s) {
   free(s->log_path);
   for (int i = 0; i < ST_COUNT; i++) sqlite3_finalize(s->stmts[i]);
   sd_totals_map_fini(&s->totals);
+  sd_gather_free(s->gather);
   free(s->moved);
   free(s->readable);
   sqlite3_close_v2(s->db);
@@ -543,9 +542,7 @@ int sd_store_begin(struct sd_store *s, struct sd_err *err) {
   s->now = sd_clock_wall();
   s->names_end = -1;
   sqlite3_wal_hook(s->db, count_wal, s);
-  int rc = run_stmt(s, ST_BEGIN, err, "begin");
-  if (!rc) atomic_fetch_add(&s->turns, 1);
-  return rc;
+  return run_stmt(s, ST_BEGIN, err, "begin");
 }
 
 /* Lets the kernel write what is new in the log while the next commit is made. Otherwise all of it
@@ -566,7 +563,6 @@ int sd_store_commit(struct sd_store *s, struct sd_err *err) {
   if (!rc) rc = sd_store_flush_inherited(s, err);
   if (!rc) rc = run_stmt(s, ST_COMMIT, err, "commit");
   if (rc) return rc;
-  atomic_fetch_add(&s->turns, 1);
   start_writeback(s);
   return 0;
 }
@@ -578,8 +574,8 @@ int sd_store_sync(struct sd_store *s, bool on, struct sd_err *err) {
 void sd_store_rollback(struct sd_store *s) {
   struct sd_err ignored;
   sd_totals_map_clear(&s->totals);
+  sd_gather_forget(s->gather);
   if (!sqlite3_get_autocommit(s->db)) run_stmt(s, ST_ROLLBACK, &ignored, "roll back");
-  if (atomic_load(&s->turns) % 2) atomic_fetch_add(&s->turns, 1);
 }
 
 int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err) {

@@ -46,9 +46,6 @@ int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err);
  * library next would have to read it. Does not wait for readers. Writer only. */
 int sd_store_settle(struct sd_store *s, int64_t bytes, struct sd_err *err);
 
-/* Grows when a transaction of the writer begins, and when it ends: odd in between. Any thread. */
-uint64_t sd_store_turns(const struct sd_store *s);
-
 /* The connection, for the other files of this engine and for the SQL of scripts. */
 struct sqlite3 *sd_store_db(struct sd_store *s);
 

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/array.h"
+#include "engine/name_gather.h"
 #include "engine/name_index.h"
 #include "engine/store_internal.h"
 
@@ -263,14 +264,23 @@ static int write_surroundings(struct sd_store *s, const struct sd_batch *b, stru
   return rc;
 }
 
+/* Where a row was refused, a pack would have a name too much. */
+static int index_names(struct sd_store *s, const struct sd_batch *b, bool refused,
+                       struct sd_err *err) {
+  if (refused) sd_gather_forget(s->gather);
+  int rc = refused ? 0 : sd_gather_batch(s, b, err);
+  return rc ? rc : sd_names_note(s, b, err);
+}
+
 /* First who has to make room; parents stand before what is moved into them. */
 int sd_store_write_batch(struct sd_store *s, const struct sd_batch *b,
                          const struct sd_write_opts *o, struct sd_write_count *n,
                          struct sd_err *err) {
+  const uint64_t errors = n->errors;
   if (o->notes_only) return write_notes(s, b, o, err);
   int rc = write_gone(s, b, o, true, n, err);
   if (!rc) rc = insert_entries(s, b, o, n, err);
-  if (!rc) rc = sd_names_note(s, b, err);
+  if (!rc) rc = index_names(s, b, n->errors > errors, err);
   if (!rc && b->root_id) rc = update_root(s, b, o, err);
   if (!rc) rc = write_surroundings(s, b, err);
   if (!rc) rc = gather_dirs(s, b, o, err);

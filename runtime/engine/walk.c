@@ -19,6 +19,7 @@
 #include "engine/fstype.h"
 #include "engine/group.h"
 #include "engine/names.h"
+#include "engine/pack.h"
 
 enum {
   DEFAULT_BATCH = 1000,
@@ -168,8 +169,10 @@ static bool canceled(const struct sd_walker *wk) {
 
 static int64_t new_id(struct sd_walker *wk) {
   if (wk->id_next == wk->id_end) {
-    wk->id_next = atomic_fetch_add(wk->walk->opts.next_id, ID_BLOCK);
-    wk->id_end = wk->id_next + ID_BLOCK;
+    /* From where a pack of names begins. */
+    int64_t first = atomic_fetch_add(wk->walk->opts.next_id, ID_BLOCK);
+    wk->id_next = (first + SD_PACK_IDS - 1) / SD_PACK_IDS * SD_PACK_IDS;
+    wk->id_end = first + ID_BLOCK;
   }
   return wk->id_next++;
 }
@@ -330,11 +333,9 @@ static int settle_entry(struct sd_walker *wk, struct sd_listing *l, struct sd_en
   struct sd_batch *b = l->batch;
   if (e->change == SD_CHANGE_INSERT) {
     e->id = new_id(wk);
-    b->inserted++;
     sd_uuid_v7(&wk->uuids, wk->now_ms, e->uuid);
     sd_totals_add(&l->delta->delta, &e->st, 1);
   } else if (e->change == SD_CHANGE_MOVE) {
-    b->moved++;
     sd_totals_add(&l->delta->delta, &e->st, 1);
   } else if (e->change != SD_CHANGE_NONE) {
     sd_totals_add(&l->delta->delta, &e->st, 1);
@@ -373,7 +374,7 @@ static int settle(struct sd_walker *wk, struct sd_listing *l, struct sd_err *err
     if (e->st.kind == 0) continue;
     if (settle_entry(wk, l, e)) return sd_err_nomem(err);
     if (e->change != SD_CHANGE_NONE) {
-      b->again += e->again;
+      sd_batch_count(b, e);
       if (!(e->name = sd_arena_copy(&b->arena, e->name, e->name_len))) return sd_err_nomem(err);
       if (kept != i) b->entries[kept] = *e;
       kept++;

@@ -111,23 +111,6 @@ function Library:commit(commit) end
 ---@return string? code
 function Library:index_names() end
 
---- Reads a part of the names that come next, on the walk lane, where many are new. It is true until
---- the next commit.
----@async
----@param nth integer Of the parts, from 0.
----@return userdata|false|nil part False: there is none.
----@return string? message
----@return string? code
-function Library:read_names(nth) end
-
---- Writes parts that follow each other, as long as they are true.
----@async
----@param parts userdata[]
----@return integer? taken How many were written.
----@return string? message
----@return string? code
-function Library:write_names(parts) end
-
 ---@class sd.core.SweepOptions
 ---@field job_id integer Whose walk it was.
 ---@field location_id integer
