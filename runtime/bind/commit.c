@@ -15,8 +15,9 @@
 #include "engine/content.h"
 #include "engine/sql.h"
 
-/* 128 MiB: the log is moved into the database in pieces of that size. */
-enum { WAL_PAGES = 128 * 1024 * 1024 / 16384 };
+/* 32 MiB: the log is moved into the database in pieces of that size. With larger ones all wait for
+ * the disk, at once and at the end. */
+enum { WAL_PAGES = 32 * 1024 * 1024 / 16384 };
 
 struct delta {
   char name[LSD_QUEUE_NAME];
