@@ -35,6 +35,7 @@ void sd_batch_free(struct sd_batch *b) {
   free(b->devices);
   free(b->born);
   free(b->done);
+  sd_buf_fini(&b->packs);
   sd_arena_fini(&b->arena);
   free(b);
 }

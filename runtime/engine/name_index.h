@@ -1,7 +1,7 @@
 /* name_index.h - the names of all entries, packed for searching; kept by the writer.
  *
  * name_pack has a pack (pack.h) for each 64 ids that follow each other, up to an end, which is
- * counter.names_end; behind the end there may be packs too (name_gather.h), but not all. name_gram
+ * counter.names_end; behind the end there may be packs too (gather.h), but not all. name_gram
  * has the rows (grams.h) of each segment with enough packs: they cover all packs of the segment
  * below the end. name_todo has the ids for which a pack is not right: entries that are gone,
  * renamed, or came late. So packs without those ids, and the rows of what was left out, are the

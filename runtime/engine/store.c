@@ -13,7 +13,6 @@
 #include "base/clock.h"
 #include "base/utf8.h"
 #include "engine/dir_path.h"
-#include "engine/name_gather.h"
 #include "engine/schema.h"
 #include "engine/store_internal.h"
 
@@ -520,7 +519,6 @@ void sd_store_close(struct sd_store *s) {
   free(s->log_path);
   for (int i = 0; i < ST_COUNT; i++) sqlite3_finalize(s->stmts[i]);
   sd_totals_map_fini(&s->totals);
-  sd_gather_free(s->gather);
   free(s->moved);
   free(s->readable);
   sqlite3_close_v2(s->db);
@@ -574,7 +572,6 @@ int sd_store_sync(struct sd_store *s, bool on, struct sd_err *err) {
 void sd_store_rollback(struct sd_store *s) {
   struct sd_err ignored;
   sd_totals_map_clear(&s->totals);
-  sd_gather_forget(s->gather);
   if (!sqlite3_get_autocommit(s->db)) run_stmt(s, ST_ROLLBACK, &ignored, "roll back");
 }
 

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #include "base/array.h"
-#include "engine/name_gather.h"
+#include "engine/gather.h"
 #include "engine/name_index.h"
 #include "engine/store_internal.h"
 
@@ -264,11 +264,23 @@ static int write_surroundings(struct sd_store *s, const struct sd_batch *b, stru
   return rc;
 }
 
+static int write_packs(struct sd_store *s, const struct sd_batch *b, struct sd_err *err) {
+  struct sd_gathered pack;
+  int rc = 0;
+  for (size_t at = 0; !rc && sd_gather_next(b, &at, &pack);) {
+    sqlite3_stmt *st = sd_store_stmt(s, ST_PACK_PUT, err);
+    if (!st) return err->code;
+    sqlite3_bind_int64(st, 1, pack.id);
+    sqlite3_bind_blob64(st, 2, pack.data, pack.len, SQLITE_STATIC);
+    rc = sd_store_run(s, st, err, "pack names");
+  }
+  return rc;
+}
+
 /* Where a row was refused, a pack would have a name too much. */
 static int index_names(struct sd_store *s, const struct sd_batch *b, bool refused,
                        struct sd_err *err) {
-  if (refused) sd_gather_forget(s->gather);
-  int rc = refused ? 0 : sd_gather_batch(s, b, err);
+  int rc = refused ? 0 : write_packs(s, b, err);
   return rc ? rc : sd_names_note(s, b, err);
 }
 

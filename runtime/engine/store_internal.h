@@ -90,13 +90,12 @@ struct sd_store {
   size_t moved_len, moved_cap;
   struct sd_readable *readable; /* directories that it has found to be readable, or not */
   size_t readable_len, readable_cap;
-  int64_t now;              /* wall clock of the open transaction */
-  int wal_pages;            /* pages in the WAL after the last commit … */
-  int wal_pushed;           /* … of which the kernel was asked to write so many */
-  char *log_path;           /* the WAL; owned */
-  int log_fd;               /* the same; -1: not yet open */
-  int64_t names_end;        /* the end that name_index.h describes; -1: not known yet */
-  struct sd_gather *gather; /* NULL: nothing was gathered so far */
+  int64_t now;       /* wall clock of the open transaction */
+  int wal_pages;     /* pages in the WAL after the last commit … */
+  int wal_pushed;    /* … of which the kernel was asked to write so many */
+  char *log_path;    /* the WAL; owned */
+  int log_fd;        /* the same; -1: not yet open */
+  int64_t names_end; /* the end that name_index.h describes; -1: not known yet */
   bool writer;
   bool restricted; /* see sd_store_restrict() */
 };

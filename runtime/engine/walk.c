@@ -17,9 +17,9 @@
 #include "engine/cursor.h"
 #include "engine/filter.h"
 #include "engine/fstype.h"
+#include "engine/gather.h"
 #include "engine/group.h"
 #include "engine/names.h"
-#include "engine/pack.h"
 
 enum {
   DEFAULT_BATCH = 1000,
@@ -47,7 +47,8 @@ struct sd_walker {
   struct sd_uuid_gen uuids;
   uint64_t now_ms; /* wall clock at the start of the listing */
   int64_t id_next, id_end;
-  struct sd_buf path; /* scratch */
+  struct sd_gather gather; /* of new names */
+  struct sd_buf path;      /* scratch */
   struct sd_dir **stack;
   size_t stack_len, stack_cap;
   struct sd_dir *last;             /* that the step has finished; NULL: none */
@@ -154,6 +155,7 @@ void sd_walker_close(struct sd_walker *wk) {
   sd_filter_close(wk->filter);
   sd_names_fini(&wk->names);
   sd_buf_fini(&wk->path);
+  sd_gather_fini(&wk->gather);
   free(wk);
 }
 
@@ -335,6 +337,7 @@ static int settle_entry(struct sd_walker *wk, struct sd_listing *l, struct sd_en
     e->id = new_id(wk);
     sd_uuid_v7(&wk->uuids, wk->now_ms, e->uuid);
     sd_totals_add(&l->delta->delta, &e->st, 1);
+    if (sd_gather_add(&wk->gather, b, e)) return -ENOMEM;
   } else if (e->change == SD_CHANGE_MOVE) {
     sd_totals_add(&l->delta->delta, &e->st, 1);
   } else if (e->change != SD_CHANGE_NONE) {
@@ -740,6 +743,7 @@ static bool is_full(const struct sd_walker *wk, const struct sd_batch *b) {
 int sd_walker_step(struct sd_walker *wk, struct sd_dir **dirs, size_t n, struct sd_batch *b,
                    struct sd_err *err) {
   int rc = take_stack(wk, dirs, n) ? sd_err_nomem(err) : 0;
+  sd_gather_begin(&wk->gather);
   while (!rc && wk->stack_len && !canceled(wk) && !is_full(wk, b)) rc = step_one(wk, b, err);
   if (!rc && (give_back(wk, b) || note_last_path(wk, b))) rc = sd_err_nomem(err);
   while (wk->stack_len) sd_dir_put(wk->stack[--wk->stack_len]);
