@@ -298,7 +298,6 @@ static const luaL_Reg methods[] = {
     {"match", lsd_library_match},
     {"sweep", lsd_library_sweep},
     {"forget", lsd_library_forget},
-    {"hardlinks", lsd_library_hardlinks},
     {"leave_out", lsd_library_leave_out},
     {"settle", lsd_library_settle},
     {"index_names", lsd_library_index_names},
