@@ -30,6 +30,25 @@ describe("the sources", function()
   end)
 end)
 
+describe("the program", function()
+  it("has the libraries in it that would have to be loaded for each question", function()
+    if fixture.is_sanitized() then return pending("a sanitizer's program has them as they come") end
+    local loaded = fixture.sh("ldd " .. quote(fixture.sdlua))
+    assert.is_truthy(loaded:find("libc.so", 1, true))
+    for _, name in ipairs { "libsqlite3", "liblua", "libuv", "libpcre2" } do
+      assert.is_nil(loaded:find(name, 1, true), loaded)
+    end
+  end)
+
+  it("has the whole Lua API for C modules", function()
+    local symbols = fixture.sh("nm -D --defined-only " .. quote(fixture.sdlua))
+    if fixture.is_sanitized() then return pending("a sanitizer's program loads it") end
+    for _, name in ipairs { "luaL_loadfilex", "lua_gc", "luaL_buffinitsize", "lua_setwarnf" } do
+      assert.is_truthy(symbols:find(" T " .. name, 1, true), name)
+    end
+  end)
+end)
+
 describe("the presets", function()
   it("make an error of a warning for those who change the code, not for users", function()
     local werror = {}
