@@ -11,9 +11,21 @@
  * millisecond. */
 enum { TODO_MIN = 1024, TAIL_MIN = 4096, PACK_HEAD = 12 };
 
-enum { GROUPS = SD_GRAM_ROWS / SD_GRAM_GROUP };
+enum { GROUPS = SD_GRAM_ROWS / SD_GRAM_GROUP, MASK_GROUPS = SD_MASKS / SD_MASK_GROUP };
 
-enum { Q_STATE, Q_DIRTY, Q_ENTRIES, Q_PACK_PUT, Q_PACKS, Q_GRAM_GET, Q_GRAM_PUT, Q_DONE, Q_COUNT };
+enum {
+  Q_STATE,
+  Q_DIRTY,
+  Q_ENTRIES,
+  Q_PACK_PUT,
+  Q_PACKS,
+  Q_GRAM_GET,
+  Q_GRAM_PUT,
+  Q_MASK_GET,
+  Q_MASK_PUT,
+  Q_DONE,
+  Q_COUNT
+};
 
 #define END "coalesce((SELECT max(id)+1 FROM name_pack),0)*64"
 
@@ -28,6 +40,8 @@ static const char *const sql[Q_COUNT] = {
     [Q_PACKS] = "SELECT id,data FROM name_pack WHERE id>=?1 AND id<?2",
     [Q_GRAM_GET] = "SELECT bits FROM name_gram WHERE id=?1",
     [Q_GRAM_PUT] = "INSERT OR REPLACE INTO name_gram(id,bits) VALUES(?1,?2)",
+    [Q_MASK_GET] = "SELECT masks FROM name_mask WHERE id=?1",
+    [Q_MASK_PUT] = "INSERT OR REPLACE INTO name_mask(id,masks) VALUES(?1,?2)",
     [Q_DONE] = "DELETE FROM name_todo WHERE id>=?1 AND id<?2",
 };
 
@@ -206,14 +220,32 @@ static int add_old_packs(struct build *b, const struct state *s) {
 }
 
 /* Writes a group where it is not as it is stored. */
-static int put_group(struct build *b, int64_t id, const uint8_t *bytes, size_t n) {
-  sqlite3_stmt *q = query(b, Q_GRAM_GET, id, 0);
+static int put_group(struct build *b, int get, int put, int64_t id, const struct sd_buf *bytes) {
+  sqlite3_stmt *q = query(b, get, id, 0);
   if (!q) return b->err->code;
   int step = sqlite3_step(q);
-  bool same = step == SQLITE_ROW && (size_t)sqlite3_column_bytes(q, 0) == n &&
-              memcmp(sqlite3_column_blob(q, 0), bytes, n) == 0;
+  bool same = step == SQLITE_ROW && (size_t)sqlite3_column_bytes(q, 0) == bytes->len &&
+              memcmp(sqlite3_column_blob(q, 0), bytes->data, bytes->len) == 0;
   int rc = ended(b, q, step == SQLITE_ROW ? SQLITE_DONE : step);
-  return rc || same ? rc : put_blob(b, Q_GRAM_PUT, id, bytes, n);
+  return rc || same ? rc : put_blob(b, put, id, bytes->data, bytes->len);
+}
+
+static int write_masks(struct build *b) {
+  const uint16_t *masks = b->part->grams->masks;
+  struct sd_buf bytes = SD_BUF_INIT;
+  int rc = 0;
+  if (b->part->packs_len < SD_MASK_PACKS_MIN) return 0;
+  for (int64_t group = 0; !rc && group < MASK_GROUPS; group++) {
+    bytes.len = 0;
+    for (int i = 0; !rc && i < SD_MASK_GROUP; i++, masks++) {
+      const uint8_t two[2] = {(uint8_t)*masks, (uint8_t)(*masks >> 8)};
+      rc = sd_buf_put(&bytes, two, sizeof(two));
+    }
+    if (rc) sd_err_nomem(b->err);
+    else rc = put_group(b, Q_MASK_GET, Q_MASK_PUT, b->part->segment * MASK_GROUPS + group, &bytes);
+  }
+  sd_buf_fini(&bytes);
+  return rc;
 }
 
 static int write_grams(struct build *b) {
@@ -228,10 +260,10 @@ static int write_grams(struct build *b) {
       for (size_t w = 0; !rc && w < words; w++)
         rc = sd_buf_put_u64(&bytes, p->grams->rows[group * SD_GRAM_GROUP + row][w]);
     if (rc) sd_err_nomem(b->err);
-    else rc = put_group(b, p->segment * GROUPS + (int64_t)group, bytes.data, bytes.len);
+    else rc = put_group(b, Q_GRAM_GET, Q_GRAM_PUT, p->segment * GROUPS + (int64_t)group, &bytes);
   }
   sd_buf_fini(&bytes);
-  return rc;
+  return rc ? rc : write_masks(b);
 }
 
 /* ---- a segment ---- */

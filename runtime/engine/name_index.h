@@ -1,11 +1,11 @@
 /* name_index.h - the names of all entries, packed for searching; kept by the writer.
  *
  * name_pack has a pack (pack.h) for each 64 ids that follow each other, up to an end; entries
- * behind the end are not packed yet. name_gram has the rows (grams.h) of each segment with enough
- * packs: they cover all packs of the segment. name_todo has the ids below the end for which the
- * pack is not right: entries that are gone, renamed, or came late. So packs without those ids, and
- * the rows of what was left out, are the names at any moment; what is missing costs time and no
- * more.
+ * behind the end are not packed yet. name_gram and name_mask have the rows and the masks (grams.h)
+ * of each segment with enough packs: they cover all packs of the segment. name_todo has the ids
+ * below the end for which the pack is not right: entries that are gone, renamed, or came late. So
+ * packs without those ids, and the rows of what was left out, are the names at any moment; what is
+ * missing costs time and no more.
  *
  * Owner, thread: as the store; inside a transaction of the writer, but for sd_names_part_read().
  * Errors: 0 or a negative code with *err filled. */

@@ -272,6 +272,9 @@ static const char views[] =
 
     "CREATE VIEW skips AS SELECT job_id, location_id, path, rule FROM job_skip;";
 
+static const char masks[] =
+    "CREATE TABLE name_mask(id INTEGER PRIMARY KEY, masks BLOB NOT NULL) STRICT;";
+
 /* Names packed for searching (name_index.h). What a pack says of an entry that is gone or renamed
  * is not true any more, whoever did it. content_todo: files that a job wants hashed though they may
  * have an identity. content_sample: the sampled hash of what was hashed whole since, so that files
@@ -300,6 +303,10 @@ static const char no_views[] =
 static const char since_2[] =
     "ALTER TABLE content ADD COLUMN mime_named INTEGER NOT NULL DEFAULT 0;";
 
+/* The next run packs all names again, so that there are masks. */
+static const char no_packs[] =
+    "DELETE FROM name_pack; DELETE FROM name_gram; DELETE FROM name_todo;";
+
 /* What version 1 had otherwise. What an unfinished run had noted as vanished is lost: it was of
  * another script and cannot go on, and the next one notes it again. */
 static const char since_1[] =
@@ -309,11 +316,12 @@ static const char since_1[] =
     "DROP INDEX entry_inode;"
     "DROP TABLE vanished;";
 
-enum { PARTS_MAX = 6 };
+enum { PARTS_MAX = 7 };
 
 static const char *join(const char *const parts[PARTS_MAX]) {
-  static char all[sizeof(tables) + sizeof(living) + sizeof(asking) + sizeof(triggers) +
-                  sizeof(views) + sizeof(no_views) + sizeof(since_1) + sizeof(since_2)];
+  static char all[sizeof(tables) + sizeof(living) + sizeof(asking) + sizeof(masks) +
+                  sizeof(triggers) + sizeof(views) + sizeof(no_views) + sizeof(since_1) +
+                  sizeof(since_2) + sizeof(no_packs)];
   char *to = all;
   for (int i = 0; i < PARTS_MAX && parts[i]; i++) to = stpcpy(to, parts[i]);
   return all;
@@ -321,9 +329,11 @@ static const char *join(const char *const parts[PARTS_MAX]) {
 
 /* One script: SQLite has no limit that matters here, and a migration is one transaction. */
 const char *sd_schema_script(int from) {
-  if (from == 0) return join((const char *[PARTS_MAX]){tables, living, asking, triggers, views});
+  if (from == 0)
+    return join((const char *[PARTS_MAX]){tables, living, asking, masks, triggers, views});
   if (from == 1)
-    return join((const char *[PARTS_MAX]){no_views, since_1, since_2, living, asking, views});
-  if (from == 2) return join((const char *[PARTS_MAX]){no_views, since_2, views});
+    return join(
+        (const char *[PARTS_MAX]){no_views, since_1, since_2, living, asking, masks, views});
+  if (from == 2) return join((const char *[PARTS_MAX]){no_views, since_2, no_packs, masks, views});
   return NULL;
 }
