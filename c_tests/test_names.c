@@ -289,7 +289,7 @@ static int build(struct sd_store *s) {
   int calls = 0;
   for (; left; calls++) {
     assert_ok(sd_store_begin(s, &err), &err);
-    assert_ok(sd_names_build(s, &left, &err), &err);
+    assert_ok(sd_name_index_build(s, &left, &err), &err);
     assert_ok(sd_store_commit(s, &err), &err);
     assert_true(calls < 100);
   }
@@ -387,24 +387,24 @@ static void a_library_without_masks_is_searched(void **state) {
   sd_store_close(s);
 }
 
-static struct sd_names_part *read_part(const char *dir, int64_t nth) {
+static struct sd_name_index_part *read_part(const char *dir, int64_t nth) {
   struct sd_err err;
   struct sd_store *reader;
-  struct sd_names_part *p;
+  struct sd_name_index_part *p;
   assert_ok(sd_store_open(dir, SD_STORE_READ, &reader, &err), &err);
-  assert_ok(sd_names_part_read(reader, nth, &p, &err), &err);
+  assert_ok(sd_name_index_part_read(reader, nth, &p, &err), &err);
   sd_store_close(reader);
   return p;
 }
 
 /* Whether the part was taken; it ends here. */
-static bool write_part(struct sd_store *s, struct sd_names_part *p) {
+static bool write_part(struct sd_store *s, struct sd_name_index_part *p) {
   struct sd_err err;
   bool taken;
   assert_ok(sd_store_begin(s, &err), &err);
-  assert_ok(sd_names_part_write(s, p, &taken, &err), &err);
+  assert_ok(sd_name_index_part_write(s, p, &taken, &err), &err);
   assert_ok(sd_store_commit(s, &err), &err);
-  sd_names_part_free(p);
+  sd_name_index_part_free(p);
   return taken;
 }
 
@@ -413,7 +413,7 @@ static void parts_are_read_apart_and_written_in_turn(void **state) {
   fill(s, 1, 5000);
   build(s);
   fill(s, 5000, 300000);
-  struct sd_names_part *first = read_part(*state, 0), *second = read_part(*state, 1);
+  struct sd_name_index_part *first = read_part(*state, 0), *second = read_part(*state, 1);
   assert_null(read_part(*state, 2));
   assert_false(write_part(s, read_part(*state, 1))); /* the first one is missing */
   assert_true(write_part(s, first));
@@ -513,7 +513,7 @@ static void random_changes_never_make_it_wrong(void **state) {
         if (next > 2) insert(s, next / 2, -9, name, strlen(name));
         break;
       case 5: {
-        struct sd_names_part *p = read_part(*state, 0);
+        struct sd_name_index_part *p = read_part(*state, 0);
         if (p) write_part(s, p);
         break;
       }

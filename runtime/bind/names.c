@@ -22,7 +22,7 @@ static void run_index_names(struct sd_task *t, unsigned worker) {
   struct sd_store *s = n->op.lib->writer;
   (void)worker;
   int rc = sd_store_begin(s, &n->op.err);
-  if (!rc) rc = sd_names_build(s, &n->left, &n->op.err);
+  if (!rc) rc = sd_name_index_build(s, &n->left, &n->op.err);
   if (!rc) rc = sd_store_commit(s, &n->op.err);
   if (rc) sd_store_rollback(s);
   n->op.rc = rc;
@@ -47,8 +47,8 @@ int lsd_library_index_names(lua_State *L) {
 /* ---- parts that are read at the same time ---- */
 
 struct part {
-  struct sd_names_part *p; /* NULL: was written, or is being written */
-  uint64_t turn;           /* of the writer, before it was read */
+  struct sd_name_index_part *p; /* NULL: was written, or is being written */
+  uint64_t turn;                /* of the writer, before it was read */
 };
 
 struct read_names {
@@ -63,7 +63,7 @@ static void run_read_names(struct sd_task *t, unsigned worker) {
   struct sd_store *reader;
   int rc = lsd_library_reader(lib, LSD_READER_WALK, worker, &reader, &r->op.err);
   r->part.turn = sd_store_turns(lib->writer);
-  if (!rc) rc = sd_names_part_read(reader, r->nth, &r->part.p, &r->op.err);
+  if (!rc) rc = sd_name_index_part_read(reader, r->nth, &r->part.p, &r->op.err);
   r->op.rc = rc;
 }
 
@@ -81,7 +81,7 @@ static int push_part(lua_State *L, struct lsd_op *op) {
 }
 
 static void free_read(struct lsd_op *op) {
-  sd_names_part_free(((struct read_names *)op)->part.p);
+  sd_name_index_part_free(((struct read_names *)op)->part.p);
 }
 
 int lsd_library_read_names(lua_State *L) {
@@ -112,7 +112,7 @@ static int write_parts(struct write_names *w, struct sd_store *s) {
   for (size_t i = 0; !rc && taken && i < w->len; i++) {
     struct part *p = &w->parts[i];
     if (p->turn % 2 || sd_store_turns(s) != p->turn + 1) break;
-    rc = sd_names_part_write(s, p->p, &taken, &w->op.err);
+    rc = sd_name_index_part_write(s, p->p, &taken, &w->op.err);
     if (!rc && taken) w->taken++;
   }
   return rc;
@@ -136,7 +136,7 @@ static int push_taken(lua_State *L, struct lsd_op *op) {
 
 static void free_write(struct lsd_op *op) {
   struct write_names *w = (struct write_names *)op;
-  for (size_t i = 0; i < w->len; i++) sd_names_part_free(w->parts[i].p);
+  for (size_t i = 0; i < w->len; i++) sd_name_index_part_free(w->parts[i].p);
 }
 
 int lsd_library_write_names(lua_State *L) {
@@ -168,7 +168,7 @@ int lsd_library_write_names(lua_State *L) {
 
 static int lsd_part_gc(lua_State *L) {
   struct part *u = luaL_checkudata(L, 1, PART);
-  sd_names_part_free(u->p);
+  sd_name_index_part_free(u->p);
   u->p = NULL;
   return 0;
 }

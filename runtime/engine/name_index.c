@@ -53,7 +53,7 @@ struct state {
 };
 
 /* Packs and rows of a segment, made and not yet written. */
-struct sd_names_part {
+struct sd_name_index_part {
   int64_t segment;
   int64_t from;           /* the first pack that comes behind the end */
   struct sd_buf packs;    /* id i64, length u32, bytes */
@@ -66,7 +66,7 @@ struct build {
   struct sd_err *err;
   sqlite3_stmt *q[Q_COUNT];
   struct sd_pack_builder pack;
-  struct sd_names_part *part;
+  struct sd_name_index_part *part;
 };
 
 static sqlite3_stmt *query(struct build *b, int which, int64_t first, int64_t second) {
@@ -126,7 +126,7 @@ static int add_entry(struct build *b, sqlite3_stmt *q) {
 }
 
 static int keep_pack(struct build *b, int64_t pack) {
-  struct sd_names_part *p = b->part;
+  struct sd_name_index_part *p = b->part;
   if (sd_pack_end(&b->pack)) return sd_err_nomem(b->err);
   int rc = sd_buf_put_u64(&p->packs, (uint64_t)pack);
   if (!rc) rc = sd_buf_put_u32(&p->packs, (uint32_t)b->pack.out.len);
@@ -202,7 +202,7 @@ static int build_new(struct build *b, const struct state *s) {
 
 /* Adds the packs that were there before to the rows. */
 static int add_old_packs(struct build *b, const struct state *s) {
-  struct sd_names_part *p = b->part;
+  struct sd_name_index_part *p = b->part;
   int64_t first = p->segment * SD_SEGMENT_PACKS, stop = s->end / SD_PACK_IDS;
   if (stop > first + SD_SEGMENT_PACKS) stop = first + SD_SEGMENT_PACKS;
   if (stop <= first) return 0;
@@ -249,7 +249,7 @@ static int write_masks(struct build *b) {
 }
 
 static int write_grams(struct build *b) {
-  const struct sd_names_part *p = b->part;
+  const struct sd_name_index_part *p = b->part;
   size_t words = ((size_t)p->packs_len + 63) / 64;
   struct sd_buf bytes = SD_BUF_INIT;
   int rc = 0;
@@ -268,8 +268,8 @@ static int write_grams(struct build *b) {
 
 /* ---- a segment ---- */
 
-static struct sd_names_part *new_part(struct build *b, int64_t segment) {
-  struct sd_names_part *p = calloc(1, sizeof(*p));
+static struct sd_name_index_part *new_part(struct build *b, int64_t segment) {
+  struct sd_name_index_part *p = calloc(1, sizeof(*p));
   if (p && !(p->grams = calloc(1, sizeof(*p->grams)))) {
     free(p);
     p = NULL;
@@ -279,7 +279,7 @@ static struct sd_names_part *new_part(struct build *b, int64_t segment) {
   return p;
 }
 
-void sd_names_part_free(struct sd_names_part *p) {
+void sd_name_index_part_free(struct sd_name_index_part *p) {
   if (!p) return;
   sd_buf_fini(&p->packs);
   free(p->grams);
@@ -299,13 +299,13 @@ static int build_segment(struct build *b, const struct state *s, int64_t segment
   if (!rc) rc = build_new(b, s);
   if (!rc) rc = write_packs(b);
   if (!rc) rc = write_grams(b);
-  sd_names_part_free(b->part);
+  sd_name_index_part_free(b->part);
   sqlite3_stmt *q = rc ? NULL : query(b, Q_DONE, first, first + SD_SEGMENT_IDS);
   if (!q) return b->err->code;
   return ended(b, q, sqlite3_step(q));
 }
 
-int sd_names_build(struct sd_store *s, bool *left, struct sd_err *err) {
+int sd_name_index_build(struct sd_store *s, bool *left, struct sd_err *err) {
   struct build b = {.store = s, .err = err};
   struct state state;
   int rc = read_state(&b, &state);
@@ -345,20 +345,20 @@ static int exec(struct build *b, const char *text) {
              : sd_store_error(b->store, b->err, "index names");
 }
 
-int sd_names_part_read(struct sd_store *s, int64_t nth, struct sd_names_part **out,
-                       struct sd_err *err) {
+int sd_name_index_part_read(struct sd_store *s, int64_t nth, struct sd_name_index_part **out,
+                            struct sd_err *err) {
   struct build b = {.store = s, .err = err};
   int rc = exec(&b, "BEGIN");
   if (!rc) rc = read_part(&b, nth);
   end_build(&b);
   if (!sqlite3_get_autocommit(s->db)) sqlite3_exec(s->db, "COMMIT", NULL, NULL, NULL);
-  if (rc) sd_names_part_free(b.part);
+  if (rc) sd_name_index_part_free(b.part);
   *out = rc ? NULL : b.part;
   return rc;
 }
 
-int sd_names_part_write(struct sd_store *s, struct sd_names_part *p, bool *taken,
-                        struct sd_err *err) {
+int sd_name_index_part_write(struct sd_store *s, struct sd_name_index_part *p, bool *taken,
+                             struct sd_err *err) {
   struct build b = {.store = s, .err = err, .part = p};
   struct state state;
   int rc = read_state(&b, &state);
@@ -380,7 +380,7 @@ static int read_end(struct sd_store *s, struct sd_err *err) {
   return rc;
 }
 
-int sd_names_note(struct sd_store *s, const struct sd_batch *b, struct sd_err *err) {
+int sd_name_index_note(struct sd_store *s, const struct sd_batch *b, struct sd_err *err) {
   int rc = s->names_end < 0 ? read_end(s, err) : 0;
   for (size_t i = 0; !rc && i < b->entries_len; i++) {
     const struct sd_entry *e = &b->entries[i];

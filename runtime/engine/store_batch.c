@@ -270,7 +270,7 @@ int sd_store_write_batch(struct sd_store *s, const struct sd_batch *b,
   if (o->notes_only) return write_notes(s, b, o, err);
   int rc = write_gone(s, b, o, true, n, err);
   if (!rc) rc = insert_entries(s, b, o, n, err);
-  if (!rc) rc = sd_names_note(s, b, err);
+  if (!rc) rc = sd_name_index_note(s, b, err);
   if (!rc && b->root_id) rc = update_root(s, b, o, err);
   if (!rc) rc = write_surroundings(s, b, err);
   if (!rc) rc = gather_dirs(s, b, o, err);
