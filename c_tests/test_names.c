@@ -103,19 +103,23 @@ static void every_substring_finds_its_pack(void **state) {
   (void)state;
   static const char text[] = "\0IMG_2009.JPG\0caf\303\251 au lait\0ab\0";
   static const char *const needles[] = {"IMG", "img_2009.jpg", "9.JP", "caf\303\251", " au"};
-  unsigned rows[16];
+  struct sd_gram grams[16];
   struct sd_grams *g = calloc(1, sizeof(*g));
-  sd_grams_add(g, 77, text, sizeof(text) - 1);
+  sd_grams_add(g, 1077, text, sizeof(text) - 1);
   for (int k = 0; k < 5; k++) {
-    unsigned n = sd_grams_of(needles[k], strlen(needles[k]), rows, 16);
+    unsigned n = sd_grams_of(needles[k], strlen(needles[k]), grams, 16);
     assert_true(n > 0);
-    for (unsigned i = 0; i < n; i++) assert_true(g->rows[rows[i]][1] & UINT64_C(1) << 13);
+    for (unsigned i = 0; i < n; i++) {
+      assert_true(g->rows[grams[i].row][1077 / 64] & UINT64_C(1) << 1077 % 64);
+      assert_int_equal(g->masks[grams[i].mask], 1 << 1077 / 256);
+    }
   }
-  assert_int_equal(sd_grams_of("ab", 2, rows, 16), 0);
-  assert_int_equal(sd_grams_of("abcdefgh", 8, rows, 3), 3);
-  unsigned n = sd_grams_of("gca", 3, rows, 16); /* not across names */
+  assert_int_equal(sd_grams_of("ab", 2, grams, 16), 0);
+  assert_int_equal(sd_grams_of("abcdefgh", 8, grams, 3), 3);
+  unsigned n = sd_grams_of("gca", 3, grams, 16); /* not across names */
   assert_int_equal(n, 1);
-  assert_false(g->rows[rows[0]][1] & UINT64_C(1) << 13);
+  assert_false(g->rows[grams[0].row][1077 / 64]);
+  assert_false(g->masks[grams[0].mask]);
   free(g);
 }
 
@@ -286,7 +290,7 @@ static int build(struct sd_store *s) {
   int calls = 0;
   for (; left; calls++) {
     assert_ok(sd_store_begin(s, &err), &err);
-    assert_ok(sd_names_build(s, &left, &err), &err);
+    assert_ok(sd_name_index_build(s, &left, &err), &err);
     assert_ok(sd_store_commit(s, &err), &err);
     assert_true(calls < 100);
   }
@@ -348,10 +352,39 @@ static void much_is_packed_and_a_second_time_nothing_is_written(void **state) {
   assert_int_equal(build(s), 2);
   assert_int_equal(count(*state, "SELECT count(*) FROM name_pack"), 300000 / 64);
   assert_int_equal(count(*state, "SELECT count(*) FROM name_gram"), 2 * 1024);
+  assert_int_equal(count(*state, "SELECT count(*) FROM name_mask"), 256); /* of the first one */
   assert_all_right(*state);
   int before = sqlite3_total_changes(sd_store_db(s));
   assert_int_equal(build(s), 1);
   assert_int_equal(sqlite3_total_changes(sd_store_db(s)), before);
+  sd_store_close(s);
+}
+
+/* Packs that are damaged are no trouble to who does not look at them. */
+static void what_nothing_has_is_looked_for_in_no_pack(void **state) {
+  static const char *const absent[] = {"zqx", "qjz", "%%%", "zeb", "zebra", "xyz.c", "IMG"};
+  char sql[256];
+  struct sd_store *s = open_library(*state);
+  exec(s,
+       "INSERT INTO entry(id,parent_id,name,kind) WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL"
+       " SELECT i+1 FROM n WHERE i<4096*64-1) SELECT i, -1-i/50,"
+       " printf('%%08x%%08x', i*2654435761&0xffffffff, i*2246822519&0xffffffff), 1 FROM n");
+  build(s);
+  exec(s, "UPDATE name_pack SET data=x'00'");
+  for (size_t i = 0; i < sizeof(absent) / sizeof(absent[0]); i++) {
+    snprintf(sql, sizeof(sql), "SELECT count(*) FROM sd_names('%s', 8)", absent[i]);
+    assert_int_equal(count(*state, sql), 0);
+  }
+  sd_store_close(s);
+}
+
+/* As one of version 2, which nobody has written to since. */
+static void a_library_without_masks_is_searched(void **state) {
+  struct sd_store *s = open_library(*state);
+  fill(s, 1, 100000);
+  build(s);
+  exec(s, "DROP TABLE name_mask");
+  assert_all_right(*state);
   sd_store_close(s);
 }
 
@@ -612,6 +645,8 @@ int main(void) {
       cmocka_unit_test(all_kinds_of_patterns_match),
       temp_test(little_is_left_as_it_is),
       temp_test(much_is_packed_and_a_second_time_nothing_is_written),
+      temp_test(what_nothing_has_is_looked_for_in_no_pack),
+      temp_test(a_library_without_masks_is_searched),
       temp_test(batches_bring_their_packs_with_them),
       temp_test(a_pack_is_whole_in_its_batch),
       temp_test(a_refused_row_is_in_no_pack),

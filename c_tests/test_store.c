@@ -177,10 +177,11 @@ static void a_new_library_has_its_marks_and_its_views(void **state) {
   assert_sqlite(dir, "PRAGMA application_id", "1935961205\n");
   assert_sqlite(dir, "PRAGMA user_version", "3\n");
   assert_sqlite(dir, "PRAGMA journal_mode", "wal\n");
-  assert_sqlite(dir,
-                "SELECT group_concat(name) FROM (SELECT name FROM sqlite_schema WHERE type='view' "
-                "ORDER BY 1)",
-                "contents,directories,entries,errors,jobs,locations,skips\n");
+  assert_sqlite(
+      dir,
+      "SELECT group_concat(name) FROM (SELECT name FROM sqlite_schema WHERE type='view' "
+      "ORDER BY 1)",
+      "contents,directories,directory_row,entries,entry_row,errors,job_row,jobs,locations,skips\n");
   static const char *const views[] = {"contents", "directories", "entries",
                                       "errors",   "jobs",        "locations"};
   for (int i = 0; i < 6; i++)

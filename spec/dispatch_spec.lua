@@ -1,25 +1,15 @@
 -- What a job may be dispatched with, and jobs that this process cannot run.
 local fixture = require "support.fixture"
+local support = require "support.jobs"
 local sd = require "sd"
 
+local define = support.define
 local dir
 
 before_each(function() dir = fixture.temp() end)
 after_each(function() fixture.remove(dir) end)
 
--- Runs fn(jobs, library) with an open library.
-local function with_jobs(fn)
-  return sd.run(function()
-    local library <close> = assert(sd.library.open(dir .. "/library", { create = true }))
-    return fn(library.jobs, library)
-  end)
-end
-
-local function define(fields, run)
-  local Job = sd.job.define(fields)
-  Job.run = run or function() end
-  return Job
-end
+local function with_jobs(fn) return support.with(dir, fn) end
 
 local function status_of(name)
   return fixture.sql(dir .. "/library", ("SELECT DISTINCT status FROM jobs WHERE name = '%s'")

@@ -37,14 +37,15 @@ for version = 1, 2 do
     end)
 
     it("becomes what a new one is, and keeps its rows", function()
-      local before = fixture.sql(library, "SELECT id, hex(path), uuid, size FROM entries")
+      local before = fixture.sql(library,
+        "SELECT id, hex(path), uuid, size FROM entries ORDER BY id")
       local result = index(library)
       assert.equal(0, result.status, result.err)
       assert.equal(0, index(dir .. "/new").status)
       assert.same(shape(dir .. "/new"), shape(library))
       assert.same({ { "ok" } }, fixture.sql(library, "PRAGMA integrity_check"))
       assert.same(before, fixture.sql(library,
-        "SELECT id, hex(path), uuid, size FROM entries WHERE location_id = 1"))
+        "SELECT id, hex(path), uuid, size FROM entries WHERE location_id = 1 ORDER BY id"))
       assert.same({ { "", "0" }, { "a", "0" }, { "a/f", "1" } }, fixture.sql(library, [[
         SELECT path, hash IS NOT NULL FROM entries WHERE location_id = 2 ORDER BY path]]))
     end)

@@ -3,6 +3,7 @@
 --- A script of predicates returns a table with `accept_entry(e)`, `accept_directory(d)`, or both.
 --- The walk's threads ask copies of them: see runtime/bind/accept.h.
 local core = require "sd.core"
+local strict = require "sd.strict"
 
 local M = {}
 
@@ -28,17 +29,6 @@ local M = {}
 
 local NAMES = { accept_entry = true, accept_directory = true }
 
-local STRICT = {
-  __index = function(_, name)
-    local value = _G[name]
-    if value == nil then error(("undeclared global '%s'"):format(tostring(name)), 2) end
-    return value
-  end,
-  __newindex = function(_, name)
-    error(("assignment to undeclared global '%s'"):format(tostring(name)), 2)
-  end,
-}
-
 local function check(path, predicates)
   if type(predicates) ~= "table" or next(predicates) == nil then
     error(path .. ": returns no table with accept_entry or accept_directory", 0)
@@ -54,7 +44,7 @@ end
 ---@param path string
 ---@return sd.Predicates
 function M.load(path)
-  local chunk, message = loadfile(path, "t", setmetatable({}, STRICT))
+  local chunk, message = loadfile(path, "t", strict())
   if not chunk then error(message, 0) end
   return check(path, chunk(path))
 end

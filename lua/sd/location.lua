@@ -137,15 +137,6 @@ function Locations:totals(location)
     { location.entry_id })[1]
 end
 
---- What hard links count twice in the totals of a directory of the location: to be taken off.
----@async
----@param location sd.Location
----@param id? integer Entry id of the directory (default: the root's).
----@return {names: integer, bytes: integer, allocated: integer}
-function Locations:hardlink_correction(location, id)
-  return failure.check(self.library.core:hardlinks(id or location.entry_id))
-end
-
 --- Files of the location that still need a content identity: how many, and their bytes.
 ---@async
 ---@param location sd.Location

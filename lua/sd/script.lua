@@ -1,6 +1,7 @@
 --- Job scripts: where they are, and how they are loaded. Undeclared globals are errors in them.
 local core = require "sd.core"
 local job = require "sd.job"
+local strict = require "sd.strict"
 
 local M = {}
 
@@ -8,18 +9,6 @@ local M = {}
 ---@field definition sd.JobDefinition
 ---@field path string
 ---@field hash string XXH3-128 of the source, 16 bytes.
-
--- Reading or writing a name that nobody declared is nearly always a misspelling.
-local STRICT = {
-  __index = function(_, name)
-    local value = _G[name]
-    if value == nil then error(("undeclared global '%s'"):format(tostring(name)), 2) end
-    return value
-  end,
-  __newindex = function(_, name)
-    error(("assignment to undeclared global '%s'"):format(tostring(name)), 2)
-  end,
-}
 
 --- Where scripts are looked for by name.
 ---@return string[]
@@ -63,7 +52,7 @@ function M.load(name)
   local text, why = read(path)
   if not text then return nil, why end
   path = core.sys.realpath(path) or path
-  local chunk = assert(load(text:gsub("^#[^\n]*", ""), "@" .. path, "t", setmetatable({}, STRICT)))
+  local chunk = assert(load(text:gsub("^#[^\n]*", ""), "@" .. path, "t", strict()))
   local definition = chunk(path)
   if not job.is_definition(definition) then
     error(("%s: a job script returns what sd.job.define() gives"):format(path), 0)

@@ -16,7 +16,7 @@ static void run_index_names(struct sd_task *t, unsigned worker) {
   struct sd_store *s = n->op.lib->writer;
   (void)worker;
   int rc = sd_store_begin(s, &n->op.err);
-  if (!rc) rc = sd_names_build(s, &n->left, &n->op.err);
+  if (!rc) rc = sd_name_index_build(s, &n->left, &n->op.err);
   if (!rc) rc = sd_store_commit(s, &n->op.err);
   if (rc) sd_store_rollback(s);
   n->op.rc = rc;

@@ -6,7 +6,6 @@
 #include "bind/library.h"
 #include "bind/op.h"
 #include "bind/table.h"
-#include "engine/hardlinks.h"
 
 /* sd.blob(bytes) marks bytes that are to be stored as BLOB; plain strings are TEXT where they are
  * valid UTF-8, BLOB where not. */
@@ -150,43 +149,6 @@ int lsd_library_query(lua_State *L) {
   lua_pushvalue(L, 1);
   lsd_op_init(L, &q->op, lib, run_query);
   return lsd_op_start(L, &q->op, fresh ? lib->write : lib->read);
-}
-
-/* ---- hard links ---- */
-
-struct links {
-  struct lsd_op op;
-  int64_t id;
-  struct sd_hardlinks found;
-};
-
-static void run_links(struct sd_task *t, unsigned worker) {
-  struct links *l = (struct links *)t;
-  struct sd_store *reader;
-  int rc = lsd_library_reader(l->op.lib, LSD_READER_READ, worker, &reader, &l->op.err);
-  l->op.rc = rc ? rc : sd_hardlinks(reader, l->id, &l->found, &l->op.err);
-}
-
-static int push_links(lua_State *L, struct lsd_op *op) {
-  const struct sd_hardlinks *found = &((struct links *)op)->found;
-  lua_createtable(L, 0, 3);
-  lsd_set_int(L, "names", found->names);
-  lsd_set_int(L, "bytes", found->bytes);
-  lsd_set_int(L, "allocated", found->allocated);
-  return 1;
-}
-
-int lsd_library_hardlinks(lua_State *L) {
-  struct lsd_library *lib = lsd_check_library(L, 1);
-  lsd_check_await(L);
-  lua_Integer id = luaL_checkinteger(L, 2);
-  struct links *l = calloc(1, sizeof(*l));
-  if (!l) lsd_no_memory(L);
-  l->id = id;
-  l->op.push = push_links;
-  lua_pushvalue(L, 1);
-  lsd_op_init(L, &l->op, lib, run_links);
-  return lsd_op_start(L, &l->op, lib->read);
 }
 
 /* ---- settle ---- */

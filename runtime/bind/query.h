@@ -25,7 +25,4 @@ void lsd_sql_push(lua_State *L, const struct sd_sql *q);
 int lsd_library_query(lua_State *L);  /* library:query(sql, params?, {fresh = true}?) -> rows */
 int lsd_library_settle(lua_State *L); /* library:settle(bytes) -> true */
 
-/* library:hardlinks(directory_id) -> {names, bytes, allocated} */
-int lsd_library_hardlinks(lua_State *L);
-
 #endif

@@ -3,6 +3,10 @@
  * each other, letters of ASCII in lower case). A pack without all bits of a pattern's trigrams need
  * not be looked at; one that has them may still not match.
  *
+ * Names have more trigrams than there are rows, so that a rare one shares its row with others. So
+ * there are masks besides, of half a million trigrams: a bit for each sixteenth of a segment, set
+ * where a name in it has one.
+ *
  * A segment is 4096 packs. Its rows are stored as far as there are packs.
  *
  * Owner:  the caller owns the struct. Thread: one thread at a time. Errors: none. */
@@ -21,16 +25,26 @@ enum {
   SD_SEGMENT_PACKS = SD_GRAM_WORDS * 64,
   SD_SEGMENT_IDS = SD_SEGMENT_PACKS * SD_PACK_IDS,
   SD_GRAM_PACKS_MIN = 256, /* a segment with fewer packs has no rows: it is looked through */
+  SD_MASKS = 1 << 19,
+  SD_MASK_GROUP = 2048,                  /* masks that are stored together, two bytes each */
+  SD_MASK_PACKS = SD_SEGMENT_PACKS / 16, /* that a bit stands for */
+  SD_MASK_PACKS_MIN = 1024,              /* a segment with fewer packs has no masks */
 };
 
 struct sd_grams {
   uint64_t rows[SD_GRAM_ROWS][SD_GRAM_WORDS];
+  uint16_t masks[SD_MASKS];
+};
+
+/* Of a trigram: where it is looked up. */
+struct sd_gram {
+  unsigned row, mask;
 };
 
 /* Sets the bits of the names of a pack. `nth`: of the pack in the segment. */
 void sd_grams_add(struct sd_grams *g, unsigned nth, const char *text, size_t n);
 
-/* Rows of the trigrams of a needle, at most `most` of them, spread over it. */
-unsigned sd_grams_of(const char *needle, size_t n, unsigned *rows, unsigned most);
+/* The trigrams of a needle, at most `most` of them, spread over it. */
+unsigned sd_grams_of(const char *needle, size_t n, struct sd_gram *out, unsigned most);
 
 #endif

@@ -11,7 +11,7 @@
  * millisecond. */
 enum { TODO_MIN = 1024, TAIL_MIN = 4096, PACK_HEAD = 12 };
 
-enum { GROUPS = SD_GRAM_ROWS / SD_GRAM_GROUP };
+enum { GROUPS = SD_GRAM_ROWS / SD_GRAM_GROUP, MASK_GROUPS = SD_MASKS / SD_MASK_GROUP };
 
 enum {
   Q_STATE,
@@ -21,6 +21,8 @@ enum {
   Q_PACKS,
   Q_GRAM_GET,
   Q_GRAM_PUT,
+  Q_MASK_GET,
+  Q_MASK_PUT,
   Q_DONE,
   Q_END_PUT,
   Q_COUNT
@@ -39,6 +41,8 @@ static const char *const sql[Q_COUNT] = {
     [Q_PACKS] = "SELECT id,data FROM name_pack WHERE id>=?1 AND id<?2 ORDER BY id",
     [Q_GRAM_GET] = "SELECT bits FROM name_gram WHERE id=?1",
     [Q_GRAM_PUT] = "INSERT OR REPLACE INTO name_gram(id,bits) VALUES(?1,?2)",
+    [Q_MASK_GET] = "SELECT masks FROM name_mask WHERE id=?1",
+    [Q_MASK_PUT] = "INSERT OR REPLACE INTO name_mask(id,masks) VALUES(?1,?2)",
     [Q_DONE] = "DELETE FROM name_todo WHERE id>=?1 AND id<?2",
     [Q_END_PUT] =
         "INSERT INTO counter(id,next_id,names_end) VALUES(1,?1,?1)"
@@ -208,14 +212,32 @@ static int build_missing(struct build *b, int64_t first, int64_t stop) {
 /* ---- rows ---- */
 
 /* Writes a group where it is not as it is stored. */
-static int put_group(struct build *b, int64_t id, const uint8_t *bytes, size_t n) {
-  sqlite3_stmt *q = query(b, Q_GRAM_GET, id, 0);
+static int put_group(struct build *b, int get, int put, int64_t id, const struct sd_buf *bytes) {
+  sqlite3_stmt *q = query(b, get, id, 0);
   if (!q) return b->err->code;
   int step = sqlite3_step(q);
-  bool same = step == SQLITE_ROW && (size_t)sqlite3_column_bytes(q, 0) == n &&
-              memcmp(sqlite3_column_blob(q, 0), bytes, n) == 0;
+  bool same = step == SQLITE_ROW && (size_t)sqlite3_column_bytes(q, 0) == bytes->len &&
+              memcmp(sqlite3_column_blob(q, 0), bytes->data, bytes->len) == 0;
   int rc = ended(b, q, step == SQLITE_ROW ? SQLITE_DONE : step);
-  return rc || same ? rc : put_blob(b, Q_GRAM_PUT, id, bytes, n);
+  return rc || same ? rc : put_blob(b, put, id, bytes->data, bytes->len);
+}
+
+static int write_masks(struct build *b, int64_t segment) {
+  const uint16_t *masks = b->grams->masks;
+  struct sd_buf bytes = SD_BUF_INIT;
+  int rc = 0;
+  if (b->packs_len < SD_MASK_PACKS_MIN) return 0;
+  for (int64_t group = 0; !rc && group < MASK_GROUPS; group++) {
+    bytes.len = 0;
+    for (int i = 0; !rc && i < SD_MASK_GROUP; i++, masks++) {
+      const uint8_t two[2] = {(uint8_t)*masks, (uint8_t)(*masks >> 8)};
+      rc = sd_buf_put(&bytes, two, sizeof(two));
+    }
+    if (rc) sd_err_nomem(b->err);
+    else rc = put_group(b, Q_MASK_GET, Q_MASK_PUT, segment * MASK_GROUPS + group, &bytes);
+  }
+  sd_buf_fini(&bytes);
+  return rc;
 }
 
 static int write_grams(struct build *b, int64_t segment) {
@@ -229,10 +251,10 @@ static int write_grams(struct build *b, int64_t segment) {
       for (size_t w = 0; !rc && w < words; w++)
         rc = sd_buf_put_u64(&bytes, b->grams->rows[group * SD_GRAM_GROUP + row][w]);
     if (rc) sd_err_nomem(b->err);
-    else rc = put_group(b, segment * GROUPS + (int64_t)group, bytes.data, bytes.len);
+    else rc = put_group(b, Q_GRAM_GET, Q_GRAM_PUT, segment * GROUPS + (int64_t)group, &bytes);
   }
   sd_buf_fini(&bytes);
-  return rc;
+  return rc ? rc : write_masks(b, segment);
 }
 
 /* ---- a segment ---- */
@@ -262,7 +284,7 @@ static int build_segment(struct build *b, const struct state *s, int64_t segment
   return rc ? rc : run(b, Q_END_PUT, stop, 0);
 }
 
-int sd_names_build(struct sd_store *s, bool *left, struct sd_err *err) {
+int sd_name_index_build(struct sd_store *s, bool *left, struct sd_err *err) {
   struct build b = {.store = s, .err = err};
   struct state state;
   int rc = read_state(&b, &state);
@@ -288,7 +310,7 @@ static int read_end(struct sd_store *s, struct sd_err *err) {
   return rc;
 }
 
-int sd_names_note(struct sd_store *s, const struct sd_batch *b, struct sd_err *err) {
+int sd_name_index_note(struct sd_store *s, const struct sd_batch *b, struct sd_err *err) {
   int rc = s->names_end < 0 ? read_end(s, err) : 0;
   for (size_t i = 0; !rc && i < b->entries_len; i++) {
     const struct sd_entry *e = &b->entries[i];

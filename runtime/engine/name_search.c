@@ -14,7 +14,7 @@ enum { COL_ID, COL_PARENT, COL_KIND, COL_NAME, COL_PATTERN, COL_MODE };
 
 enum { GRAMS_MOST = 16 }; /* rows that are looked up for one pattern */
 
-enum { Q_END, Q_OLD_END, Q_TODO, Q_PACKS, Q_GRAM, Q_LATE, Q_TAIL, Q_COUNT };
+enum { Q_END, Q_OLD_END, Q_TODO, Q_PACKS, Q_GRAM, Q_MASK, Q_LATE, Q_TAIL, Q_COUNT };
 
 static const char *const sql[Q_COUNT] = {
     [Q_END] = "SELECT coalesce(max(names_end)/64,0) FROM counter",
@@ -22,6 +22,7 @@ static const char *const sql[Q_COUNT] = {
     [Q_TODO] = "SELECT id FROM name_todo ORDER BY id",
     [Q_PACKS] = "SELECT id,data FROM name_pack WHERE id>=?1 ORDER BY id",
     [Q_GRAM] = "SELECT bits FROM name_gram WHERE id=?1",
+    [Q_MASK] = "SELECT masks FROM name_mask WHERE id=?1",
     [Q_LATE] = "SELECT id,parent_id,kind,name FROM entry WHERE id=?1",
     [Q_TAIL] = "SELECT id,parent_id,kind,name FROM entry WHERE id>=?1 ORDER BY id",
 };
@@ -40,6 +41,7 @@ struct cursor {
   sqlite3_stmt *q[Q_COUNT];
   struct sd_matcher *m;
   enum phase phase;
+  bool has_masks;
   int64_t packs; /* how many there are */
   int64_t *todo; /* ids for which packs are not right, in their order */
   size_t todo_len, todo_cap, todo_at;
@@ -93,7 +95,7 @@ static int query_int(struct cursor *c, int which, int64_t *out) {
   return SQLITE_OK;
 }
 
-/* A library of version 1 has no packs. */
+/* A library of version 1 has no packs, and none before version 3 has masks. */
 static int read_end(struct cursor *c) {
   static const int ways[] = {Q_END, Q_OLD_END};
   for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
@@ -145,14 +147,33 @@ static int apply_row(struct cursor *c, int64_t segment, unsigned row) {
                                                    : db_error((struct vtab *)c->base.pVtab);
 }
 
+/* Takes from `parts`, a bit for each sixteenth of the segment, what a mask does not have. */
+static int apply_mask(struct cursor *c, int64_t segment, unsigned mask, unsigned *parts) {
+  int rc = query(c, Q_MASK, segment * (SD_MASKS / SD_MASK_GROUP) + mask / SD_MASK_GROUP);
+  if (rc) return rc;
+  int step = sqlite3_step(c->q[Q_MASK]);
+  if (step == SQLITE_ROW && sqlite3_column_bytes(c->q[Q_MASK], 0) == SD_MASK_GROUP * 2) {
+    const uint8_t *p = sqlite3_column_blob(c->q[Q_MASK], 0);
+    p += mask % SD_MASK_GROUP * 2;
+    *parts &= p[0] | (unsigned)p[1] << 8;
+  }
+  sqlite3_reset(c->q[Q_MASK]);
+  return step == SQLITE_ROW || step == SQLITE_DONE ? SQLITE_OK
+                                                   : db_error((struct vtab *)c->base.pVtab);
+}
+
 static int find_candidates(struct cursor *c, int64_t segment) {
+  enum { PART_WORDS = SD_MASK_PACKS / 64 };
   const char *needle;
-  unsigned rows[GRAMS_MOST];
+  struct sd_gram grams[GRAMS_MOST];
   size_t n = sd_matcher_needle(c->m, &needle);
-  unsigned count = sd_grams_of(needle, n, rows, GRAMS_MOST);
+  unsigned count = sd_grams_of(needle, n, grams, GRAMS_MOST), parts = 0xffff;
   int rc = SQLITE_OK;
-  memset(c->candidates, 0xff, sizeof(c->candidates));
-  for (unsigned i = 0; !rc && i < count; i++) rc = apply_row(c, segment, rows[i]);
+  for (unsigned i = 0; !rc && c->has_masks && parts && i < count; i++)
+    rc = apply_mask(c, segment, grams[i].mask, &parts);
+  for (unsigned w = 0; w < SD_GRAM_WORDS; w++)
+    c->candidates[w] = parts >> w / PART_WORDS & 1 ? UINT64_MAX : 0;
+  for (unsigned i = 0; !rc && parts && i < count; i++) rc = apply_row(c, segment, grams[i].row);
   return rc;
 }
 
@@ -365,6 +386,7 @@ static int filter(sqlite3_vtab_cursor *base, int idx, const char *str, int argc,
   end_search(c);
   int rc = open_matcher(c, argv[0], argv[1]);
   if (!rc) rc = read_end(c);
+  c->has_masks = !rc && query(c, Q_MASK, 0) == SQLITE_OK;
   if (!rc && c->packs) rc = read_todo(c);
   c->phase = IN_PACKS;
   return rc ? rc : next(base);

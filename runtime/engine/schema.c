@@ -147,36 +147,37 @@ static const char living[] =
     " entry_id INTEGER NOT NULL, PRIMARY KEY(location_id, dev, ino, entry_id))"
     " STRICT, WITHOUT ROWID;";
 
-#define UUID_TEXT(col)                                                                  \
-  "lower(substr(hex(" col "),1,8)||'-'||substr(hex(" col "),9,4)||'-'||substr(hex(" col \
-  "),13,4)||'-'||substr(hex(" col "),17,4)||'-'||substr(hex(" col "),21))"
+/* A cast gives the column of a view a type, from SQLite 3.41 on. */
+#define HEX(col) "CAST(lower(hex(" col ")) AS TEXT)"
+
+#define UUID_TEXT(col)                                                                       \
+  "CAST(lower(substr(hex(" col "),1,8)||'-'||substr(hex(" col "),9,4)||'-'||substr(hex(" col \
+  "),13,4)||'-'||substr(hex(" col "),17,4)||'-'||substr(hex(" col "),21)) AS TEXT)"
 
 #define DEVICE SD_DEVICE_NUMBER("e.dev")
 
-#define UNREAD_TEXT(col) "CASE " col " WHEN 1 THEN 'unreadable' WHEN 2 THEN 'unmounted' END"
+#define HASH_KIND(col) "CAST(CASE " col " WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END AS TEXT)"
+
+#define JOB_COLUMNS                                                                      \
+  "parent_id, name, version, status, priority, phase, progress, created_at, started_at," \
+  " finished_at, error"
 
 #define KIND_TEXT(col)                                                                   \
-  "CASE " col                                                                            \
+  "CAST(CASE " col                                                                       \
   " WHEN 1 THEN 'file' WHEN 2 THEN 'directory' WHEN 3 THEN 'symlink' WHEN 4 THEN 'fifo'" \
-  " WHEN 5 THEN 'socket' WHEN 6 THEN 'char' WHEN 7 THEN 'block' ELSE 'unknown' END"
+  " WHEN 5 THEN 'socket' WHEN 6 THEN 'char' WHEN 7 THEN 'block' ELSE 'unknown' END AS TEXT)"
 
-/* The whole path of directory `d`: its piece, behind the pieces of its anchors. No path has so many
- * as the limit says; in a damaged library a directory may be its own anchor. */
-#define LONG_PATH                                                                      \
-  "(SELECT group_concat(path, '/') FROM (WITH RECURSIVE up(anchor, path, n) AS ("      \
+/* The path of directory `d`: its piece, behind the pieces of its anchors, as a BLOB where one of
+ * them is no text: '/' is ASCII. No path has so many as the limit says; in a damaged library a
+ * directory may be its own anchor. */
+#define DIR_PATH                                                                       \
+  "CASE WHEN d.anchor IS NULL THEN d.path ELSE"                                        \
+  " (SELECT CASE WHEN max(typeof(path) = 'blob')"                                      \
+  " THEN CAST(group_concat(path, '/') AS BLOB) ELSE group_concat(path, '/') END"       \
+  " FROM (WITH RECURSIVE up(anchor, path, n) AS ("                                     \
   "SELECT d.anchor, d.path, 0 UNION ALL"                                               \
   " SELECT a.anchor, a.path, n + 1 FROM up JOIN directory a ON a.entry_id = up.anchor" \
-  " WHERE n < 100000) SELECT path FROM up ORDER BY n DESC))"
-
-#define DIR_PATH "CASE WHEN d.anchor IS NULL THEN d.path ELSE " LONG_PATH " END"
-
-/* As LONG_PATH, but a piece that is not text makes the whole a BLOB: whether bytes are valid UTF-8
- * can be told from the pieces, since '/' is ASCII. */
-#define ANY_BLOB_ABOVE                                \
-  "(WITH RECURSIVE up(anchor, blob) AS ("             \
-  "SELECT d.anchor, typeof(d.path) = 'blob' UNION"    \
-  " SELECT a.anchor, typeof(a.path) = 'blob' FROM up" \
-  " JOIN directory a ON a.entry_id = up.anchor) SELECT max(blob) FROM up)"
+  " WHERE n < 100000) SELECT path FROM up ORDER BY n DESC)) END"
 
 #define NOW_NS "CAST((julianday('now') - 2440587.5) * 86400000000000 AS INTEGER)"
 
@@ -206,69 +207,75 @@ static const char triggers[] =
     ", status, new.status, attempt FROM job WHERE id = new.id;"
     "END;";
 
+/* What every question pays for is that SQLite reads all of this: so nothing is said twice. And
+ * programs that read the SQL of a view themselves, as DuckDB does, hand it back to SQLite as they
+ * print it where they do not understand it, which goes wrong with a union or a recursion. So these
+ * are in private views (*_row) below the public ones; SQLite makes one statement of both. */
 static const char views[] =
     /* When a run came to its end is in the history, so that a rescan of an unchanged tree leaves
      * the location as it is. */
     "CREATE VIEW locations AS SELECT l.id AS id, " UUID_TEXT("l.uuid")
     " AS uuid, l.root AS root, l.created_at AS created_at,"
-    " (SELECT max(h.finished_at) FROM job_history h WHERE h.location_id = l.id"
-    "  AND h.name = 'indexer' AND h.status = 'completed') AS indexed_at, l.state AS state"
+    " CAST((SELECT max(h.finished_at) FROM job_history h WHERE h.location_id = l.id"
+    "  AND h.name = 'indexer' AND h.status = 'completed') AS INTEGER) AS indexed_at,"
+    " l.state AS state"
     " FROM location l;"
 
-    "CREATE VIEW entries AS"
-    " SELECT e.id AS id, " UUID_TEXT("e.uuid") " AS uuid, d.location_id AS location_id,"
-    " e.parent_id AS parent_id,"
-    " CASE WHEN d.anchor IS NOT NULL THEN"
-    "  CASE WHEN typeof(e.name) = 'blob' OR " ANY_BLOB_ABOVE
-    "  THEN CAST(" LONG_PATH " || '/' || e.name AS BLOB)"
-    "  ELSE " LONG_PATH " || '/' || e.name END"
-    " WHEN d.path = '' THEN e.name"
-    " WHEN typeof(d.path) = 'blob' OR typeof(e.name) = 'blob'"
-    "  THEN CAST(d.path || '/' || e.name AS BLOB)"
-    " ELSE d.path || '/' || e.name END AS path,"
-    " e.name AS name, " KIND_TEXT("e.kind") " AS kind, e.size AS size, e.allocated AS allocated,"
-    " e.mtime AS mtime_ns, e.ctime AS ctime_ns, e.btime AS btime_ns, e.mode & 4095 AS mode,"
-    " e.uid AS uid, e.gid AS gid, e.nlink AS nlink, " DEVICE
-    " AS dev, e.ino AS ino, e.target AS target,"
-    " CASE WHEN c.hash IS NOT NULL THEN lower(hex(c.hash)) END AS hash,"
-    " CASE c.hash_kind WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END AS hash_kind, c.mime AS mime,"
-    " CASE WHEN EXISTS(SELECT 1 FROM vanished v WHERE v.entry_id = e.id) THEN 'missing'"
-    " ELSE " UNREAD_TEXT("d.unverified") " END AS unverified"
-    " FROM entry e JOIN directory d ON d.entry_id = e.parent_id AND d.location_id > 0"
-    " LEFT JOIN content c ON c.id = e.content_id"
-    " UNION ALL"
-    " SELECT e.id, " UUID_TEXT("e.uuid") ", l.id, NULL, '', e.name, " KIND_TEXT("e.kind") ","
-    " e.size, e.allocated, e.mtime, e.ctime, e.btime, e.mode & 4095, e.uid, e.gid, e.nlink,"
-    " " DEVICE ","
-    " e.ino, NULL, NULL, NULL, NULL, NULL"
-    " FROM location l JOIN entry e ON e.id = l.entry_id;"
-
-    "CREATE VIEW directories AS"
-    " SELECT d.entry_id AS id, d.location_id AS location_id,"
-    " CASE WHEN d.anchor IS NOT NULL AND " ANY_BLOB_ABOVE " THEN CAST(" LONG_PATH
-    " AS BLOB) ELSE " DIR_PATH " END AS path,"
-    " d.files AS files, d.dirs AS dirs, d.bytes AS bytes, d.allocated AS allocated, "
-    UNREAD_TEXT("d.unverified") " AS unverified"
+    "CREATE VIEW directory_row AS SELECT d.entry_id AS id, d.location_id AS location_id, " DIR_PATH
+    " AS path, d.files AS files, d.dirs AS dirs, d.bytes AS bytes, d.allocated AS allocated,"
+    " CAST(CASE d.unverified WHEN 1 THEN 'unreadable' WHEN 2 THEN 'unmounted' END AS TEXT)"
+    " AS unverified"
     " FROM directory d WHERE d.location_id > 0;"
 
-    "CREATE VIEW contents AS SELECT id, " UUID_TEXT("uuid")
-    " AS uuid, lower(hex(hash)) AS hash,"
-    " CASE hash_kind WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END AS hash_kind, size, mime, kind,"
-    " entries FROM content;"
+    "CREATE VIEW directories AS SELECT id, location_id, path, files, dirs, bytes, allocated,"
+    " unverified FROM directory_row;"
 
-    "CREATE VIEW jobs AS"
-    " SELECT id, " UUID_TEXT("uuid")
-    " AS uuid, parent_id, name, version, status, priority, phase,"
-    " progress, created_at, started_at, finished_at, error FROM job"
+    /* The last part of a union says the types of the columns. */
+    "CREATE VIEW entry_row AS SELECT e.id AS id, e.uuid AS uuid, l.id AS location_id,"
+    " NULL AS parent_id, '' AS path, e.name AS name, e.kind AS kind, e.size AS size,"
+    " e.allocated AS allocated, e.mtime AS mtime, e.ctime AS ctime, e.btime AS btime,"
+    " e.mode AS mode, e.uid AS uid, e.gid AS gid, e.nlink AS nlink, e.dev AS dev, e.ino AS ino,"
+    " NULL AS target, NULL AS hash, NULL AS hash_kind, NULL AS mime, NULL AS unverified"
+    " FROM location l JOIN entry e ON e.id = l.entry_id"
     " UNION ALL"
-    " SELECT id, " UUID_TEXT("uuid")
-    ", parent_id, name, version, status, priority, phase, progress,"
-    " created_at, started_at, finished_at, error FROM job_history;"
+    " SELECT e.id, e.uuid, d.location_id, e.parent_id, CASE WHEN d.path = '' THEN e.name"
+    " WHEN typeof(d.path) = 'blob' OR typeof(e.name) = 'blob'"
+    "  THEN CAST(d.path || '/' || e.name AS BLOB) ELSE d.path || '/' || e.name END,"
+    " e.name, e.kind, e.size, e.allocated, e.mtime, e.ctime, e.btime, e.mode, e.uid, e.gid,"
+    " e.nlink, e.dev, e.ino, e.target, c.hash, c.hash_kind, c.mime,"
+    " CASE WHEN EXISTS(SELECT 1 FROM vanished v WHERE v.entry_id = e.id) THEN 'missing'"
+    " ELSE d.unverified END"
+    " FROM entry e JOIN directory_row d ON d.id = e.parent_id"
+    " LEFT JOIN content c ON c.id = e.content_id;"
+
+    "CREATE VIEW entries AS SELECT e.id AS id, " UUID_TEXT("e.uuid")
+    " AS uuid, e.location_id AS location_id, e.parent_id AS parent_id, e.path AS path,"
+    " e.name AS name, " KIND_TEXT("e.kind") " AS kind, e.size AS size, e.allocated AS allocated,"
+    " e.mtime AS mtime_ns, e.ctime AS ctime_ns, e.btime AS btime_ns,"
+    " CAST(e.mode & 4095 AS INTEGER) AS mode, e.uid AS uid, e.gid AS gid, e.nlink AS nlink,"
+    " CAST(" DEVICE " AS INTEGER) AS dev, e.ino AS ino, e.target AS target,"
+    " CAST(CASE WHEN e.hash IS NOT NULL THEN lower(hex(e.hash)) END AS TEXT) AS hash,"
+    " " HASH_KIND("e.hash_kind")
+    " AS hash_kind, e.mime AS mime, CAST(e.unverified AS TEXT) AS unverified FROM entry_row e;"
+
+    "CREATE VIEW contents AS SELECT id, " UUID_TEXT("uuid")
+    " AS uuid, " HEX("hash") " AS hash, " HASH_KIND("hash_kind")
+    " AS hash_kind, size, mime, kind, entries FROM content;"
+
+    "CREATE VIEW job_row AS SELECT id, uuid, " JOB_COLUMNS
+    " FROM job UNION ALL SELECT id, uuid, " JOB_COLUMNS
+    " FROM job_history;"
+
+    "CREATE VIEW jobs AS SELECT id, " UUID_TEXT("uuid") " AS uuid, " JOB_COLUMNS
+    " FROM job_row;"
 
     "CREATE VIEW errors AS"
-    " SELECT job_id, location_id, path, operation, error, message, at FROM job_error;"
+    " SELECT job_id, location_id, path, operation, error, message, \"at\" FROM job_error;"
 
     "CREATE VIEW skips AS SELECT job_id, location_id, path, rule FROM job_skip;";
+
+static const char masks[] =
+    "CREATE TABLE name_mask(id INTEGER PRIMARY KEY, masks BLOB NOT NULL) STRICT;";
 
 /* Names packed for searching (name_index.h). What a pack says of an entry that is gone or renamed
  * is not true any more, whoever did it. content_todo: files that a job wants hashed though they may
@@ -291,30 +298,33 @@ static const char asking[] =
     "CREATE TRIGGER content_gone AFTER DELETE ON content BEGIN"
     " DELETE FROM content_sample WHERE content_id = old.id; END;";
 
+static const char no_views[] =
+    "DROP VIEW locations; DROP VIEW entries; DROP VIEW directories; DROP VIEW contents;"
+    "DROP VIEW jobs; DROP VIEW errors; DROP VIEW IF EXISTS skips;";
+
 static const char since_2[] =
     "ALTER TABLE content ADD COLUMN mime_named INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE counter ADD COLUMN names_end INTEGER NOT NULL DEFAULT 0;";
 
-/* In version 2 all packs stood below the end. */
-static const char packed_in_2[] =
-    "UPDATE counter SET names_end = (SELECT coalesce(max(id) + 1, 0) FROM name_pack) * 64;";
+/* The next run packs all names again, so that there are masks. */
+static const char no_packs[] =
+    "DELETE FROM name_pack; DELETE FROM name_gram; DELETE FROM name_todo;";
 
 /* What version 1 had otherwise. What an unfinished run had noted as vanished is lost: it was of
  * another script and cannot go on, and the next one notes it again. */
 static const char since_1[] =
-    "DROP VIEW locations; DROP VIEW entries; DROP VIEW directories; DROP VIEW contents;"
-    "DROP VIEW jobs; DROP VIEW errors; DROP VIEW IF EXISTS skips;"
     "ALTER TABLE location ADD COLUMN settings TEXT;"
     "ALTER TABLE directory ADD COLUMN unread INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE directory ADD COLUMN unverified INTEGER NOT NULL DEFAULT 0;"
     "DROP INDEX entry_inode;"
     "DROP TABLE vanished;";
 
-enum { PARTS_MAX = 6 };
+enum { PARTS_MAX = 7 };
 
 static const char *join(const char *const parts[PARTS_MAX]) {
-  static char all[sizeof(tables) + sizeof(living) + sizeof(asking) + sizeof(triggers) +
-                  sizeof(views) + sizeof(since_1) + sizeof(since_2) + sizeof(packed_in_2)];
+  static char all[sizeof(tables) + sizeof(living) + sizeof(asking) + sizeof(masks) +
+                  sizeof(triggers) + sizeof(views) + sizeof(no_views) + sizeof(since_1) +
+                  sizeof(since_2) + sizeof(no_packs)];
   char *to = all;
   for (int i = 0; i < PARTS_MAX && parts[i]; i++) to = stpcpy(to, parts[i]);
   return all;
@@ -322,8 +332,11 @@ static const char *join(const char *const parts[PARTS_MAX]) {
 
 /* One script: SQLite has no limit that matters here, and a migration is one transaction. */
 const char *sd_schema_script(int from) {
-  if (from == 0) return join((const char *[PARTS_MAX]){tables, living, asking, triggers, views});
-  if (from == 1) return join((const char *[PARTS_MAX]){since_1, since_2, living, asking, views});
-  if (from == 2) return join((const char *[PARTS_MAX]){since_2, packed_in_2});
+  if (from == 0)
+    return join((const char *[PARTS_MAX]){tables, living, asking, masks, triggers, views});
+  if (from == 1)
+    return join(
+        (const char *[PARTS_MAX]){no_views, since_1, since_2, living, asking, masks, views});
+  if (from == 2) return join((const char *[PARTS_MAX]){no_views, since_2, no_packs, masks, views});
   return NULL;
 }

@@ -281,7 +281,7 @@ static int write_packs(struct sd_store *s, const struct sd_batch *b, struct sd_e
 static int index_names(struct sd_store *s, const struct sd_batch *b, bool refused,
                        struct sd_err *err) {
   int rc = refused ? 0 : write_packs(s, b, err);
-  return rc ? rc : sd_names_note(s, b, err);
+  return rc ? rc : sd_name_index_note(s, b, err);
 }
 
 /* First who has to make room; parents stand before what is moved into them. */

@@ -46,12 +46,13 @@ local function collect(query, found, row, path, depth, parsed)
   found[#found + 1] = row
 end
 
-local function take_links_off(query, found)
-  local wanted = {}
+local function take_links_off(query, found, places)
+  local wanted, tops = {}, {}
+  for i, here in ipairs(places) do tops[i] = here.id end
   for _, row in ipairs(found) do
     if row.kind == entry.DIRECTORY then wanted[row.id] = true end
   end
-  local excess = links.excess(query, wanted)
+  local excess = links.excess(query, wanted, tops)
   for _, row in ipairs(found) do
     local too_much = excess[row.id]
     if too_much then
@@ -83,11 +84,11 @@ function M.main(args)
   local parsed = command:parse(args)
   return ask.run(parsed, function(query)
     query:stay()
-    local found = {}
-    for _, here in ipairs(place.all(query, parsed.paths)) do
+    local found, places = {}, place.all(query, parsed.paths)
+    for _, here in ipairs(places) do
       collect(query, found, query:row(ITSELF, { here.id }), here.given, 0, parsed)
     end
-    if not parsed.count_links then take_links_off(query, found) end
+    if not parsed.count_links then take_links_off(query, found, places) end
     if parsed.sort == "size" then
       local key = parsed.apparent and "size" or "allocated"
       table.sort(found, function(a, b)

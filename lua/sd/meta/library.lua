@@ -151,15 +151,6 @@ function Library:sweep(options) end
 ---@return string? code
 function Library:forget(options) end
 
---- What hard links count twice in the totals of directory `id`: each name but one of each inode
---- that has several below it.
----@async
----@param id integer Entry id of the directory.
----@return {names: integer, bytes: integer, allocated: integer}? excess
----@return string? message
----@return string? code
-function Library:hardlinks(id) end
-
 --- Moves all of the write-ahead log into the database and empties it, where it has more than
 --- `bytes`. Does not wait for readers.
 ---@async
