@@ -9,8 +9,8 @@ enum {
   SD_SCHEMA_VERSION = 3,
 };
 
-/* The statements that make a library of version `from` (0: an empty file) one of ours; NULL: there
- * are none. Valid until the next call. */
-const char *sd_schema_script(int from);
+/* The statements that make a library of version `from` (0: an empty file) one of ours, as texts to
+ * be run one after the other in one transaction; NULL ends them. Static: any thread may ask. */
+const char *const *sd_schema_scripts(int from);
 
 #endif

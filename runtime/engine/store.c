@@ -354,7 +354,8 @@ enum {
 static int make_schema(struct sd_store *s, int from, struct sd_err *err) {
   char text[96];
   int rc = exec(s, "BEGIN IMMEDIATE", err, "begin");
-  if (!rc) rc = exec(s, sd_schema_script(from), err, "make the schema");
+  for (const char *const *one = sd_schema_scripts(from); !rc && *one; one++)
+    rc = exec(s, *one, err, "make the schema");
   snprintf(text, sizeof(text), "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
            SD_SCHEMA_APPLICATION_ID, SD_SCHEMA_VERSION);
   if (!rc) rc = exec(s, text, err, "make the schema");
