@@ -253,6 +253,12 @@ static int lsd_library_new_id(lua_State *L) {
   return 1;
 }
 
+/* next_id() -> the entry id that is given next */
+static int lsd_library_next_id(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)atomic_load(&lsd_check_library(L, 1)->next_id));
+  return 1;
+}
+
 /* note() -> what the process that held the lock before noted and did not take back, or nil */
 static int lsd_library_note(lua_State *L) {
   lua_pushstring(L, lsd_check_library(L, 1)->note);
@@ -292,6 +298,7 @@ static const luaL_Reg methods[] = {
     {"close", lsd_library_close},
     {"interrupt", lsd_library_interrupt},
     {"new_id", lsd_library_new_id},
+    {"next_id", lsd_library_next_id},
     {"metrics", lsd_library_metrics},
     {"query", lsd_library_query},
     {"commit", lsd_library_commit},
