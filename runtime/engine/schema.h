@@ -7,6 +7,7 @@
 enum {
   SD_SCHEMA_APPLICATION_ID = 0x73646c75, /* "sdlu" */
   SD_SCHEMA_VERSION = 3,
+  SD_SCHEMA_READABLE = 2, /* the oldest version that can be read as it is: it has all views */
 };
 
 /* The statements that make a library of version `from` (0: an empty file) one of ours, as texts to
