@@ -208,7 +208,7 @@ static void error_codes_have_names(void **state) {
     const char *name;
   } own[] = {{SD_ENOLIB, "ENOLIB"},       {SD_EDAMAGED, "EDAMAGED"}, {SD_ENEWER, "ENEWER"},
              {SD_ELOCKED, "ELOCKED"},     {SD_EFORMAT, "EFORMAT"},   {SD_ESQL, "ESQL"},
-             {SD_ECANCELED, "ECANCELED"}, {SD_ECHANGED, "ECHANGED"}};
+             {SD_ECANCELED, "ECANCELED"}, {SD_ECHANGED, "ECHANGED"}, {SD_EOLDER, "EOLDER"}};
   for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
     assert_string_equal(sd_err_name(own[i].code), own[i].name);
 }

@@ -847,9 +847,25 @@ static void a_full_disk_leaves_a_good_library(void **state) {
   assert_totals(*state);
 }
 
+/* Two threads may open libraries of different versions: neither changes what the other has. */
+static void the_scripts_of_a_version_stay_what_they_are(void **state) {
+  (void)state;
+  const char *const *fresh = sd_schema_scripts(0);
+  const char *text = fresh[0];
+  char *copy = strdup(text);
+  assert_non_null(copy);
+  assert_non_null(sd_schema_scripts(1)[0]);
+  assert_non_null(sd_schema_scripts(2)[0]);
+  assert_string_equal(text, copy);
+  assert_ptr_equal(sd_schema_scripts(0), fresh);
+  assert_null(sd_schema_scripts(SD_SCHEMA_VERSION)[0]);
+  free(copy);
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       temp_test(a_new_library_has_its_marks_and_its_views),
+      cmocka_unit_test(the_scripts_of_a_version_stay_what_they_are),
       temp_test(the_views_give_what_was_written),
       temp_test(a_rolled_back_batch_leaves_nothing),
       temp_test(a_refused_row_is_an_error_and_the_rest_is_written),

@@ -30,7 +30,8 @@ function Forget:run(ctx)
     end)
   end
   local removed = ctx:clear(location, function(n)
-    ctx:progress(ForgetProgress { message = ("%d entries removed"):format(n) })
+    ctx:progress(ForgetProgress { message = sd.text.counted(n, "entry", "entries")
+      .. " removed" })
   end)
   ctx:commit(function(tx) locations:end_removal(tx, location) end)
   return { root = self.args.root, removed = removed }

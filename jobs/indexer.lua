@@ -28,11 +28,11 @@ local Indexer = sd.job.define {
   version = 1,
   resumable = true,
   unique = true, -- the same directory in the same way: once
-  heavy = true,  -- one at a time on a device
-  max_concurrent = 4,
+  heavy = true, max_concurrent = 4, -- one at a time on a device
   description = "Index a directory tree into the library.",
   args = {
-    root = sd.arg.path { required = true, positional = true, help = "directory to index" },
+    root = sd.arg.path { required = true, positional = true, location = true,
+      help = "directory to index" },
     mode = sd.arg.choice { "shallow", "content", "deep", default = "content",
       help = "shallow: names and attributes; content: and an identity of each file's content;"
         .. " deep: and full hashes and MIME types" },
@@ -207,7 +207,7 @@ end
 
 local function write_batches(self, ctx, state, batches)
   local options = { want_content = self.wants_content, rescan = state.first_new_id > 0,
-    explain = self.args.explain }
+    explain = self.args.explain, may_wait = true }
   ctx:commit(function(tx)
     for _, batch in ipairs(batches) do
       add_stats(ctx, state, batch)
@@ -392,7 +392,7 @@ function Indexer:run(ctx)
   while state.phase ~= "complete" do
     ctx:check_interrupt()
     phases[state.phase](self, ctx, state)
-    ctx:checkpoint()
+    ctx:checkpoint_soon()
   end
   return IndexerOutput(self, ctx, state)
 end

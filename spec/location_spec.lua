@@ -1,6 +1,7 @@
 -- `sdlua location`: what is added, listed, shown, changed and removed.
 local fixture = require "support.fixture"
 local json = require "dkjson"
+local uv = require "sd.core".luv
 
 local dir, tree, library
 
@@ -87,6 +88,31 @@ describe("sdlua location", function()
     fixture.sh("mkdir " .. tree .. "2") -- not in it, though its name begins so
     assert.equal(0, index(tree .. "2").status)
     assert.same({ { "2" } }, query("SELECT count(*) FROM locations"))
+  end)
+
+  it("refuses what overlaps before anything is indexed", function()
+    local function refused(result, ...)
+      assert.equal(2, result.status, result.err)
+      for _, name in ipairs { ... } do
+        assert.is_truthy(result.err:find(name, 1, true), result.err)
+      end
+      assert.is_nil((result.err .. result.out):find("complete", 1, true), result.err)
+    end
+    fixture.sh("mkdir " .. dir .. "/first")
+    refused(index(dir .. "/first", tree, tree .. "/a"), tree .. "/a", tree)
+    refused(index(dir .. "/first", tree .. "/a", tree), tree .. "/a", tree)
+    assert.is_nil(uv.fs_stat(library))
+    assert.equal(0, index().status)
+    refused(index(dir .. "/first", tree .. "/a"), tree .. "/a", tree)
+    refused(sdlua("run", "indexer", tree .. "/a", "--library", library), tree .. "/a", tree)
+    assert.same({ { tree } }, query("SELECT root FROM locations"))
+    assert.same({ { "1" } }, query("SELECT count(*) FROM jobs"))
+    assert.equal(0, index(dir .. "/first", dir .. "/./first").status) -- the same one: once
+    assert.same({ { "2" } }, query("SELECT count(*) FROM jobs"))
+    assert.is_truthy(succeeds(location("list")):find(" 0 entries", 1, true))
+    fixture.sh("touch " .. dir .. "/first/1")
+    assert.equal(0, index(dir .. "/first").status)
+    assert.is_truthy(succeeds(location("list")):find(" 1 entry ", 1, true))
   end)
 
   it("follows a root that was moved", function()

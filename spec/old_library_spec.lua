@@ -49,5 +49,27 @@ for version = 1, 2 do
       assert.same({ { "", "0" }, { "a", "0" }, { "a/f", "1" } }, fixture.sql(library, [[
         SELECT path, hash IS NOT NULL FROM entries WHERE location_id = 2 ORDER BY path]]))
     end)
+
+    it("is read as it is, or says what is to be done", function()
+      for _, words in ipairs { { "search", "three" }, { "ls" }, { "tree" }, { "du" },
+        { "export" }, { "top", "files" }, { "sql", "SELECT count(unverified) FROM entries" } } do
+        local before = fixture.sh(("cd %s && sha256sum library.db"):format(quote(library)))
+        words[#words + 1] = "--library"
+        words[#words + 1] = library
+        local result = fixture.run_sdlua(table.unpack(words))
+        if version == 1 then
+          assert.equal(13, result.status, words[1] .. result.err)
+          assert.is_truthy(result.err:find("an older sdlua (schema 1", 1, true), result.err)
+        else
+          assert.equal(0, result.status, words[1] .. result.err)
+          assert.is_true(#result.out > 0, words[1])
+        end
+        assert.equal(before, fixture.sh(("cd %s && sha256sum library.db"):format(quote(library))))
+      end
+      local listed = fixture.run_sdlua("location", "list", "--library", library)
+      assert.equal(0, listed.status, listed.err)
+      local found = fixture.run_sdlua("search", "three", "--library", library)
+      assert.equal("/data/one/three\n", found.out, found.err)
+    end)
   end)
 end

@@ -43,6 +43,37 @@ local function sum_of(path)
   return (shell("xxhsum -H2 %s", path):match("%x+"))
 end
 
+-- Pages of the database that a run writes, by strace: each is written to the log, and few runs move
+-- the log into the database.
+local function pages_written(...)
+  local calls = dir .. "/calls"
+  local words = { fixture.sdlua, "index", "--library", library, "--progress", "none", tree, ... }
+  for i, word in ipairs(words) do words[i] = fixture.quote(word) end
+  local strace = ("strace -f -qq -o %s -P %s/library.db -P %s/library.db-wal -e trace=pwrite64"
+    .. " %s"):format(calls, library, library, table.concat(words, " "))
+  local result = fixture.run { "sh", "-c", strace }
+  assert.equal(0, result.status, result.err)
+  local bytes, page = 0, tonumber(value("PRAGMA page_size"))
+  for line in io.lines(calls) do
+    bytes = bytes + (tonumber(line:match("pwrite64%(.*= (%d+)$")) or 0)
+  end
+  return bytes // page
+end
+
+describe("a run in which little changed", function()
+  it("writes the rows of its job, and what changed", function()
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    shell("for i in $(seq 40); do mkdir -p d$i/s; (cd d$i/s && seq 100 | xargs touch); done")
+    index("--mode", "shallow")
+    index("--mode", "shallow") -- the log is empty from here on
+    assert.is_true(pages_written("--mode", "shallow") <= 16)
+    shell("echo 1 > d7/s/7")
+    assert.is_true(pages_written("--mode", "shallow") <= 16 + 6)
+    assert.equal("2", value("SELECT size FROM entries WHERE path = 'd7/s/7'"))
+  end)
+end)
+
 describe("what has changed", function()
   it("is counted", function()
     shell("mkdir -p a/b; for i in 1 2 3 4 5 6; do echo $i > a/b/$i; done; echo x > x")

@@ -267,6 +267,26 @@ describe("a disk that fails while the tree is read", function()
   end)
 end)
 
+describe("a call that a signal interrupts", function()
+  -- As FUSE and NFS have it. Of the calls on the tree, the first and each third one fail.
+  for _, call in ipairs { "statx", "openat", "getdents64", "readlinkat", "pread64" } do
+    it("is made again: " .. call, function()
+      if not fixture.has("strace") then return pending("strace is not installed") end
+      if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+      fixture.sh(("cd %s && ln -s a/f a/link && mkdir a/many && cd a/many && seq 300 | xargs touch")
+        :format(tree))
+      local strace = ("strace -f -qq -o %s/calls -P %s -P %s/a -P %s/a/many -P %s/a/f -P link"
+        .. " -e trace=%s -e inject=%s:error=EINTR:when=1+3"):format(dir, tree, tree, tree, tree,
+        call, call)
+      local result = index_in_shell(strace, "", "--mode", "deep", "--rules", "gitignore", tree)
+      assert.equal(0, result.status, result.err)
+      assert.is_truthy(fixture.read(dir .. "/calls"):find("INJECTED", 1, true))
+      assert.same({}, fixture.sql(library, "SELECT * FROM errors"))
+      assert.same({}, fixture.differences(fixture.entries(library), fixture.find(tree)))
+    end)
+  end
+end)
+
 describe("a power cut", function()
   it("cannot take a run that is complete", function()
     if not fixture.has("strace") then return pending("strace is not installed") end

@@ -9,6 +9,7 @@ local M = {}
 ---@field positional? boolean Given on the command line without its name.
 ---@field flag? boolean Of a boolean: on the command line its name alone makes it true.
 ---@field hidden? boolean Not offered by the command line: for jobs that a job makes.
+---@field location? boolean Of a path: the root of a location; refused where it overlaps another.
 ---@field default? any
 ---@field help? string
 ---@field choices? string[]
@@ -67,6 +68,7 @@ end
 
 local FIELDS = {
   required = "boolean", hidden = "boolean", positional = "boolean", flag = "boolean",
+  location = "boolean",
   help = "string", min = "number", max = "number",
 }
 
@@ -139,6 +141,18 @@ function M.sorted_names(declared)
   for name in pairs(declared) do names[#names + 1] = name end
   table.sort(names)
   return names
+end
+
+--- The paths among checked values that are roots of locations.
+---@param declared table<string, sd.Arg>
+---@param values table<string, any>
+---@return string[]
+function M.roots(declared, values)
+  local roots = {}
+  for _, name in ipairs(M.sorted_names(declared)) do
+    if declared[name].location then roots[#roots + 1] = values[name] end
+  end
+  return roots
 end
 
 --- Paths become absolute and free of symlinks, where they exist.

@@ -17,6 +17,22 @@ Commit.__index = Commit
 --- false). See `ctx:match()`.
 ---@field notes_only? boolean Only errors and skips are written, no entries (default false).
 ---@field explain? boolean Tell why each entry was touched, once it is written (default false).
+---@field may_wait? boolean Where nothing in the batch differs, the state may wait: see
+--- `Commit:may_wait()` (default false).
+
+-- How long a state may wait: seconds of work that a crash repeats.
+local WAIT_SECONDS = 5
+
+--- Says that the job's state and queues may wait for a later commit, up to five seconds: all that
+--- is in this one, a job that begins again at an older state finds or does again, and it comes to
+--- the same.
+function Commit:may_wait()
+  if self.args.may_wait == nil then self.args.may_wait = true end
+end
+
+local function is_quiet(stats)
+  return stats.changed == 0 and stats.vanished == 0 and stats.errors == 0 and stats.skips == 0
+end
 
 --- Adds the rows of a batch of the walk.
 ---@param batch sd.Batch
@@ -32,6 +48,8 @@ function Commit:write(batch, location, options)
     args.explained = args.explained or {}
     explain.collect(args.explained, batch, args.rescan)
   end
+  if options and options.may_wait and is_quiet(batch:stats()) then self:may_wait()
+  else args.may_wait = false end
   args.batches[#args.batches + 1] = batch
 end
 
@@ -39,7 +57,7 @@ end
 ---@param chunk sd.Chunk
 ---@param location sd.Location
 function Commit:link(chunk, location)
-  self.args.location_id, self.args.want_content = location.id, true
+  self.args.location_id, self.args.want_content, self.args.may_wait = location.id, true, false
   self.args.contents[#self.args.contents + 1] = chunk
 end
 
@@ -108,6 +126,13 @@ local function note_phase(ctx)
   if type(phase) == "string" then ctx.phase = phase end
 end
 
+-- Whether the state can stay as it is stored: then so do the queues, since they belong together.
+local function can_wait(ctx, args, status)
+  return args.may_wait and status == "running" and #ctx.notes == 0 and #ctx.spawned == 0
+    and #ctx.lines == 0 and core.sys.mono_ns() - (ctx.stored_ns or ctx.started_ns)
+      < WAIT_SECONDS * 1000000000
+end
+
 --- What `library.core:commit()` takes. Notes, log lines and children that the job made since the
 --- last commit are part of it.
 ---@param ctx sd.Context
@@ -120,12 +145,22 @@ function M.prepare(ctx, fn, status)
   if fn then fn(setmetatable({ args = args }, Commit)) end
   ctx.location_id = args.location_id or ctx.location_id
   args.location_id = ctx.location_id
+  if can_wait(ctx, args, status) then return args end
+  ctx.stored_ns = core.sys.mono_ns()
   local phase = ctx.phase
   note_phase(ctx)
   args.sync = phase ~= ctx.phase and ctx.parent_id == 0
   args.state = state_statements(ctx, status)
   for _, queue in pairs(ctx.queues) do args.queues[#args.queues + 1] = queue end
   return args
+end
+
+--- A checkpoint that may wait for a later commit, up to five seconds: between phases of which each
+--- can begin again where an older state is.
+---@async
+---@param self sd.Context
+function M.checkpoint_soon(self)
+  self:commit(function(tx) tx:may_wait() end)
 end
 
 return M

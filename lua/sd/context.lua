@@ -224,6 +224,7 @@ end
 -- What a walk missed, and what a run came to.
 Context.match, Context.sweep, Context.clear = sweep.match, sweep.sweep, sweep.clear
 Context.changes = sweep.changes
+Context.checkpoint_soon = commits.checkpoint_soon
 
 --- Packs names for searching, a part of them; whether more calls are needed.
 ---@async

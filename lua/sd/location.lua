@@ -113,7 +113,7 @@ end
 ---@param location sd.Location
 ---@return integer
 function Locations:first_new_id(location)
-  return location.is_new and 0 or self.library.core:new_id()
+  return location.is_new and 0 or self.library.core:next_id()
 end
 
 --- Adds to a transaction the root's own row, where the location is new. The walk compares it later.
@@ -121,7 +121,7 @@ end
 ---@param location sd.Location
 ---@param stat table From `walker:root_stat()`.
 function Locations:write_root(tx, location, stat)
-  if location.is_new then insert_root(tx, location, stat) end
+  if location.is_new then insert_root(tx, location, stat) else tx:may_wait() end
   location.is_new = false
 end
 
@@ -267,6 +267,7 @@ end
 ---@param location sd.Location
 ---@param ended {state: string, content_mode?: string, upgraded?: boolean}
 function Locations:finish(tx, location, ended)
+  tx:may_wait()
   tx:exec_own("UPDATE location SET state = ?2, content_mode = ?3 WHERE id = ?1"
     .. " AND (state IS NOT ?2 OR content_mode IS NOT ?3)",
     { location.id, ended.state, ended.content_mode, n = 3 })

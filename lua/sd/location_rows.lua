@@ -43,9 +43,15 @@ function M.list(library)
   return rows
 end
 
-local function is_in(path, dir)
+--- Whether an absolute path is a directory, or below it.
+---@param path string
+---@param dir string
+---@return boolean
+function M.is_in(path, dir)
   return path == dir or dir == "/" or path:sub(1, #dir + 1) == dir .. "/"
 end
+
+local is_in = M.is_in
 
 -- The one that has `root` in it, or that `root` has in it; `but` does not count.
 local function overlapping(library, root, but)
@@ -68,6 +74,18 @@ function M.check_apart(library, root, but)
       is_in(root, other.root) and "lies in" or "contains", (other.root:gsub("%%", "%%%%")))
   end
   error(failure.new(message:format(root), "EEXIST", failure.EXIT.USAGE), 0)
+end
+
+--- Refuses roots that have entries in common with a location; one that is a location is none.
+---@async
+---@param library sd.Library
+---@param roots string[] Absolute paths.
+function M.check_roots(library, roots)
+  local ids = {}
+  for _, row in ipairs(library:fresh_rows("SELECT id, root FROM location")) do
+    ids[row.root] = row.id
+  end
+  for _, root in ipairs(roots) do M.check_apart(library, root, ids[root]) end
 end
 
 --- The location that `text` names: its number, the beginning of its uuid, or its root.

@@ -12,7 +12,7 @@ Query.__index = Query
 Query.__name = "sd.Query"
 
 -- What a code means for who only reads; anything else is an ordinary failure.
-local READ_EXIT = { ENOLIB = "NO_LIBRARY", EDAMAGED = "DAMAGED", ENEWER = "NEWER",
+local READ_EXIT = { ENOLIB = "NO_LIBRARY", EDAMAGED = "DAMAGED", ENEWER = "NEWER", EOLDER = "NEWER",
   ENOMEM = "MEMORY", ESQL = "USAGE", EPATTERN = "USAGE" }
 
 local function signal_exit()
@@ -46,7 +46,7 @@ end
 ---@param path string
 ---@return sd.Query? query Close it.
 ---@return string? message
----@return string? code ENOLIB, EDAMAGED, ENEWER, or an errno's name.
+---@return string? code ENOLIB, EDAMAGED, ENEWER, EOLDER, or an errno's name.
 function M.open(path)
   local reader, message, code = core.reader.open(path)
   if not reader then return nil, message, code end

@@ -207,6 +207,12 @@ function Service:location(params)
   return locations.find(self.jobs.library, params.name)
 end
 
+--- Refuses roots that overlap a location.
+function Service:check_roots(params)
+  locations.check_roots(self.jobs.library, params.roots)
+  return true
+end
+
 function Service:location_add(params)
   return locations.add(self.jobs.library, params.root, params.settings)
 end

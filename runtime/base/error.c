@@ -37,6 +37,7 @@ static const char *own_name(int code) {
     case SD_ECANCELED: return "ECANCELED";
     case SD_ECHANGED: return "ECHANGED";
     case SD_ESCRIPT: return "ESCRIPT";
+    case SD_EOLDER: return "EOLDER";
     case SD_EPATTERN: return "EPATTERN";
     default: return NULL;
   }

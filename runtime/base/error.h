@@ -17,6 +17,7 @@ enum {
   SD_ECANCELED = -5007, /* stopped on request; nothing is wrong */
   SD_ECHANGED = -5008,  /* a file changed while it was read, or is not the one that was listed */
   SD_ESCRIPT = -5009,   /* an error that a script raised */
+  SD_EOLDER = -5010,    /* the library was made by an older version: whoever may write renews it */
   SD_EPATTERN = -5020,  /* a pattern that is none, or that takes too long */
 };
 

@@ -320,7 +320,7 @@ static int open_files(struct handle *h, const char *root, struct sd_err *err) {
   h->workers = calloc(h->lib->threads, sizeof(*h->workers));
   if (!h->workers) return sd_err_nomem(err);
   for (unsigned i = 0; i < h->lib->threads; i++) h->workers[i].dir_fd = -1;
-  h->root_fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  h->root_fd = TEMP_FAILURE_RETRY(open(root, O_PATH | O_DIRECTORY | O_CLOEXEC));
   if (h->root_fd < 0) return sd_err_os(err, "open", root);
   if (h->mime == MIME_NONE) return 0;
   int rc = sd_mime_names_open(NULL, &h->names, err);

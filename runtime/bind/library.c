@@ -253,6 +253,12 @@ static int lsd_library_new_id(lua_State *L) {
   return 1;
 }
 
+/* next_id() -> the entry id that is given next */
+static int lsd_library_next_id(lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)atomic_load(&lsd_check_library(L, 1)->next_id));
+  return 1;
+}
+
 /* note() -> what the process that held the lock before noted and did not take back, or nil */
 static int lsd_library_note(lua_State *L) {
   lua_pushstring(L, lsd_check_library(L, 1)->note);
@@ -289,13 +295,21 @@ static int lsd_library_tostring(lua_State *L) {
 static const luaL_Reg functions[] = {{"open", lsd_open}, {NULL, NULL}};
 
 static const luaL_Reg methods[] = {
-    {"close", lsd_library_close},   {"interrupt", lsd_library_interrupt},
-    {"new_id", lsd_library_new_id}, {"metrics", lsd_library_metrics},
-    {"query", lsd_library_query},   {"commit", lsd_library_commit},
-    {"match", lsd_library_match},   {"sweep", lsd_library_sweep},
-    {"forget", lsd_library_forget}, {"leave_out", lsd_library_leave_out},
-    {"settle", lsd_library_settle}, {"index_names", lsd_library_index_names},
-    {"note", lsd_library_note},     {NULL, NULL},
+    {"close", lsd_library_close},
+    {"interrupt", lsd_library_interrupt},
+    {"new_id", lsd_library_new_id},
+    {"next_id", lsd_library_next_id},
+    {"metrics", lsd_library_metrics},
+    {"query", lsd_library_query},
+    {"commit", lsd_library_commit},
+    {"match", lsd_library_match},
+    {"sweep", lsd_library_sweep},
+    {"forget", lsd_library_forget},
+    {"leave_out", lsd_library_leave_out},
+    {"settle", lsd_library_settle},
+    {"index_names", lsd_library_index_names},
+    {"note", lsd_library_note},
+    {NULL, NULL},
 };
 
 static const luaL_Reg metamethods[] = {

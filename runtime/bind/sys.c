@@ -112,7 +112,10 @@ static int lsd_realpath(lua_State *L) {
   struct sd_err err;
   char path[PATH_MAX];
   const char *given = luaL_checkstring(L, 1);
-  if (!realpath(given, path)) {
+  char *found;
+  do found = realpath(given, path);
+  while (!found && errno == EINTR);
+  if (!found) {
     sd_err_os(&err, "open", given);
     return lsd_push_error(L, &err);
   }

@@ -16,7 +16,7 @@ struct sd_dir_cursor *sd_dir_cursor_new(int fd, atomic_int *fds_left) {
   struct stat st;
   c->fds_left = fds_left;
   c->fd = -1;
-  if (fstat(fd, &st) == 0) {
+  if (TEMP_FAILURE_RETRY(fstat(fd, &st)) == 0) {
     c->dev = st.st_dev;
     c->ino = st.st_ino;
   }
@@ -27,7 +27,7 @@ struct sd_dir_cursor *sd_dir_cursor_new(int fd, atomic_int *fds_left) {
 
 bool sd_dir_cursor_is(const struct sd_dir_cursor *c, int fd) {
   struct stat st;
-  return fstat(fd, &st) == 0 && st.st_dev == c->dev && st.st_ino == c->ino;
+  return TEMP_FAILURE_RETRY(fstat(fd, &st)) == 0 && st.st_dev == c->dev && st.st_ino == c->ino;
 }
 
 int sd_dir_cursor_take_fd(struct sd_dir_cursor *c) {

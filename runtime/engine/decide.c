@@ -85,10 +85,12 @@ static int enter(struct way *w, int fd, size_t base) {
 /* Goes from an entry that is a directory into it. 1: as enter(). */
 static int go_into(struct way *w, const char *name) {
   struct stat st;
-  int fd = openat(w->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-  if (fd < 0) fd = openat(w->fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  int fd = TEMP_FAILURE_RETRY(
+      openat(w->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
+  if (fd < 0)
+    fd = TEMP_FAILURE_RETRY(openat(w->fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   memset(&w->why, 0, sizeof(w->why));
-  if (fd >= 0 && fstat(fd, &st) == 0 && st.st_dev != w->dev) {
+  if (fd >= 0 && TEMP_FAILURE_RETRY(fstat(fd, &st)) == 0 && st.st_dev != w->dev) {
     uint8_t rule = sd_rules_by_mount(w->tree.rules, fd, st.st_dev, w->tree.root, w->root_dev);
     w->dev = st.st_dev;
     if (rule) {
@@ -102,7 +104,8 @@ static int go_into(struct way *w, const char *name) {
 
 static bool get_stat(const struct way *w, const char *name, struct sd_stat *st) {
   struct statx stx;
-  if (statx(w->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, SD_STATX_MASK, &stx) != 0)
+  if (TEMP_FAILURE_RETRY(
+          statx(w->fd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, SD_STATX_MASK, &stx)) != 0)
     return false;
   sd_stat_from_statx(st, &stx);
   return true;
@@ -155,8 +158,9 @@ static int walk(struct way *w) {
 
 static int begin(struct way *w, const char *path, size_t len, struct sd_err *err) {
   struct stat st;
-  w->tree.root = open(w->root, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC);
-  if (w->tree.root < 0 || fstat(w->tree.root, &st) != 0) return sd_err_os(err, "open", w->root);
+  w->tree.root = TEMP_FAILURE_RETRY(open(w->root, O_RDONLY | O_DIRECTORY | O_NONBLOCK | O_CLOEXEC));
+  if (w->tree.root < 0 || TEMP_FAILURE_RETRY(fstat(w->tree.root, &st)) != 0)
+    return sd_err_os(err, "open", w->root);
   w->dev = w->root_dev = st.st_dev;
   int rc = sd_filter_tree_open(&w->tree, w->root);
   if (!rc) rc = sd_buf_put(&w->path, w->tree.path.data, w->tree.path.len);

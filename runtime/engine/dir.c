@@ -159,7 +159,8 @@ int sd_open_below(int root, const char *path, size_t len, int flags) {
     memcpy(part, path, n);
     part[n] = '\0';
     int how = n < len ? O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC : flags;
-    int fd = single ? openat(at, n ? part : ".", how) : open_no_symlinks(at, n ? part : ".", how);
+    int fd = single ? TEMP_FAILURE_RETRY(openat(at, n ? part : ".", how))
+                    : TEMP_FAILURE_RETRY(open_no_symlinks(at, n ? part : ".", how));
     if (fd < 0 && (errno == ENOSYS || errno == EPERM) && !single) { /* EPERM: seccomp */
       single = true;
       continue;
@@ -193,9 +194,10 @@ static int open_from_ancestor(const struct sd_dir *d) {
 
 int sd_dir_open(const struct sd_dir *d, int *out, struct sd_err *err) {
   int fd;
-  if (d->fd >= 0) fd = openat(d->fd, ".", OPEN_DIR); /* the root, or canceled before */
+  if (d->fd >= 0)
+    fd = TEMP_FAILURE_RETRY(openat(d->fd, ".", OPEN_DIR)); /* the root, or canceled before */
   else if (d->parent->fd >= 0 && !memchr(d->name, '/', d->name_len))
-    fd = openat(d->parent->fd, d->name, OPEN_DIR);
+    fd = TEMP_FAILURE_RETRY(openat(d->parent->fd, d->name, OPEN_DIR));
   else fd = open_from_ancestor(d);
   if (fd < 0) return sd_err_os(err, "open", d->name);
   *out = fd;

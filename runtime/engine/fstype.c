@@ -1,5 +1,6 @@
 #include "engine/fstype.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/btrfs.h>
 #include <linux/magic.h>
@@ -44,7 +45,7 @@ bool sd_fs_is_pseudo(int fd) {
       CONFIGFS_MAGIC,   FUSECTL_MAGIC,    MQUEUE_MAGIC,       RPC_PIPEFS_MAGIC,
   };
   struct statfs fs;
-  if (fstatfs(fd, &fs) != 0) return false;
+  if (TEMP_FAILURE_RETRY(fstatfs(fd, &fs)) != 0) return false;
   for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
     if ((unsigned long)fs.f_type == types[i]) return true;
   return false;
@@ -129,7 +130,7 @@ static bool is_btrfs_snapshot(int fd) {
 
 enum sd_fs_class sd_fs_class(int fd) {
   struct statfs fs;
-  if (fstatfs(fd, &fs) != 0) return SD_FS_LOCAL;
+  if (TEMP_FAILURE_RETRY(fstatfs(fd, &fs)) != 0) return SD_FS_LOCAL;
   unsigned long type = (unsigned long)fs.f_type & 0xffffffff; /* it is signed, and may be 32 bits */
   if (is_remote_type(type)) return SD_FS_REMOTE;
   if (type == BTRFS_SUPER_MAGIC) return is_btrfs_snapshot(fd) ? SD_FS_SNAPSHOT : SD_FS_LOCAL;
@@ -139,15 +140,15 @@ enum sd_fs_class sd_fs_class(int fd) {
 
 bool sd_fs_is_loop(int fd, uint64_t root_dev, uint64_t root_ino) {
   struct stat self, here, above;
-  if (fstat(fd, &self) != 0) return false;
+  if (TEMP_FAILURE_RETRY(fstat(fd, &self)) != 0) return false;
   here = self;
   int at = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   bool loop = false;
   while (at >= 0 && !loop) {
-    int up = openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    int up = TEMP_FAILURE_RETRY(openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
     close(at);
     at = up;
-    if (up < 0 || fstat(up, &above) != 0) break;
+    if (up < 0 || TEMP_FAILURE_RETRY(fstat(up, &above)) != 0) break;
     if (above.st_dev == here.st_dev && above.st_ino == here.st_ino) break; /* "/" */
     loop = above.st_dev == self.st_dev && above.st_ino == self.st_ino;
     if (above.st_dev == root_dev && above.st_ino == root_ino) break;

@@ -79,7 +79,7 @@ static int check_cancel(const struct job *j) {
 
 static int stat_file(const struct job *j, struct sd_stat *st) {
   struct statx stx;
-  if (statx(j->fd, "", AT_EMPTY_PATH, SD_STATX_MASK, &stx) != 0)
+  if (TEMP_FAILURE_RETRY(statx(j->fd, "", AT_EMPTY_PATH, SD_STATX_MASK, &stx)) != 0)
     return sd_err_os(j->err, "stat", j->name);
   sd_stat_from_statx(st, &stx);
   return 0;

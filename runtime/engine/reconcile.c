@@ -205,7 +205,7 @@ static int is_still_there(struct sd_reconcile *r, const struct sd_listing *l,
   while (root->parent) root = root->parent;
   int fd = sd_open_below(root->fd, (char *)r->path.data, r->path.len,
                          O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-  bool there = fd >= 0 && has_inode(fstat(fd, &st), &st, e);
+  bool there = fd >= 0 && has_inode(TEMP_FAILURE_RETRY(fstat(fd, &st)), &st, e);
   if (fd >= 0) close(fd);
   if (!there) return 0;
   int same = is_path_of(r, l, e);
@@ -284,7 +284,8 @@ static int open_entry(int at, const struct sd_entry *e) {
   if (e->name_len > NAME_MAX) return -1;
   memcpy(name, e->name, e->name_len);
   name[e->name_len] = '\0';
-  return openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+  return TEMP_FAILURE_RETRY(
+      openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK));
 }
 
 /* Takes over `fd`. */
@@ -319,7 +320,7 @@ static int look_into_mount(struct sd_reconcile *r, struct sd_listing *l, struct 
   struct statx stx;
   int fd = open_entry(l->fd, e);
   if (fd < 0) return 0;
-  if (statx(fd, "", AT_EMPTY_PATH, SD_STATX_MASK, &stx) == 0) {
+  if (TEMP_FAILURE_RETRY(statx(fd, "", AT_EMPTY_PATH, SD_STATX_MASK, &stx)) == 0) {
     sd_stat_from_statx(&e->st, &stx);
     e->st_dev = e->st.dev;
   }
@@ -523,7 +524,7 @@ int sd_reconcile_root(void *ud, struct sd_dir *root, int fd, const struct sd_sta
   rc = name_root(r, root, &now, &old, b, err);
   if (!rc && now.dev != old.dev) rc = has_rows(r, root->id, &rows, err);
   if (rc) return rc;
-  int again = rows ? openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+  int again = rows ? TEMP_FAILURE_RETRY(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) : -1;
   if (again >= 0 && is_empty(again)) {
     rc = note_unmounted(b, root->id, "", 0);
     return rc ? sd_err_nomem(err) : 1;

@@ -1,7 +1,6 @@
 #include "engine/schema.h"
 
 #include <stddef.h>
-#include <string.h>
 
 #include "engine/device.h"
 
@@ -319,24 +318,12 @@ static const char since_1[] =
     "DROP INDEX entry_inode;"
     "DROP TABLE vanished;";
 
-enum { PARTS_MAX = 7 };
-
-static const char *join(const char *const parts[PARTS_MAX]) {
-  static char all[sizeof(tables) + sizeof(living) + sizeof(asking) + sizeof(masks) +
-                  sizeof(triggers) + sizeof(views) + sizeof(no_views) + sizeof(since_1) +
-                  sizeof(since_2) + sizeof(no_packs)];
-  char *to = all;
-  for (int i = 0; i < PARTS_MAX && parts[i]; i++) to = stpcpy(to, parts[i]);
-  return all;
-}
-
-/* One script: SQLite has no limit that matters here, and a migration is one transaction. */
-const char *sd_schema_script(int from) {
-  if (from == 0)
-    return join((const char *[PARTS_MAX]){tables, living, asking, masks, triggers, views});
-  if (from == 1)
-    return join(
-        (const char *[PARTS_MAX]){no_views, since_1, since_2, living, asking, masks, views});
-  if (from == 2) return join((const char *[PARTS_MAX]){no_views, since_2, no_packs, masks, views});
-  return NULL;
+const char *const *sd_schema_scripts(int from) {
+  static const char *const fresh[] = {tables, living, asking, masks, triggers, views, NULL};
+  static const char *const from_1[] = {no_views, since_1, since_2, living,
+                                       asking,   masks,   views,   NULL};
+  static const char *const from_2[] = {no_views, since_2, no_packs, masks, views, NULL};
+  static const char *const none[] = {NULL};
+  static const char *const *const all[SD_SCHEMA_VERSION] = {fresh, from_1, from_2};
+  return from >= 0 && from < SD_SCHEMA_VERSION ? all[from] : none;
 }

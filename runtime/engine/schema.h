@@ -7,10 +7,11 @@
 enum {
   SD_SCHEMA_APPLICATION_ID = 0x73646c75, /* "sdlu" */
   SD_SCHEMA_VERSION = 3,
+  SD_SCHEMA_READABLE = 2, /* the oldest version that can be read as it is: it has all views */
 };
 
-/* The statements that make a library of version `from` (0: an empty file) one of ours; NULL: there
- * are none. Valid until the next call. */
-const char *sd_schema_script(int from);
+/* The statements that make a library of version `from` (0: an empty file) one of ours, as texts to
+ * be run one after the other in one transaction; NULL ends them. Static: any thread may ask. */
+const char *const *sd_schema_scripts(int from);
 
 #endif

@@ -43,8 +43,9 @@ bool sd_place_has(const struct sd_place *p, const char *name) {
 /* ---- reading a file ---- */
 
 static int open_quietly(int dir, const char *name, int flags) {
-  int fd = openat(dir, name, flags | O_NOATIME);
-  if (fd < 0 && errno == EPERM) fd = openat(dir, name, flags); /* not the owner */
+  int fd = TEMP_FAILURE_RETRY(openat(dir, name, flags | O_NOATIME));
+  if (fd < 0 && errno == EPERM)
+    fd = TEMP_FAILURE_RETRY(openat(dir, name, flags)); /* not the owner */
   return fd;
 }
 
@@ -88,7 +89,7 @@ ssize_t sd_place_head(const struct sd_place *p, const char *name, char *out, siz
   if (rc != 1 && rc != -EFBIG) return 0;
   int fd = open_quietly(p->fd, name, OPEN_FILE | O_NOFOLLOW);
   if (fd < 0) return 0;
-  ssize_t n = read(fd, out, len);
+  ssize_t n = TEMP_FAILURE_RETRY(read(fd, out, len));
   close(fd);
   return n;
 }
@@ -162,7 +163,7 @@ static int open_named(int dir, const char *file, const char *before, const struc
       text.len < GITDIR_MAX && memcmp(text.data, before, skip) == 0) {
     while (text.len > skip && strchr("\r\n", text.data[text.len - 1])) text.len--;
     text.data[text.len] = '\0'; /* there is room: see read_fd() */
-    fd = openat(dir, (const char *)text.data + skip, OPEN_PATH);
+    fd = TEMP_FAILURE_RETRY(openat(dir, (const char *)text.data + skip, OPEN_PATH));
   }
   sd_buf_fini(&text);
   return fd;
@@ -171,7 +172,7 @@ static int open_named(int dir, const char *file, const char *before, const struc
 /* The git directory of the work tree at `dir`, as git finds it; -1: it is no repository's root. In
  * a worktree the common one is meant: there is info/exclude. */
 static int open_repository(int dir, const struct sd_place *own) {
-  int git = openat(dir, ".git", OPEN_PATH);
+  int git = TEMP_FAILURE_RETRY(openat(dir, ".git", OPEN_PATH));
   if (git < 0) git = open_named(dir, ".git", "gitdir: ", own);
   if (git < 0) return -1;
   bool head = exists(git, "HEAD");
@@ -296,7 +297,7 @@ static int open_prefix(const char *path, size_t len) {
   if (len >= sizeof(part)) return -1;
   memcpy(part, path, len);
   part[len] = '\0';
-  return open(part, OPEN_PATH);
+  return TEMP_FAILURE_RETRY(open(part, OPEN_PATH));
 }
 
 static bool is_repository(const char *path, size_t len) {
@@ -447,7 +448,7 @@ static int open_component(int at, const char *path, size_t from, size_t to) {
   if (to - from > sizeof(name)) return -1;
   memcpy(name, path + from, to - from - 1);
   name[to - from - 1] = '\0';
-  return openat(at, name, OPEN_PATH | O_NOFOLLOW);
+  return TEMP_FAILURE_RETRY(openat(at, name, OPEN_PATH | O_NOFOLLOW));
 }
 
 int sd_trail_find(struct sd_trail *t, const struct sd_rules *r, const struct sd_place *p,

@@ -351,7 +351,8 @@ enum {
 static int make_schema(struct sd_store *s, int from, struct sd_err *err) {
   char text[96];
   int rc = exec(s, "BEGIN IMMEDIATE", err, "begin");
-  if (!rc) rc = exec(s, sd_schema_script(from), err, "make the schema");
+  for (const char *const *one = sd_schema_scripts(from); !rc && *one; one++)
+    rc = exec(s, *one, err, "make the schema");
   snprintf(text, sizeof(text), "PRAGMA application_id=%d; PRAGMA user_version=%d; COMMIT",
            SD_SCHEMA_APPLICATION_ID, SD_SCHEMA_VERSION);
   if (!rc) rc = exec(s, text, err, "make the schema");
@@ -377,6 +378,14 @@ static int use_wal(struct sd_store *s, struct sd_err *err) {
   return rc;
 }
 
+/* Whoever only reads changes nothing. */
+static int older(const char *path, int version, struct sd_err *err) {
+  return sd_err_set(err, SD_EOLDER,
+                    "%s was made by an older sdlua (schema %d, this one reads %d): bring it up to "
+                    "date, for example with `sdlua location list`, which keeps all that is in it",
+                    path, version, SD_SCHEMA_READABLE);
+}
+
 /* Refuses what is not ours or not of our time, before anything is written. */
 static int check_schema(struct sd_store *s, const char *path, struct sd_err *err) {
   int id = 0, version = 0, tables = 0;
@@ -395,6 +404,7 @@ static int check_schema(struct sd_store *s, const char *path, struct sd_err *err
   if (version > SD_SCHEMA_VERSION)
     return sd_err_set(err, SD_ENEWER, "%s was made by a newer sdlua (schema %d, this one knows %d)",
                       path, version, SD_SCHEMA_VERSION);
+  if (version < SD_SCHEMA_READABLE && !s->writer) return older(path, version, err);
   return version < SD_SCHEMA_VERSION && s->writer ? make_schema(s, version, err) : 0;
 }
 

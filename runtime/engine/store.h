@@ -4,8 +4,8 @@
  * Thread: one thread at a time (SQLITE_OPEN_NOMUTEX). One store in the process writes; readers are
  *         opened read-only and never checkpoint the WAL.
  * Errors: 0 or a negative code with *err filled: -ENOSPC, -EIO, -EROFS, SD_EDAMAGED, SD_ENEWER,
- *         SD_ENOLIB, SD_ELOCKED, SD_ESQL, … After a failed write the transaction must be rolled
- *         back. */
+ *         SD_EOLDER, SD_ENOLIB, SD_ELOCKED, SD_ESQL, … After a failed write the transaction must be
+ *         rolled back. */
 #ifndef SD_ENGINE_STORE_H
 #define SD_ENGINE_STORE_H
 

@@ -74,9 +74,10 @@ static int open_root(struct sd_walk *w, struct sd_err *err) {
   w->root = root;
   root->known = true;
   atomic_init(&root->budget, fd_budget(w->opts.fds));
-  root->fd = open(w->opts.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  root->fd = TEMP_FAILURE_RETRY(
+      open(w->opts.root, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (root->fd < 0) return sd_err_os(err, "open", w->opts.root);
-  if (statx(root->fd, "", AT_EMPTY_PATH, SD_STATX_MASK, &stx) != 0)
+  if (TEMP_FAILURE_RETRY(statx(root->fd, "", AT_EMPTY_PATH, SD_STATX_MASK, &stx)) != 0)
     return sd_err_os(err, "statx", w->opts.root);
   sd_stat_from_statx(&w->root_stat, &stx);
   root->dev = root->device = w->root_stat.dev;
@@ -205,7 +206,7 @@ static bool is_own(const struct sd_walk *w, const struct sd_stat *st) {
 static int read_target(struct sd_walker *wk, struct sd_batch *b, int fd, const struct sd_dir *d,
                        struct sd_entry *e) {
   char buf[PATH_MAX];
-  ssize_t n = readlinkat(fd, e->name, buf, sizeof(buf));
+  ssize_t n = TEMP_FAILURE_RETRY(readlinkat(fd, e->name, buf, sizeof(buf)));
   if (n < 0) { /* half of it is no entry: the next run is to look again */
     memset(&e->st, 0, sizeof(e->st));
     return note_error(wk, b, SD_OP_CREATE_ENTRY, -errno, d, e->name);
@@ -261,7 +262,7 @@ static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const str
   e->from_len = 0;
   e->change = SD_CHANGE_INSERT;
   memset(e->uuid, 0, sizeof(e->uuid));
-  if (statx(fd, n->name, STATX_HOW, SD_STATX_MASK, &stx) != 0) {
+  if (TEMP_FAILURE_RETRY(statx(fd, n->name, STATX_HOW, SD_STATX_MASK, &stx)) != 0) {
     if (errno == ENOENT) { /* vanished since it was listed */
       forget_name(d, n);
       return 0;
@@ -556,7 +557,7 @@ static int note_gone(struct sd_walker *wk, const struct sd_dir *d, struct sd_bat
  * still the one that was listed. */
 static bool is_another(struct sd_dir *d, int fd) {
   struct stat st;
-  if ((d->checked && d->dev) || fstat(fd, &st) != 0) return false;
+  if ((d->checked && d->dev) || TEMP_FAILURE_RETRY(fstat(fd, &st)) != 0) return false;
   d->dev = st.st_dev;
   return !d->checked && st.st_ino != d->ino;
 }

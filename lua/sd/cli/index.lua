@@ -33,11 +33,11 @@ function M.main(args)
   if not indexer then error(failure.new(message, "ENOENT"), 0) end
   local parsed = options.parse(parser_for(indexer), args)
   local rules = rule_options.given(parsed)
-  local paths = {}
-  for i, path in ipairs(parsed.paths) do paths[i] = roots.check(path) end
+  local paths = roots.check_all(parsed.paths)
   return foreground.new(parsed):with_library(function(run)
     local worst = 0
     run.several = #paths > 1
+    run.runner:call("check_roots", { roots = paths })
     for _, root in ipairs(paths) do
       if run.stopped then return run.stopped end -- as the last one was being finished
       local values = values_for(run, parsed, root)

@@ -170,7 +170,8 @@ function RUN.prune(runner, parsed)
   end
   local keep = parsed.keep and math.tointeger(parsed.keep // 1)
   local result = runner:call("prune", { keep = keep, before = before })
-  if parsed.json then put_json(result) else put(("%d jobs forgotten\n"):format(result.removed)) end
+  if parsed.json then put_json(result)
+  else put(text.counted(result.removed, "job", "jobs") .. " forgotten\n") end
 end
 
 local function act(runner, parsed)

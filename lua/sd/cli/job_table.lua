@@ -18,7 +18,8 @@ end
 local function found(progress)
   local total = progress and progress.total_found
   if type(total) ~= "table" or not total.files then return "" end
-  return ("%s files, %s"):format(text.count(total.files), text.bytes(total.bytes or 0))
+  return ("%s, %s"):format(text.counted(total.files, "file", "files"),
+    text.bytes(total.bytes or 0))
 end
 
 -- A phase is followed by its share that is done.

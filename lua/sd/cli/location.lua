@@ -102,14 +102,20 @@ local function put_result(parsed, row)
   if parsed.json then put_json(row) else put_row(row) end
 end
 
+-- As wide as "entries" is: numbers stand below each other.
+local function entries_of(row)
+  if not row.files then return "-        " end
+  local n = row.files + row.dirs + row.symlinks
+  return text.counted(n, "entry  ", "entries")
+end
+
 local RUN = {}
 
 function RUN.list(runner, parsed)
   local list = runner:call("locations")
   if parsed.json then return put_json(json.array(list)) end
   for _, row in ipairs(list) do
-    put(("%3d  %-9s %15s entries  %10s  %s\n"):format(row.id, row.state,
-      row.files and text.count(row.files + row.dirs + row.symlinks) or "-",
+    put(("%3d  %-9s %23s  %10s  %s\n"):format(row.id, row.state, entries_of(row),
       row.bytes and text.bytes(row.bytes) or "-", text.escape(row.root)))
   end
 end

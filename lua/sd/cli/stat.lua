@@ -47,8 +47,9 @@ local function lines_of(row)
     { "device, inode", entry.unsigned(row.dev) .. ", " .. entry.unsigned(row.ino) },
     { "modified", entry.time(row.mtime_ns, true) }, { "changed", entry.time(row.ctime_ns, true) },
     { "made", row.btime_ns and entry.time(row.btime_ns, true) },
-    { "below", row.files and ("%s files, %s directories, %s (%s on the disk)"):format(
-      text.count(row.files), text.count(row.dirs), text.bytes(row.bytes_below),
+    { "below", row.files and ("%s, %s, %s (%s on the disk)"):format(
+      text.counted(row.files, "file", "files"),
+      text.counted(row.dirs, "directory", "directories"), text.bytes(row.bytes_below),
       text.bytes(row.allocated_below)) },
     { "hash", row.hash and ("%s (%s)"):format(row.hash, row.hash_kind) },
     { "type", row.mime and ("%s (%s)"):format(row.mime, row.content_kind) },

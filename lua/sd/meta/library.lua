@@ -30,6 +30,10 @@ function Library:interrupt(on) end
 ---@return integer
 function Library:new_id() end
 
+--- The entry id that is given next.
+---@return integer
+function Library:next_id() end
+
 --- A file in the library's directory that is its own and did not exist when it was opened: walks
 --- that are opened from now on leave it out. Three at most.
 ---@param name string

@@ -8,7 +8,7 @@ local M = {}
 ---@param dir string
 ---@return sd.core.Reader? reader
 ---@return string? message
----@return string? code ENOLIB, EDAMAGED, ENEWER, or an errno's name.
+---@return string? code ENOLIB, EDAMAGED, ENEWER, EOLDER, or an errno's name.
 function M.open(dir) end
 
 --- From now on SIGINT and SIGTERM end statements early instead of the process; the second signal

@@ -40,6 +40,7 @@ M.METHODS = {
   prune = { keep = "count?", before = "integer?" },
   watch = ID, show = ID, pause = ID, resume = ID, cancel = ID, retry = ID, unschedule = ID,
   location = { name = "string" },
+  check_roots = { roots = "table" },
   location_add = { root = "string", settings = "table?" },
   location_set = { name = "string", root = "string?", settings = "table?" },
   settings = { root = "string" },
