@@ -5,6 +5,7 @@ local execution = require "sd.execution"
 local failure = require "sd.failure"
 local handles = require "sd.handle"
 local json = require "sd.json"
+local retention = require "sd.retention"
 local rows = require "sd.job_rows"
 local scheduler = require "sd.scheduler"
 local schedules = require "sd.schedules"
@@ -18,6 +19,8 @@ local M = {}
 ---@class sd.Jobs
 ---@field package library sd.Library
 ---@field scheduler sd.Scheduler
+---@field retention sd.Retention
+---@field package on_notice? fun(message: string) Told what is wrong beside all jobs.
 ---@field package running table<integer, sd.Run>
 ---@field package failures table<integer, integer> How often a job was tried again here.
 ---@field package handles table<integer, sd.Handle> Of open jobs that somebody holds.
@@ -32,7 +35,17 @@ function M.of(library)
     failures = {}, definitions = {}, scripts = {}, idle_waiters = {}, steer_waiters = {},
   }, Jobs)
   self.scheduler = scheduler.new(self)
+  self.retention = retention.of(library, function(message)
+    self:notice("finished jobs cannot be forgotten: " .. message)
+  end)
   return self
+end
+
+--- Tells whoever looks after this process what is wrong, and belongs to no job.
+---@package
+---@param message string
+function Jobs:notice(message)
+  if self.on_notice then self.on_notice(message) end
 end
 
 -- ---- scripts ----
@@ -316,6 +329,7 @@ end
 ---@package
 function Jobs:close()
   self.scheduler:close()
+  self.retention:close()
   for _, run in pairs(self.running) do run:abandon() end
   self.running = {}
 end

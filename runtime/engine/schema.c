@@ -56,7 +56,8 @@ static const char tables[] =
     /* Open jobs. A job that has ended is a row of job_history; ids are never used again. `due_at`
      * orders what waits: when the job was made, and a grace by its priority, so that nothing waits
      * for ever. `device`: of a heavy job, one of which runs on a device. `unique_key`: of a job
-     * that shall be there once. `on_failure`: what a child's failure means to its parent. */
+     * that shall be there once. `on_failure`: what a child's failure means to its parent.
+     * `failures`: how often it was tried again after an error that may pass. */
     "CREATE TABLE job("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, uuid BLOB NOT NULL, parent_id INTEGER,"
     " root_id INTEGER, name TEXT NOT NULL, version INTEGER NOT NULL, script TEXT, script_hash BLOB,"
@@ -64,7 +65,8 @@ static const char tables[] =
     " priority TEXT NOT NULL, due_at INTEGER NOT NULL, run_at INTEGER, device INTEGER,"
     " on_failure TEXT, attempt INTEGER NOT NULL DEFAULT 0, phase TEXT, progress TEXT, state BLOB,"
     " created_at INTEGER NOT NULL, started_at INTEGER, finished_at INTEGER,"
-    " active_ns INTEGER NOT NULL DEFAULT 0, error TEXT) STRICT;"
+    " active_ns INTEGER NOT NULL DEFAULT 0, error TEXT, failures INTEGER NOT NULL DEFAULT 0)"
+    " STRICT;"
     "CREATE INDEX job_due ON job(due_at) WHERE status = 'queued';"
     "CREATE INDEX job_parent ON job(parent_id) WHERE parent_id IS NOT NULL;"
     "CREATE UNIQUE INDEX job_unique ON job(unique_key) WHERE unique_key IS NOT NULL;"
@@ -81,7 +83,6 @@ static const char tables[] =
     " phase TEXT, progress TEXT, created_at INTEGER NOT NULL, started_at INTEGER,"
     " finished_at INTEGER, duration_ns INTEGER, output TEXT, error TEXT) STRICT;"
     "CREATE INDEX job_history_parent ON job_history(parent_id) WHERE parent_id IS NOT NULL;"
-    "CREATE INDEX job_history_finished ON job_history(finished_at);"
 
     /* Every change of a status, append-only. `was` is NULL for a new job. */
     "CREATE TABLE job_event("
@@ -97,7 +98,7 @@ static const char tables[] =
     "CREATE TABLE job_schedule("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, script TEXT NOT NULL,"
     " args BLOB NOT NULL, priority TEXT NOT NULL, spec TEXT NOT NULL, created_at INTEGER NOT NULL,"
-    " next_at INTEGER NOT NULL, last_job_id INTEGER) STRICT;"
+    " next_at INTEGER NOT NULL, last_job_id INTEGER, error TEXT) STRICT;"
 
     "CREATE TABLE job_queue_item("
     " job_id INTEGER NOT NULL, queue TEXT NOT NULL, seq INTEGER NOT NULL, payload BLOB NOT NULL,"
@@ -210,7 +211,8 @@ static const char views[] =
     "CREATE VIEW locations AS SELECT l.id AS id, " UUID_TEXT("l.uuid")
     " AS uuid, l.root AS root, l.created_at AS created_at,"
     " (SELECT max(h.finished_at) FROM job_history h WHERE h.location_id = l.id"
-    "  AND h.name = 'indexer' AND h.status = 'completed') AS indexed_at, l.state AS state"
+    "  AND h.name = 'indexer' AND h.status = 'completed' AND h.parent_id IS NULL) AS indexed_at,"
+    " l.state AS state"
     " FROM location l;"
 
     "CREATE VIEW entries AS"
@@ -289,25 +291,40 @@ static const char asking[] =
     "CREATE TRIGGER content_gone AFTER DELETE ON content BEGIN"
     " DELETE FROM content_sample WHERE content_id = old.id; END;";
 
+/* How much of the history is kept: so many jobs that are nobody's children, and none that ended
+ * longer ago; NULL: no limit. No row: see lua/sd/retention.lua. The indexes are over the same jobs:
+ * which are the oldest, and which is the last of its name and location. */
+static const char keeping[] =
+    "CREATE TABLE job_retention("
+    " id INTEGER PRIMARY KEY CHECK(id = 1), jobs INTEGER, days REAL) STRICT;"
+    "CREATE INDEX job_history_top ON job_history(finished_at) WHERE parent_id IS NULL;"
+    "CREATE INDEX job_history_name ON job_history(name, location_id) WHERE parent_id IS NULL;";
+
+static const char no_views[] =
+    "DROP VIEW locations; DROP VIEW entries; DROP VIEW directories; DROP VIEW contents;"
+    "DROP VIEW jobs; DROP VIEW errors; DROP VIEW IF EXISTS skips;";
+
 static const char since_2[] =
-    "ALTER TABLE content ADD COLUMN mime_named INTEGER NOT NULL DEFAULT 0;";
+    "ALTER TABLE content ADD COLUMN mime_named INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE job ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE job_schedule ADD COLUMN error TEXT;"
+    "DROP INDEX job_history_finished;";
 
 /* What version 1 had otherwise. What an unfinished run had noted as vanished is lost: it was of
  * another script and cannot go on, and the next one notes it again. */
 static const char since_1[] =
-    "DROP VIEW locations; DROP VIEW entries; DROP VIEW directories; DROP VIEW contents;"
-    "DROP VIEW jobs; DROP VIEW errors; DROP VIEW IF EXISTS skips;"
     "ALTER TABLE location ADD COLUMN settings TEXT;"
     "ALTER TABLE directory ADD COLUMN unread INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE directory ADD COLUMN unverified INTEGER NOT NULL DEFAULT 0;"
     "DROP INDEX entry_inode;"
     "DROP TABLE vanished;";
 
-enum { PARTS_MAX = 6 };
+enum { PARTS_MAX = 7 };
 
 static const char *join(const char *const parts[PARTS_MAX]) {
-  static char all[sizeof(tables) + sizeof(living) + sizeof(asking) + sizeof(triggers) +
-                  sizeof(views) + sizeof(since_1) + sizeof(since_2)];
+  static char all[sizeof(tables) + sizeof(living) + sizeof(asking) + sizeof(keeping) +
+                  sizeof(triggers) + sizeof(views) + sizeof(no_views) + sizeof(since_1) +
+                  sizeof(since_2)];
   char *to = all;
   for (int i = 0; i < PARTS_MAX && parts[i]; i++) to = stpcpy(to, parts[i]);
   return all;
@@ -315,8 +332,11 @@ static const char *join(const char *const parts[PARTS_MAX]) {
 
 /* One script: SQLite has no limit that matters here, and a migration is one transaction. */
 const char *sd_schema_script(int from) {
-  if (from == 0) return join((const char *[PARTS_MAX]){tables, living, asking, triggers, views});
-  if (from == 1) return join((const char *[PARTS_MAX]){since_1, since_2, living, asking, views});
-  if (from == 2) return since_2;
+  if (from == 0)
+    return join((const char *[PARTS_MAX]){tables, living, asking, keeping, triggers, views});
+  if (from == 1)
+    return join(
+        (const char *[PARTS_MAX]){no_views, since_1, since_2, living, asking, keeping, views});
+  if (from == 2) return join((const char *[PARTS_MAX]){no_views, since_2, keeping, views});
   return NULL;
 }

@@ -1,9 +1,9 @@
 --- `sdlua job`: looks at the jobs of a library and steers them, wherever they run.
-local core = require "sd.core"
 local failure = require "sd.failure"
 local force = require "sd.cli.force"
 local json = require "sd.json"
 local options = require "sd.cli.options"
+local retention = require "sd.retention"
 local runners = require "sd.runner"
 local table_of = require "sd.cli.job_table"
 local task = require "sd.task"
@@ -17,10 +17,11 @@ local ACTIONS = {
   resume = "go on with a paused job", cancel = "end a job for good; what it wrote stays",
   retry = "run a job again that failed or was cancelled", log = "print a job's log",
   prune = "forget finished jobs, with their logs and errors",
+  retention = "say how many finished jobs are kept, and for how long; show it without options",
   schedules = "list the jobs that repeat", unschedule = "let a job repeat no more",
 }
 local NAMES = { "list", "show", "watch", "pause", "resume", "cancel", "retry", "log", "prune",
-  "schedules", "unschedule" }
+  "retention", "schedules", "unschedule" }
 
 local function number(flag, min)
   return function(s)
@@ -54,6 +55,25 @@ end
 function ADD.unschedule(p)
   p:argument("NUMBER", "as `sdlua job schedules` lists it"):target("number")
     :convert(number("NUMBER", 1))
+end
+
+-- A number, or a word for no limit, which is false.
+local function number_or(word, flag, min)
+  local convert = number(flag, min)
+  return function(s)
+    if s == word then return false end
+    local n, message = convert(s)
+    return n, message and ("%s and not '%s'"):format(message, word)
+  end
+end
+
+function ADD.retention(p)
+  p:option("--keep", "the newest N, without their parts; `all`: all"):argname("N")
+    :convert(number_or("all", "--keep", 0))
+  p:option("--older-than", "no job that ended more than DAYS ago; `never`: as if there were no"
+    .. " such limit"):argname("DAYS"):convert(number_or("never", "--older-than", 0))
+  p:flag("--default", ("what holds where nothing else was said: --keep %d --older-than %d"):format(
+    retention.DEFAULT.jobs, retention.DEFAULT.days))
 end
 
 function ADD.prune(p)
@@ -163,14 +183,25 @@ function RUN.unschedule(runner, parsed)
 end
 
 function RUN.prune(runner, parsed)
-  local before = parsed.older_than
-    and core.sys.wall_ns() - math.tointeger(parsed.older_than * 86400e9 // 1)
-  if not before and not parsed.keep then
+  if not parsed.older_than and not parsed.keep then
     error(failure.new("prune: say --keep N or --older-than DAYS", "EINVAL", failure.EXIT.USAGE), 0)
   end
-  local keep = parsed.keep and math.tointeger(parsed.keep // 1)
-  local result = runner:call("prune", { keep = keep, before = before })
+  local result = runner:call("prune", { keep = parsed.keep and parsed.keep // 1 | 0,
+    days = parsed.older_than })
   if parsed.json then put_json(result) else put(("%d jobs forgotten\n"):format(result.removed)) end
+end
+
+function RUN.retention(runner, parsed)
+  local jobs = parsed.keep and parsed.keep // 1 | 0 or parsed.keep
+  local kept = runner:call("retention", { jobs = jobs, days = parsed.older_than,
+    default = parsed.default })
+  if parsed.json then
+    kept.jobs, kept.days = kept.jobs or json.null, kept.days or json.null
+    return put_json(kept)
+  end
+  put(("kept: %s, %s\n"):format(kept.jobs and ("the newest %d"):format(kept.jobs) or "all",
+    kept.days and ("for %g days"):format(kept.days) or "for ever"))
+  if kept.removed then put(("%d jobs forgotten\n"):format(kept.removed)) end
 end
 
 local function act(runner, parsed)
