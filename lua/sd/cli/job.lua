@@ -109,28 +109,32 @@ local RUN = {}
 function RUN.list(runner, parsed)
   local list = runner:call("list", { all = parsed.all, children = parsed.children,
     limit = parsed.limit and parsed.limit // 1 | 0 })
-  if parsed.json then put_json(json.array(list))
+  if parsed.json then put_json(table_of.plain(list))
   else put(table_of.lines(list), "\n") end
 end
 
 function RUN.show(runner, parsed)
   local row = runner:call("show", { id = parsed.id })
   for _, name in ipairs { "children", "events" } do row[name] = json.array(row[name]) end
-  if parsed.json then put_json(row) else put(table_of.details(row)) end
+  if parsed.json then put_json(table_of.plain { row }[1]) else put(table_of.details(row)) end
 end
 
 local DONE = { pause = "job %d: pausing", resume = "job %d: goes on", cancel = "job %d: cancelled",
   retry = "job %d: runs again as job %d" }
+-- Where nobody runs jobs, nothing goes on by that.
+local WAITS = { pause = "job %d: paused",
+  resume = "job %d: waits for a runner, such as `sdlua serve`",
+  retry = "job %d: made again as job %d, which waits for a runner, such as `sdlua serve`" }
 
-local function put_done(parsed, id)
+local function put_done(parsed, id, waits)
   if parsed.json then put_json { id = id }
-  else put(DONE[parsed.action]:format(parsed.id, id), "\n") end
+  else put((waits and WAITS[parsed.action] or DONE[parsed.action]):format(parsed.id, id), "\n") end
 end
 
 for verb in pairs(DONE) do
   RUN[verb] = function(runner, parsed)
     local result = runner:call(verb, { id = parsed.id })
-    put_done(parsed, type(result) == "table" and result.id or parsed.id)
+    put_done(parsed, type(result) == "table" and result.id or parsed.id, not runner.client)
   end
 end
 
@@ -174,6 +178,7 @@ function RUN.schedules(runner, parsed)
   for _, one in ipairs(list) do
     put(("%d  %s  %s  next %s\n"):format(one.id, text.escape(one.spec), one.name,
       os.date("%F %T", one.next_at // 1000000000)))
+    if one.error then put("   could not be run: ", text.escape(one.error), "\n") end
   end
 end
 
@@ -213,6 +218,8 @@ end
 -- `retry` may be said twice.
 local function run_action(parsed, path)
   local runner <close> = runners.open(path, {})
+  -- What waits would be begun, and left again in the next moment.
+  if not runner.client then runner.library.jobs.scheduler:hold() end
   local ok, err = pcall(act, runner, parsed)
   if ok then return runner and nil end
   if not (failure.is(err) and err.code == "EPIPE") or parsed.action == "retry" then
