@@ -37,6 +37,33 @@ describe("a job", function()
     assert.equal(5 + 1 + 2, n)
   end)
 
+  it("has its retries once, however many processes try", function()
+    local n, at = 0, {}
+    local Job = define({ name = "shaky", retries = 3, retry_delay = 0.1 }, function()
+      n = n + 1
+      at[n] = sd.sys.mono_ns() / 1e9
+      error(sd.failure.new("no", "EIO"), 0)
+    end)
+    local status
+    for i = 1, 8 do
+      with_jobs(function(jobs)
+        local handle
+        if i == 1 then handle = jobs:dispatch(Job())
+        else
+          local row = jobs:unfinished("shaky")[1]
+          if not row then return end
+          handle = jobs:resume_row(row, jobs:script_of_definition(Job))
+        end
+        repeat sd.sleep(0.005) until n == i and handle.status ~= "running"
+        status = handle.status
+      end)
+      if status == "failed" then break end
+    end
+    assert.equal("failed", status)
+    assert.equal(1 + 3, n)
+    assert.is_true(at[4] - at[3] >= 0.3, at[4] - at[3]) -- 0.4 s, give or take a quarter
+  end)
+
   it("that was paused still starts not before its time", function()
     with_jobs(function(jobs)
       local at

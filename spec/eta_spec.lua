@@ -132,6 +132,20 @@ describe("an estimate", function()
     end
   end)
 
+  it("is not led astray by some quick seconds, where it knows better", function()
+    local phase = { name = "walk", steps = 400, work = function() return { entries = 100 } end,
+      seconds = function(_, _, i) return i <= 50 and 0.07 or 0.1 end }
+    local ended, said = simulate(eta.new(GUESS, { walk = { entries = 1e-3 } }), { phase })
+    assert.is_true(largest_error(said, ended, 0.05, 0.9) < 0.17)
+  end)
+
+  it("believes at once that all is much slower than before", function()
+    local phase = { name = "walk", steps = 100, work = function() return { entries = 100 } end,
+      seconds = function() return 1 end }
+    local ended, said = simulate(eta.new(GUESS, { walk = { entries = 1e-3 } }), { phase })
+    assert.is_true(largest_error(said, ended, 0.1, 0.9) < 0.15)
+  end)
+
   it("follows a rate that changes, within the last minute", function()
     local phase = { name = "walk", steps = 2000, work = function() return { entries = 10 } end,
       seconds = function(_, _, i) return i <= 400 and 0.1 or 0.3 end }

@@ -116,7 +116,7 @@ describe("a job script's arguments", function()
     write_job("return 1", "args = { key = sd.arg.string { required = true } }")
     result = run()
     assert.equal(2, result.status)
-    assert_find("'key' is missing", result.err)
+    assert_find("--key is missing", result.err)
   end)
 end)
 

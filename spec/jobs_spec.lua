@@ -228,6 +228,20 @@ local function wait_for(condition)
 end
 
 describe("children", function()
+  it("begin while their parent works", function()
+    local begun = false
+    local Child = define({ name = "child" }, function() begun = true end)
+    local Job = define({ name = "parent" }, function(_, ctx)
+      ctx:spawn_child(Child())
+      ctx:commit()
+      for _ = 1, 200 do
+        if begun then return "seen" end
+        ctx:sleep(0.01)
+      end
+    end)
+    with_jobs(function(jobs) assert.equal("seen", (jobs:dispatch(Job()):wait())) end)
+  end)
+
   -- A parent that gives each of its items to a child, in the commit that takes it off the list.
   local function pair(run, options)
     local Child = define({ name = "child", args = { i = sd.arg.integer {} } }, run)

@@ -193,6 +193,8 @@ describe("sd.arg", function()
     local declared = { a = arg.boolean { default = false }, b = arg.string { required = true } }
     assert.same({ a = false, b = "x" }, arg.check_all(declared, { b = "x" }))
     assert.same({ nil, "argument 'b' is missing" }, { arg.check_all(declared, {}) })
+    assert.same({ nil, "--b is missing" }, { arg.check_all(declared, {},
+      require "sd.cli.options".name_of) })
     assert.same({ nil, "no argument 'c'" }, { arg.check_all(declared, { b = "", c = 1 }) })
   end)
 
@@ -325,6 +327,19 @@ describe("a job script", function()
     loaded, message = script.load(dir .. "/")
     assert.is_nil(loaded)
     assert.is_string(message)
+  end)
+
+  it("that cannot be opened is told with the reason", function()
+    local open = {}
+    repeat
+      open[#open + 1] = io.open("/dev/null")
+    until not io.open("/dev/null") or #open > 100000
+    local loaded, message, code = script.load("indexer")
+    for _, file in ipairs(open) do file:close() end
+    assert.is_nil(loaded)
+    assert.equal("EMFILE", code)
+    contains("EMFILE: too many open files: ", message)
+    contains("indexer.lua", message)
   end)
 end)
 

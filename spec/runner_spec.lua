@@ -217,6 +217,23 @@ describe("sdlua serve", function()
     assert.is_truthy(second.err:find("already", 1, true), second.err)
   end)
 
+  it("tells why what repeats cannot be run", function()
+    assert.equal(0, fixture.run(words("--repeat", "every 1s", "--to", "1")).status)
+    local text = fixture.read(script)
+    fixture.write(script, "oops(")
+    serve()
+    local function shown() return dkjson.decode(job("schedules", "--json").out)[1] end
+    wait_until(function() return shown().error end, server)
+    assert.is_truthy(shown().error:find("count.lua:1: ", 1, true), shown().error)
+    assert.is_truthy(job("schedules").out:find("\n   could not be run: .*count.lua:1: "))
+    assert.is_truthy(said("serve.err"):find(
+      "sdlua: count, which repeats with the number 1, cannot be run: .*count.lua:1: "),
+      said("serve.err"))
+    fixture.write(script, text)
+    wait_until(function() return runs("a")() end, server)
+    assert.is_nil(shown().error)
+  end)
+
   it("dispatches what repeats, once where runs were missed", function()
     local result = fixture.run(words("--repeat", "every 2s", "--to", "1"))
     assert.equal(0, result.status, result.err)
@@ -279,17 +296,24 @@ describe("sdlua job", function()
       assert.equal(live and "running" or "queued", list[1].status)
       assert.equal(0, job("pause", "1").status)
       wait_until(function() return sql("SELECT status FROM jobs")[1][1] == "paused" end)
-      assert.equal(0, job("resume", list[1].uuid:sub(1, 13)).status)
-      assert.not_equal("paused", sql("SELECT status FROM jobs")[1][1])
+      local resumed = job("resume", list[1].uuid:sub(1, 13))
+      assert.equal(0, resumed.status)
+      assert.equal(live and "job 1: goes on\n"
+        or "job 1: waits for a runner, such as `sdlua serve`\n", resumed.out)
+      -- Without a runner it was not begun, either.
+      assert.equal(live and "running" or "queued", sql("SELECT status FROM jobs")[1][1])
       assert.is_truthy(job("show", "1").out:find("arguments  name=a to=1000", 1, true))
       assert.equal(0, job("cancel", "1").status)
       assert.equal("cancelled", sql("SELECT status FROM jobs")[1][1])
       assert.equal("", job("list", "--json").out:match("^%[(.*)%]"))
-      local retried = dkjson.decode(job("retry", "1", "--json").out)
-      assert.equal(2, retried.id)
+      assert.equal(live and "job 1: runs again as job 2\n" or "job 1: made again as job 2, which"
+        .. " waits for a runner, such as `sdlua serve`\n", job("retry", "1").out)
       assert.equal(0, job("cancel", "2").status)
+      local retried = dkjson.decode(job("retry", "1", "--json").out)
+      assert.equal(3, retried.id)
+      assert.equal(0, job("cancel", "3").status)
       assert.equal(0, job("prune", "--keep", "1").status)
-      assert.same({ { "2" } }, sql("SELECT id FROM jobs"))
+      assert.same({ { "3" } }, sql("SELECT id FROM jobs"))
       fixture.check_nothing_left(library)
       if server then
         server:kill("sigterm")
@@ -297,6 +321,21 @@ describe("sdlua job", function()
       end
     end)
   end
+
+  it("shows output and progress as what they are", function()
+    fixture.sh(("mkdir %s/tree && touch %s/tree/a"):format(dir, dir))
+    assert.equal(0, fixture.run_sdlua("index", "--library", library, dir .. "/tree").status)
+    fixture.sh(("sqlite3 %s/library.db %s"):format(library, fixture.quote(
+      "UPDATE job_history SET output = json_set(output, '$.errors', json('[]'))")))
+    local text = job("show", "1", "--json").out
+    local one, listed = dkjson.decode(text), dkjson.decode(job("list", "--all", "--json").out)[1]
+    for _, row in ipairs { one, listed } do
+      assert.equal(1, row.output.stats.files)
+      assert.equal("table", type(row.progress))
+      assert.equal("finalizing", row.progress.phase.name)
+    end
+    assert.is_truthy(text:find('"errors":[]', 1, true), text)
+  end)
 
   it("says what is wrong", function()
     assert.equal(10, job("list").status)

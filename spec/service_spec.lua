@@ -36,6 +36,7 @@ end
 local WRONG = {
   string = { 5, true, {} }, boolean = { 0, "true" }, table = { 5, "x" },
   integer = { "x", 1.5, 1e300, true }, count = { -1, "7", 0.5 },
+  limit = { -1, "7", true }, days = { -1, "7", true, 0 / 0 },
   time = { "now", 1e300, math.huge, 0 / 0 }, uuid = { "short", 7 },
   priority = { "urgent", 7 }, names = { 5, { 1 }, { x = "y" } }, ids = { 5, { "x" }, { {} } },
 }

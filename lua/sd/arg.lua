@@ -109,13 +109,17 @@ for kind in pairs(CHECKS) do
   M[kind] = function(options) return make(kind, options) end
 end
 
+local function quoted(name) return ("argument '%s'"):format(name) end
+
 --- Checks `given` against what is declared, and fills in defaults. Nil and a message that names the
 --- argument where something is wrong.
 ---@param declared table<string, sd.Arg>
 ---@param given table<string, any>
+---@param name_of? fun(name: string, arg: sd.Arg): string What the user knows it by.
 ---@return table<string, any>? values
 ---@return string? message
-function M.check_all(declared, given)
+function M.check_all(declared, given, name_of)
+  name_of = name_of or quoted
   local values = {}
   for name in pairs(given) do
     if not declared[name] then return nil, ("no argument '%s'"):format(tostring(name)) end
@@ -123,10 +127,10 @@ function M.check_all(declared, given)
   for name, arg in pairs(declared) do
     local value = given[name]
     if value == nil then value = arg.default end
-    if value == nil and arg.required then return nil, ("argument '%s' is missing"):format(name) end
+    if value == nil and arg.required then return nil, name_of(name, arg) .. " is missing" end
     if value ~= nil then
       local checked, why = arg:check(value)
-      if checked == nil then return nil, ("argument '%s' %s"):format(name, why) end
+      if checked == nil then return nil, name_of(name, arg) .. " " .. why end
       values[name] = checked
     end
   end

@@ -186,6 +186,7 @@ function Context:commit(fn, status)
   if self.broken then error(self.broken, 0) end
   local probe = not status and self.probe -- a pause is no point where one could pause
   if probe then probe(self, "commit") end
+  local gives_away = #self.spawned > 0
   local args = commits.prepare(self, fn, status or "running")
   self.commits = self.commits + 1
   local ok, counts, message, code = pcall(self.library.core.commit, self.library.core, args)
@@ -199,6 +200,7 @@ function Context:commit(fn, status)
   if self.commits == 0 then
     for _, queue in pairs(self.queues) do queue:evict(QUEUE_IN_MEMORY) end
   end
+  if gives_away then self.library.jobs.scheduler:kick() end -- children need not wait for it
   if args.explained then explain.tell(self, args.explained) end
   if probe then probe(self, "committed") end
   return counts

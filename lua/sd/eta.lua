@@ -44,6 +44,10 @@ local TRUST_SHARES = 1
 local LEAST_SHARE = 1 / 30
 -- What makes one second slow makes slow so many of its neighbours.
 local ALIKE = 10
+-- Logarithms: how much a run differs from the one before, how much a second differs from its run,
+-- and what part of a difference that is seen may be true. A small one is mostly a mood of the
+-- machine, which passes; a large one, such as that of a disk instead of a cache, is not.
+local OF_RUN, OF_SECOND, MAY_BE_TRUE = 0.15, 0.3, 0.5
 
 local function zeros(n)
   local list = {}
@@ -163,10 +167,18 @@ local function dot(a, b)
   return s
 end
 
+-- How far what was seen in so many seconds is believed against costs that were measured before:
+-- the share of its variance in that of both.
+local function belief_of(seconds, off)
+  local of_run = OF_RUN ^ 2 + MAY_BE_TRUE * off ^ 2
+  local of_seen = OF_SECOND ^ 2 * (ALIKE / (ALIKE + seconds) + 1 / seconds)
+  return of_run / (of_run + of_seen)
+end
+
 -- By how much all is slower than the costs say. At first this is believed in part only.
 local function slowness(phase, seconds, expected)
-  local belief = 1 - math.exp(-seconds / (phase.known and TRUST_KNOWN or TRUST_GUESS))
-  return (seconds / expected) ^ belief
+  if not phase.known then return (seconds / expected) ^ (1 - math.exp(-seconds / TRUST_GUESS)) end
+  return (seconds / expected) ^ belief_of(seconds, math.log(seconds / expected))
 end
 
 -- Least squares of the seconds that passed over those that were expected of each unit, drawn
@@ -292,7 +304,8 @@ local function costs_of(phase)
     local worked = phase.from and phase.from[i] - phase.began[i] or 0
     before, now = before + worked * cost, now + worked * costs[i]
   end
-  local scale = now > 0 and slowness(phase, phase.time, before) * before / now or 1
+  local belief = 1 - math.exp(-phase.time / (phase.known and TRUST_KNOWN or TRUST_GUESS))
+  local scale = now > 0 and (phase.time / before) ^ belief * before / now or 1
   for i = 1, #costs do costs[i] = costs[i] * scale end
   return costs
 end

@@ -70,16 +70,16 @@ end
 
 -- When to try again: the delay doubles, give or take a quarter, so that what failed together does
 -- not come back together. Nil: not at all. What began anew because it was paused, or because its
--- process ended, has not failed.
+-- process ended, has not failed. What failed is counted in the row, across processes.
 local function retry_at(run, err)
   local definition = run.ctx.definition
   if not (failure.is(err) and TRANSIENT[err.code]) or err.exit == failure.EXIT.UNWRITABLE then
     return nil
   end
-  local failures, id = run.jobs.failures, run.row.id
-  if (failures[id] or 0) >= definition.retries then return nil end
-  failures[id] = (failures[id] or 0) + 1
-  local seconds = definition.retry_delay * 2 ^ (failures[id] - 1)
+  local row = run.row
+  if row.failures >= definition.retries then return nil end
+  row.failures = row.failures + 1
+  local seconds = definition.retry_delay * 2 ^ (row.failures - 1)
   seconds = math.min(seconds, 3600) * (0.75 + 0.5 * math.random())
   return core.sys.wall_ns() + math.tointeger(seconds * 1e9 // 1), seconds
 end
@@ -99,7 +99,7 @@ local function fail(run, err)
     ctx:log("attempt %d failed: %s; trying again in %.1f s", run.row.attempt, tostring(err),
       seconds)
     failure.check(ctx.library.core:commit { state = leftovers(run) })
-    rows.put_back(ctx.library, ctx.id, at, text.escape(tostring(err)))
+    rows.put_back(ctx.library, ctx.id, at, text.escape(tostring(err)), run.row.failures)
     handle:set_status("queued")
     return
   end

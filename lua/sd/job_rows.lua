@@ -35,11 +35,12 @@ local LOG_LINES = 1000
 ---@field active_ns integer
 ---@field location_id? integer
 ---@field error? string
+---@field failures integer How often it was tried again after an error that may pass.
 ---@field children_after? integer Of a job that begins anew: earlier ones are not its children.
 
 local COLUMNS = "id, uuid, parent_id, root_id, name, version, script, script_hash, args, status,"
   .. " priority, due_at, run_at, device, on_failure, attempt, phase, state, created_at, active_ns,"
-  .. " location_id, error"
+  .. " location_id, error, failures"
 
 ---@class sd.NewJob
 ---@field name string
@@ -222,9 +223,10 @@ end
 
 --- A running job waits again, until `run_at`.
 ---@async
-function M.put_back(library, id, run_at, message)
-  library:fresh_rows("UPDATE job SET status = 'queued', run_at = ?2, error = ?3"
-    .. " WHERE id = ?1 AND status = 'running'", { id, run_at, message, n = 3 })
+---@param failures integer That it has had so far.
+function M.put_back(library, id, run_at, message, failures)
+  library:fresh_rows("UPDATE job SET status = 'queued', run_at = ?2, error = ?3, failures = ?4"
+    .. " WHERE id = ?1 AND status = 'running'", { id, run_at, message, failures, n = 4 })
 end
 
 --- A job that cannot run waits for somebody to see to it.

@@ -1,5 +1,5 @@
 --- Jobs as users see them, open ones and those of the history: listed, shown, found by a piece of
---- their id, and removed when nobody wants to see them any more.
+--- their id. What is removed of the history, and when, says sd.retention.
 local core = require "sd.core"
 local failure = require "sd.failure"
 
@@ -67,30 +67,6 @@ function M.by_prefix(library, text)
   if #found > 0 or #text < 4 or not text:find("^[%x-]+$") then return found end
   return library:rows("SELECT id, uuid FROM jobs WHERE substr(uuid, 1, ?2) = ?1 LIMIT 10",
     { text:lower(), #text })
-end
-
---- Removes finished jobs beyond `keep`, or that ended before `before`, with their logs and errors.
----@async
----@param keep? integer
----@param before? integer Nanoseconds since 1970.
----@return integer removed
-function M.prune(library, keep, before)
-  local gone = "SELECT id FROM job_history WHERE (finished_at < ?1 OR id <= coalesce((SELECT id"
-    .. " FROM job_history ORDER BY id DESC LIMIT 1 OFFSET ?2), 0))"
-    -- When a location was indexed is told by the last run of it.
-    .. " AND id NOT IN (SELECT max(id) FROM job_history WHERE status = 'completed'"
-    .. " AND location_id IS NOT NULL GROUP BY location_id, name)"
-  local params = { before or 0, keep or math.maxinteger }
-  local n = library:fresh_rows(("SELECT count(*) AS n FROM (%s)"):format(gone), params)[1].n
-  local statements = {}
-  for _, name in ipairs { "job_log", "job_event", "job_error", "job_skip" } do
-    statements[#statements + 1] =
-      { ("DELETE FROM %s WHERE job_id IN (%s)"):format(name, gone), params }
-  end
-  statements[#statements + 1] =
-    { ("DELETE FROM job_history WHERE id IN (%s)"):format(gone), params }
-  failure.check(library.core:commit { state = statements })
-  return n
 end
 
 return M

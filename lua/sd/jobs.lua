@@ -5,6 +5,7 @@ local execution = require "sd.execution"
 local failure = require "sd.failure"
 local handles = require "sd.handle"
 local json = require "sd.json"
+local retention = require "sd.retention"
 local rows = require "sd.job_rows"
 local scheduler = require "sd.scheduler"
 local schedules = require "sd.schedules"
@@ -18,8 +19,9 @@ local M = {}
 ---@class sd.Jobs
 ---@field package library sd.Library
 ---@field scheduler sd.Scheduler
+---@field retention sd.Retention
+---@field package on_notice? fun(message: string) Told what is wrong beside all jobs.
 ---@field package running table<integer, sd.Run>
----@field package failures table<integer, integer> How often a job was tried again here.
 ---@field package handles table<integer, sd.Handle> Of open jobs that somebody holds.
 ---@field package definitions table<string, sd.JobDefinition> Known so far, by name.
 ---@field package scripts table<string, sd.Script> Known so far, by path; in-memory ones by name.
@@ -29,10 +31,20 @@ Jobs.__index = Jobs
 function M.of(library)
   local self = setmetatable({
     library = library, running = {}, handles = setmetatable({}, { __mode = "v" }),
-    failures = {}, definitions = {}, scripts = {}, idle_waiters = {}, steer_waiters = {},
+    definitions = {}, scripts = {}, idle_waiters = {}, steer_waiters = {},
   }, Jobs)
   self.scheduler = scheduler.new(self)
+  self.retention = retention.of(library, function(message)
+    self:notice("finished jobs cannot be forgotten: " .. message)
+  end)
   return self
+end
+
+--- Tells whoever looks after this process what is wrong, and belongs to no job.
+---@package
+---@param message string
+function Jobs:notice(message)
+  if self.on_notice then self.on_notice(message) end
 end
 
 -- ---- scripts ----
@@ -47,8 +59,8 @@ end
 ---@param name string Of a script, or its path.
 ---@return sd.Script
 function Jobs:load(name)
-  local script, message = scripts.load(name)
-  if not script then error(failure.new(message, "ENOENT"), 0) end
+  local script, message, code = scripts.load(name)
+  if not script then error(failure.new(message, code), 0) end
   return remember(self, script)
 end
 
@@ -79,27 +91,40 @@ function Jobs:in_memory()
   return names
 end
 
+--- The script of a row, as it was loaded first; or nil, and why it cannot be run here.
+---@package
+---@param row {id?: integer, name: string, script: string} Without an id: of a job to come.
+---@return sd.Script? script
+---@return string? message
+---@return string? code
+function Jobs:find_script(row)
+  local script = self.scripts[row.script ~= "" and row.script or row.name]
+  if script then return script end
+  if row.script == "" then return nil, "it has no script, and another process made it", "ENOENT" end
+  local before = core.set_job(coroutine.running(), row.id or 0)
+  local ok, loaded, message, code = pcall(scripts.load, row.script)
+  core.set_job(coroutine.running(), before)
+  if ok and loaded then return remember(self, loaded) end
+  return nil, tostring(ok and message or loaded), ok and code or "EFAILED"
+end
+
 --- The script of a queued row, or nil where it cannot be run here; a row whose script is broken is
 --- set aside.
 ---@async
 ---@package
 function Jobs:script_for(row)
-  local script = self.scripts[row.script ~= "" and row.script or row.name]
-  if script or row.script == "" then return script end
-  local before = core.set_job(coroutine.running(), row.id)
-  local ok, loaded, message = pcall(scripts.load, row.script)
-  core.set_job(coroutine.running(), before)
-  if ok and loaded then return remember(self, loaded) end
-  self:set_aside(row.id, tostring(ok and message or loaded))
+  local script, message, code = self:find_script(row)
+  if not script and row.script ~= "" then self:set_aside(row.id, message, code) end
+  return script
 end
 
 ---@async
 ---@package
-function Jobs:set_aside(id, message)
+function Jobs:set_aside(id, message, code)
   rows.set_aside(self.library, id, message)
   local handle = self.handles[id]
   if not handle then return end
-  handle.error = failure.new(message, "ENOENT")
+  handle.error = failure.new(message, code)
   handle:set_status("paused")
 end
 
@@ -131,8 +156,8 @@ end
 ---@param options? sd.DispatchOptions
 ---@return sd.Handle
 function Jobs:dispatch_by_name(name, args, options)
-  local script, message = scripts.load(name)
-  if not script then error(failure.new(message, "ENOENT"), 0) end
+  local script, message, code = scripts.load(name)
+  if not script then error(failure.new(message, code), 0) end
   return self:dispatch(script.definition(args), script, options)
 end
 
@@ -190,7 +215,7 @@ function Jobs:start(id, script)
     self.running[id] = execution.start(self, row, script, job)
     return
   end
-  rows.put_back(self.library, id, nil, tostring(job))
+  rows.put_back(self.library, id, nil, tostring(job), row.failures)
   self:set_aside(id, tostring(job))
   self:handle_for(id, "paused").error = job
 end
@@ -200,7 +225,6 @@ end
 function Jobs:ended(run)
   local id = run.row.id
   self.running[id] = nil
-  if run.handle.status ~= "queued" then self.failures[id] = nil end
   self:tell_parent(run.row.parent_id)
   self:wake_idle()
   self.scheduler:kick()
@@ -316,6 +340,7 @@ end
 ---@package
 function Jobs:close()
   self.scheduler:close()
+  self.retention:close()
   for _, run in pairs(self.running) do run:abandon() end
   self.running = {}
 end

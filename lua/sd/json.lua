@@ -153,11 +153,13 @@ end
 
 --- Reads JSON that comes from anywhere. Null is nil.
 ---@param s string
+---@param lists? boolean Lists are marked, so that empty ones are written as lists again.
 ---@return any value
 ---@return string? message
-function M.decode(s)
+function M.decode(s, lists)
   if not is_text(s) then return nil, "bytes that are not UTF-8" end
-  local ok, value, stop, message = pcall(reader.decode, s, 1, nil, nil, nil)
+  local ok, value, stop, message = pcall(reader.decode, s, 1, nil, nil,
+    lists and M.array_type or nil)
   if not ok then return nil, "nested too deep" end
   if message then return nil, message end
   if s:find("%S", stop) then return nil, ("more behind the value, at column %d"):format(stop) end

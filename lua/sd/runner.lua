@@ -6,6 +6,7 @@ local remote = require "sd.remote"
 local rpc = require "sd.rpc"
 local service = require "sd.service"
 local task = require "sd.task"
+local text = require "sd.text"
 local unfinished = require "sd.unfinished"
 local watchdog = require "sd.watchdog"
 
@@ -88,9 +89,14 @@ end
 
 Here.__close = Here.close
 
+local function say(message)
+  if core.sys.writable(2) then io.stderr:write("sdlua: ", text.escape(message), "\n") end
+end
+
 ---@async
 local function here(lib, options)
   watchdog.recover(lib)
+  if not options.quiet then lib.jobs.on_notice = say end
   return setmetatable({ library = lib, service = service.of(lib.jobs),
     watchdog = watchdog.start(lib, options.quiet) }, Here)
 end

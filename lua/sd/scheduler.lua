@@ -105,6 +105,7 @@ local function turn(self)
     while start_some(self) do end
     set_timer(self)
   until not self.again or self.closed
+  self.jobs.retention:kick() -- a job may have ended
 end
 
 --- From now on only jobs that are admitted, and what they make, are run.

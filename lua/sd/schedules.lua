@@ -3,6 +3,7 @@ local core = require "sd.core"
 local cron = require "sd.cron"
 local failure = require "sd.failure"
 local rows = require "sd.job_rows"
+local text = require "sd.text"
 
 local M = {}
 
@@ -14,7 +15,8 @@ local NS = 1000000000
 local Schedules = {}
 Schedules.__index = Schedules
 
-local READ = "SELECT id, name, script, args, priority, spec, created_at, next_at, last_job_id"
+local READ = "SELECT id, name, script, args, priority, spec, created_at, next_at,"
+  .. " last_job_id, error"
   .. " FROM job_schedule ORDER BY id"
 
 ---@async
@@ -46,11 +48,22 @@ end
 local function dispatch(self, one)
   local jobs = self.jobs
   if one.last_job_id and rows.is_open(jobs.library, one.last_job_id) then return one.last_job_id end
-  local script = jobs:script_for { id = 0, name = one.name, script = one.script }
-  if not script then return one.last_job_id end
+  local script, message, code = jobs:find_script { name = one.name, script = one.script }
+  if not script then error(failure.new(message, code), 0) end
   local args = failure.check(core.codec.decode(one.args))
   local handle = jobs:dispatch(script.definition(args), script, { priority = one.priority })
   return handle.id
+end
+
+-- What could not be dispatched is told at once, and stays with the schedule until it can.
+local function note(self, one, ok, result)
+  if ok then
+    one.last_job_id, one.error = result, nil
+    return
+  end
+  one.error = text.escape(tostring(result))
+  self.jobs:notice(("%s, which repeats with the number %d, cannot be run: %s"):format(one.name,
+    one.id, one.error))
 end
 
 --- Dispatches what is due.
@@ -59,12 +72,11 @@ function Schedules:fire()
   local now = core.sys.wall_ns()
   for _, one in ipairs(self.list) do
     if one.next_at <= now then
-      local ok, id = pcall(dispatch, self, one)
+      note(self, one, pcall(dispatch, self, one))
       local due = cron.parse(one.spec)
-      one.last_job_id = ok and id or one.last_job_id
       one.next_at = (due and due:next(now // NS) or math.maxinteger // NS) * NS
-      self.jobs.library:fresh_rows("UPDATE job_schedule SET next_at = ?, last_job_id = ?"
-        .. " WHERE id = ?", { one.next_at, one.last_job_id, one.id, n = 3 })
+      self.jobs.library:fresh_rows("UPDATE job_schedule SET next_at = ?, last_job_id = ?,"
+        .. " error = ? WHERE id = ?", { one.next_at, one.last_job_id, one.error, one.id, n = 4 })
     end
   end
 end
@@ -115,7 +127,8 @@ function Schedules:all()
   local list = {}
   for i, one in ipairs(self.list) do
     list[i] = { id = one.id, name = one.name, script = one.script, spec = one.spec,
-      args = core.codec.decode(one.args), next_at = one.next_at, last_job_id = one.last_job_id }
+      args = core.codec.decode(one.args), next_at = one.next_at, last_job_id = one.last_job_id,
+      error = one.error }
   end
   return list
 end

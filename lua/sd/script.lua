@@ -3,6 +3,8 @@ local core = require "sd.core"
 local job = require "sd.job"
 local strict = require "sd.strict"
 
+local uv = core.luv
+
 local M = {}
 
 ---@class sd.Script
@@ -19,38 +21,54 @@ function M.folders()
   return list
 end
 
+local function read_all(fd)
+  local parts = {}
+  repeat
+    local part, message, code = uv.fs_read(fd, 65536)
+    if not part then return nil, message, code end
+    parts[#parts + 1] = part
+  until part == ""
+  return table.concat(parts)
+end
+
+-- The text of a file, or nil and what is wrong with it.
 local function read(path)
-  local file, message = io.open(path, "rb")
-  if not file then return nil, message end
-  local text, why = file:read("a")
-  file:close()
-  if not text then return nil, ("%s: %s"):format(path, why) end
+  local fd, message, code = uv.fs_open(path, "r", 0)
+  if not fd then return nil, message, code end
+  local text
+  text, message, code = read_all(fd)
+  uv.fs_close(fd)
+  if not text then return nil, ("%s: %s"):format(message, path), code end
   return text
 end
 
+local IS_ELSEWHERE = { ENOENT = true, ENOTDIR = true }
+
+-- The text of the script that is meant and its path, or nil and what is wrong. One that is there
+-- and cannot be read is not replaced by another one of that name.
 local function find(name)
-  if name:find("/", 1, true) or name:find("%.lua$") then return name end
+  if name:find("/", 1, true) or name:find("%.lua$") then
+    local text, message, code = read(name)
+    return text, text and name or message, code
+  end
   for _, folder in ipairs(M.folders()) do
     local path = ("%s/%s.lua"):format(folder, name)
-    local file = io.open(path, "rb")
-    if file then
-      file:close()
-      return path
-    end
+    local text, message, code = read(path)
+    if text then return text, path end
+    if not IS_ELSEWHERE[code] then return nil, message, code end
   end
-  return nil, ("no job '%s' in %s"):format(name, table.concat(M.folders(), ", "))
+  return nil, ("no job '%s' in %s"):format(name, table.concat(M.folders(), ", ")), "ENOENT"
 end
 
 --- Loads the job script `name`: a path, or the name of a script in one of the folders. Nil and a
---- message where it does not exist; an error in the script is raised.
+--- message where it cannot be read; an error in the script is raised.
 ---@param name string
 ---@return sd.Script? script
 ---@return string? message
+---@return string? code "ENOENT" where there is none, else that of the error.
 function M.load(name)
-  local path, message = find(name)
-  if not path then return nil, message end
-  local text, why = read(path)
-  if not text then return nil, why end
+  local text, path, code = find(name)
+  if not text then return nil, path, code end
   path = core.sys.realpath(path) or path
   local chunk = assert(load(text:gsub("^#[^\n]*", ""), "@" .. path, "t", strict()))
   local definition = chunk(path)

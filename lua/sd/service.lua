@@ -6,6 +6,7 @@ local handles = require "sd.handle"
 local json = require "sd.json"
 local locations = require "sd.location_rows"
 local parameters = require "sd.rpc.params"
+local retention = require "sd.retention"
 local rows = require "sd.job_rows"
 local scripts = require "sd.script"
 local task = require "sd.task"
@@ -30,8 +31,8 @@ local function bad(message) error(failure.new(message, "EINVAL", failure.EXIT.US
 
 -- A script is named as the client sees it; its arguments are checked here.
 local function job_of(params)
-  local script, message = scripts.load(params.script)
-  if not script then error(failure.new(message, "ENOENT", failure.EXIT.USAGE), 0) end
+  local script, message, code = scripts.load(params.script)
+  if not script then error(failure.new(message, code, failure.EXIT.USAGE), 0) end
   local ok, job = pcall(script.definition, params.args or {})
   if not ok then bad(tostring(job)) end
   return job, script
@@ -183,8 +184,29 @@ function Service:retry(params)
   return { id = handle.id }
 end
 
+--- Forgets finished jobs, now. `removed`: how many, without their parts.
 function Service:prune(params)
-  return { removed = view.prune(self.jobs.library, params.keep, params.before) }
+  return { removed = retention.forget(self.jobs.library, { jobs = params.keep,
+    days = params.days }) }
+end
+
+-- `false` on its way, since JSON's null is nothing.
+local function limit_of(given, now)
+  if given == nil then return now end
+  return given or nil
+end
+
+--- What is kept of the history from now on, where anything of it is said; what is beyond it is
+--- forgotten. `jobs`, `days`: what is kept, not there: all; `removed`.
+function Service:retention(params)
+  local library = self.jobs.library
+  local limits = params.default and retention.DEFAULT or retention.limits(library)
+  limits = { jobs = limit_of(params.jobs, limits.jobs), days = limit_of(params.days, limits.days) }
+  if params.jobs ~= nil or params.days ~= nil then retention.set_limits(library, limits)
+  elseif params.default then retention.set_limits(library)
+  else return limits end
+  limits.removed = retention.forget(library, limits)
+  return limits
 end
 
 --- Adds a job that repeats. `id`.

@@ -217,9 +217,9 @@ function Steering:retry(id)
     return nil, ("job %d is %s: only what failed or was cancelled is tried again"):format(id,
       job.status), "EINVAL"
   end
-  local script = self:script_for { id = id, name = job.name, script = job.script }
+  local script, message, code = self:find_script(job)
   if not script then
-    return nil, ("job %d: its script %s cannot be loaded"):format(id, job.script), "ENOENT"
+    return nil, ("job %d cannot be tried again: %s"):format(id, message), code
   end
   return self:dispatch(script.definition(job.args), script)
 end

@@ -57,7 +57,8 @@ static const char tables[] =
     /* Open jobs. A job that has ended is a row of job_history; ids are never used again. `due_at`
      * orders what waits: when the job was made, and a grace by its priority, so that nothing waits
      * for ever. `device`: of a heavy job, one of which runs on a device. `unique_key`: of a job
-     * that shall be there once. `on_failure`: what a child's failure means to its parent. */
+     * that shall be there once. `on_failure`: what a child's failure means to its parent.
+     * `failures`: how often it was tried again after an error that may pass. */
     "CREATE TABLE job("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, uuid BLOB NOT NULL, parent_id INTEGER,"
     " root_id INTEGER, name TEXT NOT NULL, version INTEGER NOT NULL, script TEXT, script_hash BLOB,"
@@ -65,7 +66,8 @@ static const char tables[] =
     " priority TEXT NOT NULL, due_at INTEGER NOT NULL, run_at INTEGER, device INTEGER,"
     " on_failure TEXT, attempt INTEGER NOT NULL DEFAULT 0, phase TEXT, progress TEXT, state BLOB,"
     " created_at INTEGER NOT NULL, started_at INTEGER, finished_at INTEGER,"
-    " active_ns INTEGER NOT NULL DEFAULT 0, error TEXT) STRICT;"
+    " active_ns INTEGER NOT NULL DEFAULT 0, error TEXT, failures INTEGER NOT NULL DEFAULT 0)"
+    " STRICT;"
     "CREATE INDEX job_due ON job(due_at) WHERE status = 'queued';"
     "CREATE INDEX job_parent ON job(parent_id) WHERE parent_id IS NOT NULL;"
     "CREATE UNIQUE INDEX job_unique ON job(unique_key) WHERE unique_key IS NOT NULL;"
@@ -82,7 +84,6 @@ static const char tables[] =
     " phase TEXT, progress TEXT, created_at INTEGER NOT NULL, started_at INTEGER,"
     " finished_at INTEGER, duration_ns INTEGER, output TEXT, error TEXT) STRICT;"
     "CREATE INDEX job_history_parent ON job_history(parent_id) WHERE parent_id IS NOT NULL;"
-    "CREATE INDEX job_history_finished ON job_history(finished_at);"
 
     /* Every change of a status, append-only. `was` is NULL for a new job. */
     "CREATE TABLE job_event("
@@ -98,7 +99,7 @@ static const char tables[] =
     "CREATE TABLE job_schedule("
     " id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, script TEXT NOT NULL,"
     " args BLOB NOT NULL, priority TEXT NOT NULL, spec TEXT NOT NULL, created_at INTEGER NOT NULL,"
-    " next_at INTEGER NOT NULL, last_job_id INTEGER) STRICT;"
+    " next_at INTEGER NOT NULL, last_job_id INTEGER, error TEXT) STRICT;"
 
     "CREATE TABLE job_queue_item("
     " job_id INTEGER NOT NULL, queue TEXT NOT NULL, seq INTEGER NOT NULL, payload BLOB NOT NULL,"
@@ -216,8 +217,8 @@ static const char views[] =
     "CREATE VIEW locations AS SELECT l.id AS id, " UUID_TEXT("l.uuid")
     " AS uuid, l.root AS root, l.created_at AS created_at,"
     " CAST((SELECT max(h.finished_at) FROM job_history h WHERE h.location_id = l.id"
-    "  AND h.name = 'indexer' AND h.status = 'completed') AS INTEGER) AS indexed_at,"
-    " l.state AS state"
+    "  AND h.name = 'indexer' AND h.status = 'completed' AND h.parent_id IS NULL) AS INTEGER)"
+    " AS indexed_at, l.state AS state"
     " FROM location l;"
 
     "CREATE VIEW directory_row AS SELECT d.entry_id AS id, d.location_id AS location_id, " DIR_PATH
@@ -297,13 +298,25 @@ static const char asking[] =
     "CREATE TRIGGER content_gone AFTER DELETE ON content BEGIN"
     " DELETE FROM content_sample WHERE content_id = old.id; END;";
 
+/* How much of the history is kept: so many jobs that are nobody's children, and none that ended
+ * longer ago; NULL: no limit. No row: see lua/sd/retention.lua. The indexes are over the same jobs:
+ * which are the oldest, and which is the last of its name and location. */
+static const char keeping[] =
+    "CREATE TABLE job_retention("
+    " id INTEGER PRIMARY KEY CHECK(id = 1), jobs INTEGER, days REAL) STRICT;"
+    "CREATE INDEX job_history_top ON job_history(finished_at) WHERE parent_id IS NULL;"
+    "CREATE INDEX job_history_name ON job_history(name, location_id) WHERE parent_id IS NULL;";
+
 static const char no_views[] =
     "DROP VIEW locations; DROP VIEW entries; DROP VIEW directories; DROP VIEW contents;"
     "DROP VIEW jobs; DROP VIEW errors; DROP VIEW IF EXISTS skips;";
 
 static const char since_2[] =
     "ALTER TABLE content ADD COLUMN mime_named INTEGER NOT NULL DEFAULT 0;"
-    "ALTER TABLE counter ADD COLUMN names_end INTEGER NOT NULL DEFAULT 0;";
+    "ALTER TABLE counter ADD COLUMN names_end INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE job ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE job_schedule ADD COLUMN error TEXT;"
+    "DROP INDEX job_history_finished;";
 
 /* The next run packs all names again, so that there are masks. */
 static const char no_packs[] =
@@ -319,10 +332,11 @@ static const char since_1[] =
     "DROP TABLE vanished;";
 
 const char *const *sd_schema_scripts(int from) {
-  static const char *const fresh[] = {tables, living, asking, masks, triggers, views, NULL};
-  static const char *const from_1[] = {no_views, since_1, since_2, living,
-                                       asking,   masks,   views,   NULL};
-  static const char *const from_2[] = {no_views, since_2, no_packs, masks, views, NULL};
+  static const char *const fresh[] = {tables,  living,   asking, masks,
+                                      keeping, triggers, views,  NULL};
+  static const char *const from_1[] = {no_views, since_1, since_2, living, asking,
+                                       masks,    keeping, views,   NULL};
+  static const char *const from_2[] = {no_views, since_2, no_packs, masks, keeping, views, NULL};
   static const char *const none[] = {NULL};
   static const char *const *const all[SD_SCHEMA_VERSION] = {fresh, from_1, from_2};
   return from >= 0 && from < SD_SCHEMA_VERSION ? all[from] : none;

@@ -1,9 +1,9 @@
 --- `sdlua job`: looks at the jobs of a library and steers them, wherever they run.
-local core = require "sd.core"
 local failure = require "sd.failure"
 local force = require "sd.cli.force"
 local json = require "sd.json"
 local options = require "sd.cli.options"
+local retention = require "sd.retention"
 local runners = require "sd.runner"
 local table_of = require "sd.cli.job_table"
 local task = require "sd.task"
@@ -17,10 +17,11 @@ local ACTIONS = {
   resume = "go on with a paused job", cancel = "end a job for good; what it wrote stays",
   retry = "run a job again that failed or was cancelled", log = "print a job's log",
   prune = "forget finished jobs, with their logs and errors",
+  retention = "say how many finished jobs are kept, and for how long; show it without options",
   schedules = "list the jobs that repeat", unschedule = "let a job repeat no more",
 }
 local NAMES = { "list", "show", "watch", "pause", "resume", "cancel", "retry", "log", "prune",
-  "schedules", "unschedule" }
+  "retention", "schedules", "unschedule" }
 
 local function number(flag, min)
   return function(s)
@@ -56,6 +57,25 @@ function ADD.unschedule(p)
     :convert(number("NUMBER", 1))
 end
 
+-- A number, or a word for no limit, which is false.
+local function number_or(word, flag, min)
+  local convert = number(flag, min)
+  return function(s)
+    if s == word then return false end
+    local n, message = convert(s)
+    return n, message and ("%s and not '%s'"):format(message, word)
+  end
+end
+
+function ADD.retention(p)
+  p:option("--keep", "the newest N, without their parts; `all`: all"):argname("N")
+    :convert(number_or("all", "--keep", 0))
+  p:option("--older-than", "no job that ended more than DAYS ago; `never`: as if there were no"
+    .. " such limit"):argname("DAYS"):convert(number_or("never", "--older-than", 0))
+  p:flag("--default", ("what holds where nothing else was said: --keep %d --older-than %d"):format(
+    retention.DEFAULT.jobs, retention.DEFAULT.days))
+end
+
 function ADD.prune(p)
   p:option("--keep", "keep the newest N (default: all)"):argname("N")
     :convert(number("--keep", 0))
@@ -89,28 +109,32 @@ local RUN = {}
 function RUN.list(runner, parsed)
   local list = runner:call("list", { all = parsed.all, children = parsed.children,
     limit = parsed.limit and parsed.limit // 1 | 0 })
-  if parsed.json then put_json(json.array(list))
+  if parsed.json then put_json(table_of.plain(list))
   else put(table_of.lines(list), "\n") end
 end
 
 function RUN.show(runner, parsed)
   local row = runner:call("show", { id = parsed.id })
   for _, name in ipairs { "children", "events" } do row[name] = json.array(row[name]) end
-  if parsed.json then put_json(row) else put(table_of.details(row)) end
+  if parsed.json then put_json(table_of.plain { row }[1]) else put(table_of.details(row)) end
 end
 
 local DONE = { pause = "job %d: pausing", resume = "job %d: goes on", cancel = "job %d: cancelled",
   retry = "job %d: runs again as job %d" }
+-- Where nobody runs jobs, nothing goes on by that.
+local WAITS = { pause = "job %d: paused",
+  resume = "job %d: waits for a runner, such as `sdlua serve`",
+  retry = "job %d: made again as job %d, which waits for a runner, such as `sdlua serve`" }
 
-local function put_done(parsed, id)
+local function put_done(parsed, id, waits)
   if parsed.json then put_json { id = id }
-  else put(DONE[parsed.action]:format(parsed.id, id), "\n") end
+  else put((waits and WAITS[parsed.action] or DONE[parsed.action]):format(parsed.id, id), "\n") end
 end
 
 for verb in pairs(DONE) do
   RUN[verb] = function(runner, parsed)
     local result = runner:call(verb, { id = parsed.id })
-    put_done(parsed, type(result) == "table" and result.id or parsed.id)
+    put_done(parsed, type(result) == "table" and result.id or parsed.id, not runner.client)
   end
 end
 
@@ -154,6 +178,7 @@ function RUN.schedules(runner, parsed)
   for _, one in ipairs(list) do
     put(("%d  %s  %s  next %s\n"):format(one.id, text.escape(one.spec), one.name,
       os.date("%F %T", one.next_at // 1000000000)))
+    if one.error then put("   could not be run: ", text.escape(one.error), "\n") end
   end
 end
 
@@ -163,15 +188,28 @@ function RUN.unschedule(runner, parsed)
 end
 
 function RUN.prune(runner, parsed)
-  local before = parsed.older_than
-    and core.sys.wall_ns() - math.tointeger(parsed.older_than * 86400e9 // 1)
-  if not before and not parsed.keep then
+  if not parsed.older_than and not parsed.keep then
     error(failure.new("prune: say --keep N or --older-than DAYS", "EINVAL", failure.EXIT.USAGE), 0)
   end
-  local keep = parsed.keep and math.tointeger(parsed.keep // 1)
-  local result = runner:call("prune", { keep = keep, before = before })
+  local result = runner:call("prune", { keep = parsed.keep and parsed.keep // 1 | 0,
+    days = parsed.older_than })
   if parsed.json then put_json(result)
   else put(text.counted(result.removed, "job", "jobs") .. " forgotten\n") end
+end
+
+function RUN.retention(runner, parsed)
+  local jobs = parsed.keep and parsed.keep // 1 | 0 or parsed.keep
+  local kept = runner:call("retention", { jobs = jobs, days = parsed.older_than,
+    default = parsed.default })
+  if parsed.json then
+    kept.jobs, kept.days = kept.jobs or json.null, kept.days or json.null
+    return put_json(kept)
+  end
+  put(("kept: %s, %s\n"):format(kept.jobs and ("the newest %d"):format(kept.jobs) or "all",
+    kept.days and ("for %g days"):format(kept.days) or "for ever"))
+  if kept.removed then
+    put(text.counted(kept.removed, "job", "jobs") .. " forgotten\n")
+  end
 end
 
 local function act(runner, parsed)
@@ -183,6 +221,8 @@ end
 -- `retry` may be said twice.
 local function run_action(parsed, path)
   local runner <close> = runners.open(path, {})
+  -- What waits would be begun, and left again in the next moment.
+  if not runner.client then runner.library.jobs.scheduler:hold() end
   local ok, err = pcall(act, runner, parsed)
   if ok then return runner and nil end
   if not (failure.is(err) and err.code == "EPIPE") or parsed.action == "retry" then

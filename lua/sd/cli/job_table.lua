@@ -15,6 +15,17 @@ local function progress_of(row)
   return type(progress) == "table" and progress or nil
 end
 
+--- Jobs as JSON shows them: with progress and output as they were given, and not as text.
+---@param list table[] As the method `list` gives them; changed.
+---@return table[]
+function M.plain(list)
+  for _, row in ipairs(list) do
+    row.progress = row.live or row.progress and json.decode(row.progress, true)
+    row.output, row.live = row.output and json.decode(row.output, true), nil
+  end
+  return json.array(list)
+end
+
 local function found(progress)
   local total = progress and progress.total_found
   if type(total) ~= "table" or not total.files then return "" end
@@ -162,7 +173,7 @@ function M.watch(runner, id, as_json)
   local live, drawn = core.sys.isatty(1) and not as_json, 0
   repeat
     local list = chosen(runner:call("list", {}), id)
-    if as_json then io.stdout:write(json.encode(json.array(list)), "\n")
+    if as_json then io.stdout:write(json.encode(M.plain(list)), "\n")
     elseif live then drawn = redraw(drawn, M.lines(list, (core.sys.winsize(1) or 80) - 1))
     else io.stdout:write(M.lines(list), "\n") end
     io.stdout:flush()

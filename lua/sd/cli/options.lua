@@ -62,6 +62,14 @@ local function help_of(arg, plain)
   return text
 end
 
+--- What an argument is called on the command line.
+---@param name string
+---@param arg sd.Arg
+---@return string
+function M.name_of(name, arg)
+  return arg.positional and name or "--" .. name:gsub("_", "-")
+end
+
 -- argparse gives nil and its message; the value itself goes on as it was checked.
 local function converter(name, arg)
   return function(given)
@@ -84,14 +92,14 @@ function M.add_declared(parser, declared, except, plain)
   for _, name in ipairs(args.sorted_names(declared)) do
     local arg = declared[name]
     if not arg.hidden and not (except and except[name]) then
-      local flag = "--" .. name:gsub("_", "-")
+      local flag = M.name_of(name, arg)
       local option
       local kind = arg.choices and table.concat(arg.choices, "|") or "<" .. arg.type .. ">"
       if arg.positional then option = parser:argument(name):args(arg.required and 1 or "?")
       elseif arg.flag then option = parser:flag(flag):action(set_flag)
       else option = parser:option(flag):argname(kind) end
       option:target("arg_" .. name):description(help_of(arg, plain))
-      if not arg.flag then option:convert(converter(arg.positional and name or flag, arg)) end
+      if not arg.flag then option:convert(converter(flag, arg)) end
     end
   end
 end

@@ -34,11 +34,12 @@ function M.main(args)
   if not name or name:sub(1, 1) == "-" then
     error(failure.usage("say which script is to run", USAGE), 0)
   end
-  local script, message = scripts.load(name)
-  if not script then error(failure.new(message, "ENOENT", failure.EXIT.USAGE), 0) end
+  local script, message, code = scripts.load(name)
+  if not script then error(failure.new(message, code, failure.EXIT.USAGE), 0) end
   local parsed = options.parse(parser_for(name, script.definition),
     table.move(args, 2, #args, 1, {}))
-  local values, why = arg.check_all(script.definition.args, options.declared_values(parsed))
+  local values, why = arg.check_all(script.definition.args, options.declared_values(parsed),
+    options.name_of)
   if not values then error(failure.new(why, "EINVAL", failure.EXIT.USAGE), 0) end
   arg.resolve_paths(script.definition.args, values)
   return foreground.new(parsed):with_library(function(run)
