@@ -13,8 +13,8 @@ static struct sd_gram place_of(uint32_t gram) {
 }
 
 void sd_grams_add(struct sd_grams *g, unsigned nth, const char *text, size_t n) {
-  uint64_t bit = UINT64_C(1) << nth % 64;
-  uint16_t part = (uint16_t)(1u << nth / SD_MASK_PACKS);
+  uint64_t *words = g->words[nth / 64], bit = UINT64_C(1) << nth % 64;
+  uint8_t *part = g->parts[nth / SD_MASK_PACKS];
   uint32_t gram = 0;
   unsigned since = 0; /* bytes since the last zero */
   for (size_t i = 0; i < n; i++) {
@@ -23,9 +23,29 @@ void sd_grams_add(struct sd_grams *g, unsigned nth, const char *text, size_t n) 
     since = c ? since + 1 : 0;
     if (since < 3) continue;
     struct sd_gram place = place_of(gram);
-    g->rows[place.row][nth / 64] |= bit;
-    g->masks[place.mask] |= part;
+    words[place.row] |= bit;
+    part[place.mask / SD_MASK_OCTET] |= (uint8_t)(1u << place.mask % SD_MASK_OCTET);
   }
+}
+
+/* Turns a matrix of 8 x 8 bits, a row in each byte: Warren, Hacker's Delight, 7-3. */
+static uint64_t transpose(uint64_t x) {
+  uint64_t t = (x ^ (x >> 7)) & UINT64_C(0x00aa00aa00aa00aa);
+  x ^= t ^ (t << 7);
+  t = (x ^ (x >> 14)) & UINT64_C(0x0000cccc0000cccc);
+  x ^= t ^ (t << 14);
+  t = (x ^ (x >> 28)) & UINT64_C(0x00000000f0f0f0f0);
+  return x ^ t ^ (t << 28);
+}
+
+void sd_grams_masks(const struct sd_grams *g, unsigned octet, uint16_t out[SD_MASK_OCTET]) {
+  uint64_t half[2] = {0, 0};
+  for (unsigned i = 0; i < SD_MASK_PARTS; i++)
+    half[i / 8] |= (uint64_t)g->parts[i][octet] << i % 8 * 8;
+  half[0] = transpose(half[0]);
+  half[1] = transpose(half[1]);
+  for (unsigned i = 0; i < SD_MASK_OCTET; i++)
+    out[i] = (uint16_t)((half[0] >> i * 8 & 0xff) | (half[1] >> i * 8 & 0xff) << 8);
 }
 
 unsigned sd_grams_of(const char *needle, size_t n, struct sd_gram *out, unsigned most) {

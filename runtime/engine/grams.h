@@ -26,14 +26,17 @@ enum {
   SD_SEGMENT_IDS = SD_SEGMENT_PACKS * SD_PACK_IDS,
   SD_GRAM_PACKS_MIN = 256, /* a segment with fewer packs has no rows: it is looked through */
   SD_MASKS = 1 << 19,
-  SD_MASK_GROUP = 2048,                  /* masks that are stored together, two bytes each */
-  SD_MASK_PACKS = SD_SEGMENT_PACKS / 16, /* that a bit stands for */
-  SD_MASK_PACKS_MIN = 1024,              /* a segment with fewer packs has no masks */
+  SD_MASK_GROUP = 2048, /* masks that are stored together, two bytes each */
+  SD_MASK_PARTS = 16,   /* bits of a mask */
+  SD_MASK_OCTET = 8,    /* masks whose bits lie in one byte */
+  SD_MASK_PACKS = SD_SEGMENT_PACKS / SD_MASK_PARTS, /* that a bit stands for */
+  SD_MASK_PACKS_MIN = 1024,                         /* a segment with fewer packs has no masks */
 };
 
+/* What neighbouring packs set lies together, so that it stays in the processor's caches. */
 struct sd_grams {
-  uint64_t rows[SD_GRAM_ROWS][SD_GRAM_WORDS];
-  uint16_t masks[SD_MASKS];
+  uint64_t words[SD_GRAM_WORDS][SD_GRAM_ROWS];            /* of each row */
+  uint8_t parts[SD_MASK_PARTS][SD_MASKS / SD_MASK_OCTET]; /* a bit for each mask */
 };
 
 /* Of a trigram: where it is looked up. */
@@ -43,6 +46,9 @@ struct sd_gram {
 
 /* Sets the bits of the names of a pack. `nth`: of the pack in the segment. */
 void sd_grams_add(struct sd_grams *g, unsigned nth, const char *text, size_t n);
+
+/* Eight masks that follow each other, from number 8 * `octet` on. */
+void sd_grams_masks(const struct sd_grams *g, unsigned octet, uint16_t out[SD_MASK_OCTET]);
 
 /* The trigrams of a needle, at most `most` of them, spread over it. */
 unsigned sd_grams_of(const char *needle, size_t n, struct sd_gram *out, unsigned most);

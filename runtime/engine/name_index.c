@@ -1,5 +1,6 @@
 #include "engine/name_index.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,10 @@ enum {
   Q_COUNT
 };
 
+#define PUT_END                                               \
+  "INSERT INTO counter(id,next_id,names_end) VALUES(1,?1,?1)" \
+  " ON CONFLICT DO UPDATE SET names_end=?1 WHERE names_end<?1"
+
 #define END "coalesce((SELECT names_end FROM counter),0)"
 
 static const char *const sql[Q_COUNT] = {
@@ -44,9 +49,7 @@ static const char *const sql[Q_COUNT] = {
     [Q_MASK_GET] = "SELECT masks FROM name_mask WHERE id=?1",
     [Q_MASK_PUT] = "INSERT OR REPLACE INTO name_mask(id,masks) VALUES(?1,?2)",
     [Q_DONE] = "DELETE FROM name_todo WHERE id>=?1 AND id<?2",
-    [Q_END_PUT] =
-        "INSERT INTO counter(id,next_id,names_end) VALUES(1,?1,?1)"
-        " ON CONFLICT DO UPDATE SET names_end=?1 WHERE names_end<?1",
+    [Q_END_PUT] = PUT_END,
 };
 
 struct state {
@@ -222,19 +225,27 @@ static int put_group(struct build *b, int get, int put, int64_t id, const struct
   return rc || same ? rc : put_blob(b, put, id, bytes->data, bytes->len);
 }
 
+/* Little-endian, as all numbers that are stored. */
+static int put_masks(struct build *b, int64_t group, struct sd_buf *bytes) {
+  enum { OCTETS = SD_MASK_GROUP / SD_MASK_OCTET };
+  uint16_t masks[SD_MASK_OCTET];
+  int rc = 0;
+  bytes->len = 0;
+  for (unsigned i = 0; !rc && i < OCTETS; i++) {
+    sd_grams_masks(b->grams, (unsigned)group * OCTETS + i, masks);
+    for (int k = 0; k < SD_MASK_OCTET; k++) masks[k] = htole16(masks[k]);
+    rc = sd_buf_put(bytes, masks, sizeof(masks));
+  }
+  return rc ? sd_err_nomem(b->err) : 0;
+}
+
 static int write_masks(struct build *b, int64_t segment) {
-  const uint16_t *masks = b->grams->masks;
   struct sd_buf bytes = SD_BUF_INIT;
   int rc = 0;
   if (b->packs_len < SD_MASK_PACKS_MIN) return 0;
   for (int64_t group = 0; !rc && group < MASK_GROUPS; group++) {
-    bytes.len = 0;
-    for (int i = 0; !rc && i < SD_MASK_GROUP; i++, masks++) {
-      const uint8_t two[2] = {(uint8_t)*masks, (uint8_t)(*masks >> 8)};
-      rc = sd_buf_put(&bytes, two, sizeof(two));
-    }
-    if (rc) sd_err_nomem(b->err);
-    else rc = put_group(b, Q_MASK_GET, Q_MASK_PUT, segment * MASK_GROUPS + group, &bytes);
+    rc = put_masks(b, group, &bytes);
+    if (!rc) rc = put_group(b, Q_MASK_GET, Q_MASK_PUT, segment * MASK_GROUPS + group, &bytes);
   }
   sd_buf_fini(&bytes);
   return rc;
@@ -249,7 +260,7 @@ static int write_grams(struct build *b, int64_t segment) {
     bytes.len = 0;
     for (size_t row = 0; row < SD_GRAM_GROUP; row++)
       for (size_t w = 0; !rc && w < words; w++)
-        rc = sd_buf_put_u64(&bytes, b->grams->rows[group * SD_GRAM_GROUP + row][w]);
+        rc = sd_buf_put_u64(&bytes, b->grams->words[w][group * SD_GRAM_GROUP + row]);
     if (rc) sd_err_nomem(b->err);
     else rc = put_group(b, Q_GRAM_GET, Q_GRAM_PUT, segment * GROUPS + (int64_t)group, &bytes);
   }
