@@ -171,6 +171,14 @@ describe("a PATTERN", function()
     assert.equal(2, result.status)
     assert.equal("sdlua: the pattern is wrong at character 4: missing closing parenthesis\n  a(b\n"
       .. "     ^\n", result.err)
+    for pattern, where in pairs { ["éé("] = { "character 4", "éé(\n     ^" },
+      ["日本("] = { "character 4", "日本(\n       ^" },
+      ["\xff\n("] = { "byte 4", "\\xff?(\n        ^" } } do
+      result = run("--regex", "--path", pattern)
+      assert.equal(2, result.status)
+      assert.equal(("sdlua: the pattern is wrong at %s: missing closing parenthesis\n  %s\n")
+        :format(where[1], where[2]), result.err)
+    end
     result = run("--regex", "--path", "[z-a]")
     assert.equal(2, result.status)
     assert.is_truthy(result.err:find("range out of order", 1, true), result.err)

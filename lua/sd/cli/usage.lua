@@ -21,7 +21,10 @@ local Usage = {}
 Usage.__index = Usage
 
 local LIBRARY = { "--library", "directory of the library (default: $SDLUA_LIBRARY,"
-  .. " else $XDG_DATA_HOME/sdlua/default)", arg = "DIR" }
+  .. " else $XDG_DATA_HOME/sdlua/default)", arg = "DIR", convert = function(given)
+    if given ~= "" then return given end
+    return nil, "is no directory"
+  end }
 
 local function is_option(item)
   return item[1]:sub(1, 1) == "-"
