@@ -166,6 +166,10 @@ describe("a PATTERN", function()
     end
   end)
 
+  it("that wants characters looks for them where a name has some", function()
+    assert_same(search("--regex", "^lib"), search("--regex", "(*UTF)^lib"), "(*UTF)")
+  end)
+
   it("that is wrong is shown with its place", function()
     local result = run("--regex", "a(b")
     assert.equal(2, result.status)
@@ -201,6 +205,9 @@ describe("a filter", function()
     { "--newer", "2001-02-03 04:05:06", "-newermt '2001-02-03 04:05:05.999999999'" },
     { "--older", "2001-02-03 04:05:06", "! -newermt '2001-02-03 04:05:06'" },
     { "--older", "1970-01-01", "! -newermt '1970-01-01'" }, { "--newer", "1h", "-mmin -60" },
+    { "--newer", "9999-12-31", "-false" }, { "--older", "9999-12-31", "" },
+    { "--newer", "@99999999999999", "-false" }, { "--older", "@-99999999999999", "-false" },
+    { "--newer", "99999999999y", "" },
     { "--newer", "@981173106", "-newermt '@981173105.999999999'" },
   }
   for _, case in ipairs(CASES) do
@@ -250,7 +257,8 @@ describe("a filter", function()
   it("with a wrong value is refused by name", function()
     for _, words in ipairs { { "--kind", "nonsense" }, { "--min-size", "many" },
       { "--newer", "yesterday" }, { "--newer", "2001-02-31" }, { "--mode", "999" },
-      { "--owner", "nobody at all" }, { "--hash", "xyz" }, { "--sort", "x" }, { "--limit", "-1" },
+      { "--owner", "nobody at all" }, { "--hash", "xyz" }, { "--content", "img" },
+      { "--sort", "x" }, { "--limit", "-1" },
       { "--extension", "a,,b" }, { "--format", "{nosuch}" }, { "--format", "{" } } do
       local result = run(table.unpack(words))
       assert.equal(2, result.status, table.concat(words, " "))

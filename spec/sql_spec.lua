@@ -142,7 +142,7 @@ describe("sdlua sql", function()
 
   it("refuses a zero byte, behind which SQLite does not look", function()
     fixture.write(dir .. "/zero.sql", "SELECT 1;\nSELECT 2\0; SELECT nosuch")
-    local result = fixture.run { "sh", "-c", ("%s sql --library %s --no-header <%s/zero.sql"):format(
+    local result = fixture.run { "sh", "-c", ("%s sql --library %s <%s/zero.sql"):format(
       quote(sdlua), quote(library), dir) }
     assert.equal(2, result.status)
     assert.equal("sdlua: SQL: a zero byte\n  SELECT 2\\x00; SELECT nosuch\n          ^\n",
