@@ -44,7 +44,7 @@ describe("a command line", function()
   it("says what is wrong", function()
     for words, part in pairs { [{ "--limit", "x" }] = "'x' is not a number",
       [{ "--sort", "other" }] = "'--sort' must be one of", [{ "-x" }] = "unknown option",
-      [{ "--library=" }] = "'' is no directory" } do
+      [{ "--library=" }] = "'' is no path" } do
       local ok, err = pcall(command.parse, command, words)
       assert.is_false(ok)
       assert.same({ 2 }, { err.exit })
