@@ -166,11 +166,23 @@ describe("a PATTERN", function()
     end
   end)
 
+  it("that wants characters looks for them where a name has some", function()
+    assert_same(search("--regex", "^lib"), search("--regex", "(*UTF)^lib"), "(*UTF)")
+  end)
+
   it("that is wrong is shown with its place", function()
     local result = run("--regex", "a(b")
     assert.equal(2, result.status)
     assert.equal("sdlua: the pattern is wrong at character 4: missing closing parenthesis\n  a(b\n"
       .. "     ^\n", result.err)
+    for pattern, where in pairs { ["éé("] = { "character 4", "éé(\n     ^" },
+      ["日本("] = { "character 4", "日本(\n       ^" },
+      ["\xff\n("] = { "byte 4", "\\xff?(\n        ^" } } do
+      result = run("--regex", "--path", pattern)
+      assert.equal(2, result.status)
+      assert.equal(("sdlua: the pattern is wrong at %s: missing closing parenthesis\n  %s\n")
+        :format(where[1], where[2]), result.err)
+    end
     result = run("--regex", "--path", "[z-a]")
     assert.equal(2, result.status)
     assert.is_truthy(result.err:find("range out of order", 1, true), result.err)
@@ -193,6 +205,9 @@ describe("a filter", function()
     { "--newer", "2001-02-03 04:05:06", "-newermt '2001-02-03 04:05:05.999999999'" },
     { "--older", "2001-02-03 04:05:06", "! -newermt '2001-02-03 04:05:06'" },
     { "--older", "1970-01-01", "! -newermt '1970-01-01'" }, { "--newer", "1h", "-mmin -60" },
+    { "--newer", "9999-12-31", "-false" }, { "--older", "9999-12-31", "" },
+    { "--newer", "@99999999999999", "-false" }, { "--older", "@-99999999999999", "-false" },
+    { "--newer", "99999999999y", "" },
     { "--newer", "@981173106", "-newermt '@981173105.999999999'" },
   }
   for _, case in ipairs(CASES) do
@@ -242,7 +257,8 @@ describe("a filter", function()
   it("with a wrong value is refused by name", function()
     for _, words in ipairs { { "--kind", "nonsense" }, { "--min-size", "many" },
       { "--newer", "yesterday" }, { "--newer", "2001-02-31" }, { "--mode", "999" },
-      { "--owner", "nobody at all" }, { "--hash", "xyz" }, { "--sort", "x" }, { "--limit", "-1" },
+      { "--owner", "nobody at all" }, { "--hash", "xyz" }, { "--content", "img" },
+      { "--sort", "x" }, { "--limit", "-1" },
       { "--extension", "a,,b" }, { "--format", "{nosuch}" }, { "--format", "{" } } do
       local result = run(table.unpack(words))
       assert.equal(2, result.status, table.concat(words, " "))

@@ -140,11 +140,21 @@ describe("sdlua sql", function()
       quote(sdlua), quote(library))))
   end)
 
+  it("refuses a zero byte, behind which SQLite does not look", function()
+    fixture.write(dir .. "/zero.sql", "SELECT 1;\nSELECT 2\0; SELECT nosuch")
+    local result = fixture.run { "sh", "-c", ("%s sql --library %s <%s/zero.sql"):format(
+      quote(sdlua), quote(library), dir) }
+    assert.equal(2, result.status)
+    assert.equal("sdlua: SQL: a zero byte\n  SELECT 2\\x00; SELECT nosuch\n          ^\n",
+      result.err)
+  end)
+
   for _, case in ipairs {
     { "SELECT nosuch FROM entries",
       "no such column: nosuch\n  SELECT nosuch FROM entries\n         ^" },
     { "SELECT 1 FROM nosuch", "no such table: nosuch" },
     { "SELEC 1", 'near "SELEC": syntax error\n  SELEC 1\n  ^' },
+    { 'SELECT "nosuch" FROM entries', "no such column: nosuch" },
     { "SELECT (", "incomplete input" },
     { "DELETE FROM entry", "only reads: a change" },
     { "ATTACH 'x' AS y", "only reads: ATTACH" },

@@ -27,6 +27,7 @@ describe("a command line", function()
   end
 
   local OTHERS = { { "--limit" }, { "--limit", "x" }, { "--sort", "other" }, { "--nonsense" },
+    { "--library", "" }, { "--library=" },
     { "--limit", "1", "--limit", "2" }, { "-x" }, { "--help" }, { "-h" },
     { "--ignore-case=x" }, { "--kind", "-a" }, { "-ii" } }
 
@@ -42,7 +43,8 @@ describe("a command line", function()
 
   it("says what is wrong", function()
     for words, part in pairs { [{ "--limit", "x" }] = "'x' is not a number",
-      [{ "--sort", "other" }] = "'--sort' must be one of", [{ "-x" }] = "unknown option" } do
+      [{ "--sort", "other" }] = "'--sort' must be one of", [{ "-x" }] = "unknown option",
+      [{ "--library=" }] = "'' is no path" } do
       local ok, err = pcall(command.parse, command, words)
       assert.is_false(ok)
       assert.same({ 2 }, { err.exit })

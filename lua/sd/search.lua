@@ -69,6 +69,19 @@ local function kind_of(options)
   return kind + (options.ignore_case and IGNORE_CASE or 0)
 end
 
+-- What is wrong with a pattern, behind that many bytes of it.
+local function wrong_pattern(pattern, offset, why)
+  local failure, text = require "sd.failure", require "sd.text"
+  local before = pattern:gsub("\n", "?"):sub(1, offset)
+  local characters = require "sd.core".sys.is_text(pattern) and utf8.len(before)
+  local wrong = failure.new(("the pattern is wrong at %s %d: %s"):format(
+    characters and "character" or "byte", (characters or offset) + 1, why), "EPATTERN",
+    failure.EXIT.USAGE)
+  wrong.usage = ("  %s\n  %s^"):format((pattern:gsub("\n", "?")),
+    (" "):rep(text.width(text.escape(before))))
+  return wrong
+end
+
 --- Raises what is wrong with a pattern, with its place.
 ---@param query sd.Query
 ---@param options sd.SearchOptions
@@ -76,14 +89,10 @@ local function check_pattern(query, options)
   local ok, err = pcall(query.row, query, "SELECT sd_match(?, ?, '')",
     { kind_of(options), options.pattern })
   if ok then return end
-  local failure = require "sd.failure"
-  if not failure.is(err) or err.code ~= "ESQL" then error(err, 0) end
+  if not require "sd.failure".is(err) or err.code ~= "ESQL" then error(err, 0) end
   local why, offset = err.message:match("^SQL: (.*) at offset (%d+) of the pattern$")
   if not why then error(err, 0) end
-  local wrong = failure.new(("the pattern is wrong at character %d: %s"):format(
-    offset + 1, why), "EPATTERN", failure.EXIT.USAGE)
-  wrong.usage = ("  %s\n  %s^"):format(options.pattern:gsub("[%c]", "?"), (" "):rep(offset))
-  error(wrong, 0)
+  error(wrong_pattern(options.pattern, math.tointeger(offset), why), 0)
 end
 
 -- The path of the directory an entry is in, with a slash behind it.

@@ -104,6 +104,8 @@ int sd_reader_open(const char *dir, const atomic_int *stop, struct sd_reader **o
     sd_paths_init(&r->paths, db);
     sqlite3_progress_handler(db, STEPS_BETWEEN_LOOKS, must_stop, r);
     sqlite3_set_authorizer(db, authorize, r);
+    /* Else a column that there is not would be a text, if it is in double quotes. */
+    sqlite3_db_config(db, SQLITE_DBCONFIG_DQS_DML, 0, NULL);
     if (sd_functions_register(db, &r->paths) != SQLITE_OK ||
         sd_name_search_register(db, stop) != SQLITE_OK)
       rc = sd_store_error(r->store, err, "register");
@@ -153,6 +155,11 @@ int sd_select_open(struct sd_reader *r, const char *text, size_t len, struct sd_
   r->refused = NULL;
   r->offset = -1;
   if (len > INT_MAX) return sd_err_set(err, SD_ESQL, "SQL: the text is too long");
+  const char *zero = memchr(text, 0, len);
+  if (zero) { /* SQLite would not look any further */
+    r->offset = (int)(zero - text);
+    return sd_err_set(err, SD_ESQL, "SQL: a zero byte");
+  }
   struct sd_select *s = calloc(1, sizeof(*s));
   if (!s) return sd_err_nomem(err);
   s->r = r;

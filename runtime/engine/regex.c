@@ -41,7 +41,7 @@ int sd_regex_open(const char *pattern, size_t len, bool ignore_case, struct sd_r
   if (!rc && sd_utf8_valid(pattern, len))
     rc = compile(pattern, len, options | PCRE2_UTF, &re->text, offset, err);
   /* What is no name in one of them, as \x{263a} in bytes, is told by the first. */
-  if (!rc) rc = compile(pattern, len, options, &re->bytes, offset, err);
+  if (!rc) rc = compile(pattern, len, options | PCRE2_NEVER_UTF, &re->bytes, offset, err);
   if (rc && re && re->text) rc = 0;
   if (rc) goto fail;
   re->found = pcre2_match_data_create(1, NULL);

@@ -1,5 +1,6 @@
 --- `sdlua export [PATH]`: the entries as NDJSON, CSV, mtree or a plain SQLite file.
 local ask = require "sd.cli.ask"
+local core = require "sd.core"
 local failure = require "sd.failure"
 local out = require "sd.cli.out"
 local place = require "sd.place"
@@ -7,6 +8,8 @@ local tables = require "sd.cli.tables"
 local usage = require "sd.cli.usage"
 
 local M = {}
+
+local uv = core.luv
 
 local FORMATS = { "ndjson", "csv", "mtree", "sqlite" }
 
@@ -16,7 +19,8 @@ local command = usage.new("sdlua export",
     { "PATH", "indexed file or directory (default: the whole library)", args = "?" },
     { "--format", "ndjson, csv, mtree (one tree) or sqlite (a file with the views as tables)"
       .. " (default: ndjson)", arg = "FORMAT", choices = FORMATS },
-    { "--output", "write this file, whole or not at all (default: standard output)", arg = "FILE" },
+    { "--output", "write this file, whole or not at all (default: standard output)", arg = "FILE",
+      convert = usage.path },
   })
 
 local COLUMNS = "l.root, e.id, e.uuid, e.location_id, e.parent_id, e.path, e.name, e.kind, e.size,"
@@ -68,24 +72,49 @@ local function write(query, format, here)
   else write_rows(query, format, filter_of(here)) end
 end
 
--- A file that is whole under its name, or not there.
+local function fail(what, path, why)
+  error(failure.new(("%s %s: %s"):format(what, path, why:gsub("^%u+: ([^:]*).*$", "%1")), "EIO"), 0)
+end
+
+-- A new file beside that path: nobody else's is taken for it.
+local function new_part(path)
+  local part = ("%s.%d.part"):format(path, uv.os_getpid())
+  local fd, why = uv.fs_open(part, "wx", 438) -- rw-rw-rw-
+  if not fd then fail("make", part, why) end
+  uv.fs_close(fd)
+  return part
+end
+
+-- A file that is whole under its name, or not there; one that a symlink leads to is meant itself.
 local function with_file(path, fn)
-  local part = path .. ".part"
+  path = core.sys.realpath(path) or path
+  local part = new_part(path)
   local guard <close> = setmetatable({}, { __close = function() os.remove(part) end })
   fn(part)
-  local ok, why = os.rename(part, path)
-  if not ok then error(failure.new(("make %s: %s"):format(path, why), "EIO"), 0) end
+  local ok, why = uv.fs_rename(part, path)
+  if not ok then fail("make", path, why) end
   return guard and nil
 end
 
+local function write_text(query, format, here, path)
+  local close <close> = out.to_file(path)
+  write(query, format, here)
+  return close and nil
+end
+
+-- A device or a pipe is written to; only a file is replaced.
 local function write_file(query, format, here, path)
+  local stat = uv.fs_stat(path)
+  local other = stat and stat.type ~= "file"
+  if other and (format == "sqlite" or stat.type == "directory") then
+    fail("make", path, "not a regular file")
+  elseif other then
+    return write_text(query, format, here, path)
+  end
   with_file(path, function(part)
-    if format == "sqlite" then
-      return require "sd.export.sqlite".write(query, part, filter_of(here))
-    end
-    local close <close> = out.to_file(part)
-    write(query, format, here)
-    return close and nil
+    if format ~= "sqlite" then return write_text(query, format, here, part) end
+    os.remove(part) -- it is made anew, and nobody else's is taken for it there either
+    require "sd.export.sqlite".write(query, part, filter_of(here))
   end)
 end
 

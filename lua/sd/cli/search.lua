@@ -12,6 +12,8 @@ local values = setmetatable({}, { __index = function(_, name)
   return function(...) return require "sd.cli.values"[name](...) end
 end })
 
+local CONTENTS = { "image", "video", "audio", "font", "text", "document", "archive", "application",
+  "model", "message", "other" }
 local SORTS = { "path", "name", "size", "allocated", "mtime", "none" }
 
 local command = usage.new("sdlua search",
@@ -39,8 +41,8 @@ local command = usage.new("sdlua search",
     { "--location", "in this location: its root, or its id", arg = "ROOT|ID" },
     { "--in", "at and below this indexed directory", arg = "PATH", key = "below" },
     { "--mime", "MIME type: image/png, 'image/*'", arg = "TYPE" },
-    { "--content", "image, video, audio, text, document, archive, …", arg = "KIND",
-      key = "content_kind" },
+    { "--content", table.concat(CONTENTS, ", "), arg = "KIND", key = "content_kind",
+      choices = CONTENTS },
     { "--hash", "hexadecimal, or its beginning", arg = "HASH", convert = values.hash },
     { "--duplicates", "files whose content another file has too, by full hashes (sdlua dupes)" },
     { "--sort", "path, name, size, allocated (largest first), mtime (newest first) or none"

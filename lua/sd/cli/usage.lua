@@ -20,8 +20,17 @@ local M = {}
 local Usage = {}
 Usage.__index = Usage
 
+--- A path that has to be there.
+---@param given string
+---@return string?
+---@return string? why
+function M.path(given)
+  if given ~= "" then return given end
+  return nil, "is no path"
+end
+
 local LIBRARY = { "--library", "directory of the library (default: $SDLUA_LIBRARY,"
-  .. " else $XDG_DATA_HOME/sdlua/default)", arg = "DIR" }
+  .. " else $XDG_DATA_HOME/sdlua/default)", arg = "DIR", convert = M.path }
 
 local function is_option(item)
   return item[1]:sub(1, 1) == "-"

@@ -43,6 +43,12 @@ local function age_of(given)
   return number and core.sys.wall_ns() - math.floor(tonumber(number) * AGES[unit] * 1000000000)
 end
 
+-- The nearest time that there is.
+local function nanoseconds(seconds)
+  if seconds > 9223372036 then return math.maxinteger end
+  return seconds < -9223372036 and math.mininteger or seconds * 1000000000
+end
+
 local function date_of(given)
   local year, month, day, rest = given:match("^(%d%d%d%d)%-(%d%d)%-(%d%d)(.*)$")
   if not year then return nil end
@@ -56,7 +62,7 @@ local function date_of(given)
   local ok, seconds = pcall(os.time, date)
   -- os.time() takes the 31st of February for the 3rd of March.
   if not ok or tonumber(day) ~= date.day or tonumber(month) ~= date.month then return nil end
-  return seconds * 1000000000
+  return nanoseconds(seconds)
 end
 
 --- A time: nanoseconds since 1970.
@@ -65,8 +71,7 @@ end
 ---@return string? why
 function M.time(given)
   local seconds = given:match("^@(%-?%d+)$")
-  local ns = seconds and math.tointeger(seconds) and math.tointeger(seconds) * 1000000000
-    or age_of(given) or date_of(given)
+  local ns = seconds and nanoseconds(tonumber(seconds)) or age_of(given) or date_of(given)
   if ns then return ns end
   return nil, "is no time: 2024-01-31, '2024-01-31 12:00', @SECONDS, or an age as 30m, 12h, 7d, 2w"
 end
