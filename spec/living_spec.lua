@@ -1,6 +1,7 @@
 -- Random changes of a tree, and a rescan every now and then: the library is that of a fresh index,
--- what is still there has kept its identity, and totals are what find counts. SD_SEQUENCES says how
--- many trees, SD_OPERATIONS how many changes of each; SD_SEED repeats a run.
+-- what is still there has kept its identity, and totals are what find counts, with and without what
+-- hard links count twice. SD_SEQUENCES says how many trees (default 3; 40 where CI is set),
+-- SD_OPERATIONS how many changes of each; SD_SEED repeats a run.
 local fixture = require "support.fixture"
 local operations = require "support.operations"
 local json = require "dkjson"
@@ -10,7 +11,7 @@ local function number(name, default)
 end
 
 local slow = fixture.is_sanitized()
-local SEQUENCES = number("SD_SEQUENCES", slow and 1 or 3)
+local SEQUENCES = number("SD_SEQUENCES", slow and 1 or os.getenv("CI") and 40 or 3)
 local OPERATIONS = number("SD_OPERATIONS", slow and 200 or 1000)
 
 local dir, tree, library
@@ -115,11 +116,53 @@ local function stored_totals()
   return found
 end
 
+-- What each directory takes, by find: itself and all inodes below it, each of them once.
+local function once()
+  local found, seen = {}, {}
+  local text = fixture.sh(("find %s -printf '%%y %%i %%s %%b %%P\\0'"):format(fixture.quote(tree)))
+  local function add(dir, inode, size, blocks)
+    found[dir] = found[dir] or { size = 0, allocated = 0 }
+    seen[dir] = seen[dir] or {}
+    if seen[dir][inode] then return end
+    seen[dir][inode] = true
+    found[dir].size = found[dir].size + size
+    found[dir].allocated = found[dir].allocated + blocks * 512
+  end
+  for kind, inode, size, blocks, path in text:gmatch("(%a) (%d+) (%d+) (%d+) ([^\0]*)\0") do
+    if kind == "d" then add(path, inode, size, blocks) end
+    while path ~= "" do
+      path = path:match("^(.*)/[^/]*$") or ""
+      add(path, inode, size, blocks)
+    end
+  end
+  return found
+end
+
+-- The same by sdlua; `option` says of which size.
+local function check_du(option, size, expected)
+  local result = fixture.run { fixture.sdlua, "du", "--library", library, "--max-depth", "1000",
+    "-0", option, tree }
+  assert.equal(0, result.status, result.err)
+  local differ, n = {}, 0
+  for bytes, path in result.out:gmatch("(%d+)\t([^\0]*)\0") do
+    path, n = path:sub(#tree + 2), n + 1
+    if not expected[path] or expected[path][size] ~= tonumber(bytes) then
+      differ[#differ + 1] = path .. ": " .. bytes
+    end
+    expected[path] = expected[path] or {}
+  end
+  assert.equal("", table.concat(differ, "\n"))
+  for _ in pairs(expected) do n = n - 1 end
+  assert.equal(0, n)
+end
+
 local function check(before)
   fixture.check_library(library)
   fixture.check_nothing_left(library)
   assert.same({}, fixture.differences(fixture.rows(library), fixture.listing(tree)))
   assert.same({}, fixture.differences(stored_totals(), totals()))
+  check_du("--apparent", "size", once())
+  check_du("--exact", "allocated", once())
   check_identities(before)
   local fresh = dir .. "/fresh"
   index(fresh)

@@ -26,7 +26,7 @@ enum {
   ID_BLOCK = 4096,    /* ids a walker takes at a time */
   LOOKS_A_STEP = 4,   /* batches' worth of entries that a step looks at, at most */
   CANCEL_EVERY = 128, /* entries between two looks at the cancel flag */
-  STATX_HOW = AT_SYMLINK_NOFOLLOW | AT_STATX_DONT_SYNC | AT_NO_AUTOMOUNT,
+  STATX_HOW = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
 };
 
 struct sd_walk {

@@ -1,0 +1,143 @@
+-- A tree on a file system whose server is a process (FUSE): what is known stays, whatever becomes
+-- of the server.
+local fixture = require "support.fixture"
+local json = require "dkjson"
+local uv = require "sd.core".luv
+
+local quote = fixture.quote
+local dir, tree, library, server
+
+-- Whether a file system of that kind can be mounted here; else why not.
+local function can_mount()
+  if not fixture.has("bindfs") then return false, "bindfs is not installed" end
+  if not uv.fs_access("/dev/fuse", "RW") then return false, "there is no /dev/fuse to be used" end
+  return true
+end
+
+local function is_mounted()
+  return fixture.read("/proc/self/mountinfo"):find(tree .. "/m ", 1, true) ~= nil
+end
+
+local function mount(...)
+  local words = { "bindfs", "-f", ... }
+  words[#words + 1] = dir .. "/source"
+  words[#words + 1] = tree .. "/m"
+  server = fixture.start(words)
+  for _ = 1, 200 do
+    if is_mounted() then return end
+    if server:sleep(20) then break end
+  end
+  error("bindfs mounts nothing")
+end
+
+local function unmount()
+  if not server then return end
+  if is_mounted() then fixture.sh("umount -l " .. quote(tree .. "/m")) end
+  server:kill("sigterm")
+  server:wait(5000)
+  server = nil
+end
+
+before_each(function()
+  dir = fixture.temp()
+  tree, library = dir .. "/tree", dir .. "/library"
+  fixture.sh(("cd %s && mkdir -p tree/m tree/d source && echo 1 > tree/d/f && cd source"
+    .. " && for i in $(seq 60); do mkdir s$i; (cd s$i && seq 10 | xargs touch); done"):format(dir))
+end)
+
+after_each(function()
+  unmount()
+  fixture.remove(dir)
+end)
+
+local function words(...)
+  return { fixture.sdlua, "index", "--library", library, "--progress", "none", "--json", tree, ... }
+end
+
+local function index(status, ...)
+  local result = fixture.run(words(...))
+  assert.equal(status, result.status, result.err)
+  return json.decode(result.out)
+end
+
+local function query(sql) return fixture.sql(library, sql) end
+
+local function identities()
+  local lines = {}
+  for i, row in ipairs(query("SELECT path, id, uuid FROM entries ORDER BY path")) do
+    lines[i] = table.concat(row, " ")
+  end
+  return table.concat(lines, "\n")
+end
+
+local UNVERIFIED = "SELECT DISTINCT coalesce(unverified, '') FROM entries WHERE path LIKE 'm/%'"
+
+describe("a mounted file system below the root", function()
+  it("keeps its identities when it is mounted anew, and its moves are moves", function()
+    local can, why = can_mount()
+    if not can then return pending(why) end
+    mount()
+    assert.equal(60 * 11 + 3, index(0).changes.new)
+    local before = identities()
+    unmount()
+    mount()
+    assert.equal(60 * 11 + 3, index(0).changes.unchanged)
+    assert.is_true(before == identities())
+    fixture.sh(("mv %s/source/s1 %s/source/renamed"):format(dir, dir))
+    local changes = index(0).changes
+    assert.same({ 0, 1, 0 }, { changes.new, changes.moved, changes.deleted })
+  end)
+
+  it("is remote by its type, and then left out as it is with -x", function()
+    local can, why = can_mount()
+    if not can then return pending(why) end
+    mount("-o", "subtype=sshfs")
+    assert.same({ remote = 1 }, index(0).skipped)
+    assert.same({}, query("SELECT path FROM entries WHERE path LIKE 'm/%'"))
+    assert.same({}, index(0, "--enter-remote").skipped)
+    assert.same({ { "660" } }, query("SELECT count(*) FROM entries WHERE path LIKE 'm/%'"))
+    assert.same({ remote = 1 }, index(0, "--rules", "none").skipped)
+    unmount()
+    mount()
+    assert.same({ one_filesystem = 1 }, index(0, "-x").skipped)
+  end)
+
+  it("that is missing keeps its entries, unverified", function()
+    local can, why = can_mount()
+    if not can then return pending(why) end
+    mount()
+    index(0)
+    local before = identities()
+    unmount()
+    assert.equal(0, index(3).changes.deleted)
+    assert.is_true(before == identities())
+    assert.same({ { "unmounted" } }, query(UNVERIFIED))
+    mount()
+    assert.equal(60 * 11 + 3, index(0).changes.unchanged)
+    assert.same({ { "" } }, query(UNVERIFIED))
+  end)
+
+  it("whose server dies in the middle of a run keeps its entries", function()
+    local can, why = can_mount()
+    if not can then return pending(why) end
+    mount()
+    index(0)
+    local before = identities()
+    local broken = 0
+    for ms = 5, 100, 12 do
+      local process = fixture.start(words(), { out = dir .. "/out" })
+      process:sleep(ms)
+      server:kill("sigkill")
+      local status = process:wait(20000)
+      assert.is_true(status == 0 or status == 1 or status == 3, tostring(status))
+      if status == 3 then broken = broken + 1 end
+      assert.is_true(before == identities())
+      fixture.check_library(library)
+      unmount()
+      mount()
+    end
+    assert.is_true(broken > 0)
+    assert.equal(60 * 11 + 3, index(0).changes.unchanged)
+    assert.same({ { "" } }, query(UNVERIFIED))
+  end)
+end)
