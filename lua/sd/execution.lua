@@ -4,6 +4,7 @@ local core = require "sd.core"
 local failure = require "sd.failure"
 local json = require "sd.json"
 local metrics = require "sd.metrics"
+local log = require "sd.job_log"
 local rows = require "sd.job_rows"
 local task = require "sd.task"
 local text = require "sd.text"
@@ -30,7 +31,7 @@ local function leftovers(run)
   local ctx = run.ctx
   local lines = ctx.lines
   ctx.lines = {}
-  return rows.log_statements(ctx.id, lines)
+  return log.statements(ctx.id, lines)
 end
 
 -- The statements that end the run's row.
@@ -103,7 +104,8 @@ local function fail(run, err)
     handle:set_status("queued")
     return
   end
-  if not is_interrupted(err) then
+  if is_interrupted(err) then run.jobs:set_interrupted(ctx.id, tostring(err))
+  else
     run.jobs:cancel_below(ctx.id)
     end_row(run, "failed", { error = tostring(err) })
     run.jobs:cancel_dependents(ctx.id, "failed")
@@ -155,6 +157,16 @@ function M.start(jobs, row, script, job)
     task.spawn(finished, run)
   end
   return run
+end
+
+--- Ends the run where it stands, as if its script had raised `err`.
+---@param err any
+function Run:fail(err)
+  if self.ended then return end
+  self.ended, self.ctx.ended = true, true
+  self.main:cancel()
+  self.main.results = { err }
+  task.spawn(finished, self)
 end
 
 --- Ends the run where it stands: to-be-closed variables run, and the lanes let go of it soon. Its

@@ -120,6 +120,13 @@ function Scheduler:admit(id)
   self:kick()
 end
 
+--- A job has ended, which may have been admitted.
+---@package
+---@param id integer
+function Scheduler:dismiss(id)
+  if self.roots then self.roots[id] = nil end
+end
+
 --- Looks soon for what may run now.
 function Scheduler:kick()
   self.again = true

@@ -115,6 +115,12 @@ function Steering:resume(id)
     run.handle:wait_for_pause()
     if rows.go_on(self.library, run.row.id) then run.handle:go_on() end
   end
+  for _, row in ipairs(tree) do
+    if self.interrupted[row.id] then
+      rows.put_back(self.library, row.id)
+      self.interrupted[row.id] = nil
+    end
+  end
   rows.move_tree(self.library, id, "'paused'", "queued")
   show_status(self, tree, "paused", "queued")
   self.scheduler:kick()
@@ -148,6 +154,7 @@ local function note_ends(self, ended)
     local late = run and not run.stopped -- it was being started
     if run and run:stop() then run:cancelled()
     elseif handle then handle:set_status("cancelled") end
+    self.scheduler:dismiss(row.id)
     if not run then self:tell_parent(row.parent_id) end
     if late then self:cancel_below(row.id) end
   end
