@@ -164,6 +164,36 @@ describe("a job", function()
       sql("SELECT id, status, error FROM jobs WHERE id = 2"))
   end)
 
+  it("that goes on after a pause waits for its place, where another one has it", function()
+    local goes_on = false
+    local function define_heavy(name)
+      return define({ name = name, heavy = true }, function(_, ctx)
+        local state = ctx:state(function() return { steps = 0 } end)
+        while state.steps < 3 or not goes_on do
+          state.steps = state.steps + 1
+          ctx:sleep(0.005)
+        end
+        return state.steps
+      end)
+    end
+    with_jobs(function(jobs)
+      local first = jobs:dispatch(define_heavy("first")())
+      repeat sd.sleep(0.005) until first.status == "running"
+      first:pause()
+      first:wait()
+      local second = jobs:dispatch(define_heavy("second")())
+      repeat sd.sleep(0.001) until second.status == "running"
+      assert(jobs:resume(first.id))
+      assert.equal("queued", first.status)
+      goes_on = true
+      assert.is_true(second:wait() >= 3)
+      assert.is_true(first:wait() >= 3)
+    end)
+    assert.same({ { "1" } }, sql("SELECT max(n) FROM (SELECT sum((status = 'running')"
+      .. " - (was IS 'running')) OVER (ORDER BY id) AS n FROM job_event)"))
+    assert.same({ { "2" }, { "1" } }, sql("SELECT attempt FROM job_history ORDER BY id"))
+  end)
+
   it("that was paused still starts not before its time", function()
     with_jobs(function(jobs)
       local at

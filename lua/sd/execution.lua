@@ -21,9 +21,6 @@ local M = {}
 local Run = {}
 Run.__index = Run
 
--- What may be over when it is tried again; EACCES is not.
-local TRANSIENT = { EIO = true, ESTALE = true, ETIMEDOUT = true, ENOSPC = true, EMFILE = true }
-
 -- ---- the end ----
 
 -- Log lines and errors that no commit has taken along.
@@ -73,11 +70,9 @@ end
 -- not come back together. Nil: not at all. What began anew because it was paused, or because its
 -- process ended, has not failed. What failed is counted in the row, across processes.
 local function retry_at(run, err)
-  local definition = run.ctx.definition
-  if not (failure.is(err) and TRANSIENT[err.code]) or err.exit == failure.EXIT.UNWRITABLE then
-    return nil
-  end
-  local row = run.row
+  local definition, row = run.ctx.definition, run.row
+  local passes = failure.is(err) and failure.TRANSIENT[err.code]
+  if not passes or err.exit == failure.EXIT.UNWRITABLE then return nil end
   if row.failures >= definition.retries then return nil end
   row.failures = row.failures + 1
   local seconds = definition.retry_delay * 2 ^ (row.failures - 1)

@@ -227,11 +227,12 @@ function M.put_back(library, id, run_at, message, failures)
     .. " WHERE id = ?1 AND status = 'running'", { id, run_at, message, failures, n = 4 })
 end
 
---- A job that cannot run, or not go on, waits for somebody to see to it.
+--- A job that cannot run, or not go on, waits until `run_at`, or for somebody to see to it.
 ---@async
-function M.set_aside(library, id, message)
-  library:fresh_rows("UPDATE job SET status = 'paused', error = ?2 WHERE id = ?1"
-    .. " AND status IN ('queued', 'running')", { id, message })
+function M.set_aside(library, id, message, run_at)
+  library:fresh_rows("UPDATE job SET status = iif(?3, 'queued', 'paused'), error = ?2,"
+    .. " run_at = coalesce(?3, run_at) WHERE id = ?1 AND status IN ('queued', 'running')",
+    { id, message, run_at, n = 3 })
 end
 
 --- A job that was asked for waits no more until it is tried again.
@@ -352,11 +353,13 @@ end
 local READY = "SELECT id, name, script, root_id, parent_id, device FROM job WHERE status = 'queued'"
   .. " AND (run_at IS NULL OR run_at <= ?)"
   .. " AND NOT EXISTS(SELECT 1 FROM job_dependency d WHERE d.job_id = job.id)"
+  .. " AND (parent_id IS NULL OR NOT EXISTS(SELECT 1 FROM job top WHERE top.id = job.root_id"
+  .. " AND top.status = 'queued'))"
 
 local function marks(values) return ("?, "):rep(#values - 1) .. "?" end
 
 --- Up to `limit` jobs that may run now, the most urgent first. A tree that works on a device is not
---- kept from it by itself: parts of a heavy job have no device of their own.
+--- kept from it by itself: parts of a heavy job have no device of their own, and wait for the root.
 ---@async
 ---@param busy sd.Busy
 ---@param limit integer

@@ -110,14 +110,19 @@ function Jobs:find_script(row)
   return nil, tostring(ok and message or loaded), ok and code or "EFAILED"
 end
 
+-- Nanoseconds after which a script that could not be read is looked for again.
+local READ_AGAIN = 1000000000
+
 --- The script of a queued row, or nil where it cannot be run here; a row whose script is broken is
---- set aside.
+--- set aside, one whose script cannot be read just now waits.
 ---@async
 ---@package
 function Jobs:script_for(row)
   local script, message, code = self:find_script(row)
-  if not script and row.script ~= "" then self:set_aside(row.id, message, code) end
-  return script
+  if script or row.script == "" then return script end
+  if failure.TRANSIENT[code] then
+    rows.set_aside(self.library, row.id, text.escape(message), core.sys.wall_ns() + READ_AGAIN)
+  else self:set_aside(row.id, message, code) end
 end
 
 ---@async
