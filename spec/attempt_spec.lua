@@ -50,9 +50,9 @@ describe("a job", function()
         local handle
         if i == 1 then handle = jobs:dispatch(Job())
         else
-          local row = jobs:unfinished("shaky")[1]
-          if not row then return end
-          handle = jobs:resume_row(row, jobs:script_of_definition(Job))
+          jobs:script_of_definition(Job)
+          handle = jobs:get(1)
+          jobs.scheduler:kick()
         end
         repeat sd.sleep(0.005) until n == i and handle.status ~= "running"
         status = handle.status
@@ -62,6 +62,126 @@ describe("a job", function()
     assert.equal("failed", status)
     assert.equal(1 + 3, n)
     assert.is_true(at[4] - at[3] >= 0.3, at[4] - at[3]) -- 0.4 s, give or take a quarter
+  end)
+
+  it("is tried again at once where somebody asks for it", function()
+    local n = 0
+    with_jobs(function(jobs)
+      local Job = define({ name = "shaky", retry_delay = 600 }, function()
+        n = n + 1
+        if n == 1 then error(sd.failure.new("no", "EIO"), 0) end
+        return "well"
+      end)
+      local handle = jobs:dispatch(Job())
+      repeat sd.sleep(0.005) until n == 1 and handle.status == "queued"
+      assert.equal("well", (jobs:resume_row(jobs:unfinished("shaky")[1],
+        jobs:script_of_definition(Job)):wait()))
+    end)
+  end)
+
+  it("fails where it cannot be paused, and leaves its place", function()
+    with_jobs(function(jobs)
+      local Job = define({ name = "strange", max_concurrent = 1 }, function(_, ctx)
+        ctx:state(function() return { f = print } end)
+        ctx:sleep(60)
+      end)
+      local handle = jobs:dispatch(Job())
+      repeat sd.sleep(0.005) until handle.status == "running"
+      handle:pause()
+      local _, err = handle:wait()
+      assert.is_truthy(tostring(err):find("a function cannot be stored", 1, true), err)
+      repeat sd.sleep(0.005) until next(jobs.running) == nil
+    end)
+    assert.same({ { "failed" } }, sql("SELECT status FROM jobs"))
+  end)
+
+  it("that the library interrupted is paused, and goes on when it is resumed", function()
+    with_jobs(function(jobs)
+      local full = true
+      local Job = define({ name = "full" }, function()
+        if full then error(sd.failure.new("disk full", "ENOSPC", sd.failure.EXIT.UNWRITABLE), 0) end
+        return "well"
+      end)
+      local handle = jobs:dispatch(Job())
+      handle:wait()
+      assert.equal("failed", handle.status)
+      repeat sd.sleep(0.005) until next(jobs.running) == nil
+      assert.same({ { "paused", "disk full" } }, sql("SELECT status, error FROM jobs"))
+      full = false
+      assert(jobs:resume(1))
+      assert.equal("well", (jobs:get(1):wait()))
+    end)
+  end)
+
+  it("whose row could not be told goes on when it is resumed, too", function()
+    with_jobs(function(jobs, library)
+      local full = true
+      local Job = define({ name = "full" }, function()
+        if full then error(sd.failure.new("disk full", "ENOSPC", sd.failure.EXIT.UNWRITABLE), 0) end
+        return "well"
+      end)
+      local fresh_rows = library.fresh_rows
+      function library.fresh_rows(self, text, ...)
+        if full and text:find("'paused'", 1, true) then error("disk full", 0) end
+        return fresh_rows(self, text, ...)
+      end
+      jobs:dispatch(Job()):wait()
+      repeat sd.sleep(0.005) until next(jobs.running) == nil
+      assert.same({ { "running" } }, sql("SELECT status FROM jobs"))
+      full = false
+      assert(jobs:resume(1))
+      assert.equal("well", (jobs:get(1):wait()))
+    end)
+  end)
+
+  it("that waits for one which failed while its process died is cancelled by the next", function()
+    with_jobs(function(jobs)
+      local First = define({ name = "first" }, function(_, ctx) ctx:sleep(60) end)
+      local Second = define({ name = "second" }, function() end)
+      local first = jobs:dispatch(First())
+      jobs:dispatch(Second(), nil, { depends_on = { first } })
+      repeat sd.sleep(0.005) until first.status == "running"
+    end)
+    fixture.sh(("sqlite3 %s/library/library.db %s"):format(dir, fixture.quote("INSERT INTO"
+      .. " job_history SELECT id, uuid, parent_id, name, version, script, args, NULL, 'failed',"
+      .. " priority, NULL, attempt, NULL, NULL, created_at, started_at, created_at, 1, NULL, 'no'"
+      .. " FROM job WHERE id = 1; DELETE FROM job WHERE id = 1")))
+    with_jobs(function(jobs)
+      jobs.scheduler:kick()
+      repeat sd.sleep(0.005) until #jobs:list { all = false } == 0
+    end)
+    assert.same({ { "2", "cancelled", "depends on job 1, which failed" } },
+      sql("SELECT id, status, error FROM jobs WHERE id = 2"))
+  end)
+
+  it("that goes on after a pause waits for its place, where another one has it", function()
+    local goes_on = false
+    local function define_heavy(name)
+      return define({ name = name, heavy = true }, function(_, ctx)
+        local state = ctx:state(function() return { steps = 0 } end)
+        while state.steps < 3 or not goes_on do
+          state.steps = state.steps + 1
+          ctx:sleep(0.005)
+        end
+        return state.steps
+      end)
+    end
+    with_jobs(function(jobs)
+      local first = jobs:dispatch(define_heavy("first")())
+      repeat sd.sleep(0.005) until first.status == "running"
+      first:pause()
+      first:wait()
+      local second = jobs:dispatch(define_heavy("second")())
+      repeat sd.sleep(0.001) until second.status == "running"
+      assert(jobs:resume(first.id))
+      assert.equal("queued", first.status)
+      goes_on = true
+      assert.is_true(second:wait() >= 3)
+      assert.is_true(first:wait() >= 3)
+    end)
+    assert.same({ { "1" } }, sql("SELECT max(n) FROM (SELECT sum((status = 'running')"
+      .. " - (was IS 'running')) OVER (ORDER BY id) AS n FROM job_event)"))
+    assert.same({ { "2" }, { "1" } }, sql("SELECT attempt FROM job_history ORDER BY id"))
   end)
 
   it("that was paused still starts not before its time", function()

@@ -34,6 +34,35 @@ describe("a job", function()
     end)
   end)
 
+  it("whose script cannot be read for want of descriptors waits until it can", function()
+    fixture.write(dir .. "/one.lua", [[
+      local One = require "sd".job.define { name = "one" }
+      function One:run() return "well" end
+      return One
+    ]])
+    with_jobs(function(jobs)
+      jobs.scheduler:hold()
+      jobs:dispatch_by_name(dir .. "/one.lua")
+    end)
+    with_jobs(function(jobs, library)
+      local handle = jobs:get(1)
+      local scripts = require "sd.script"
+      local load <close> = setmetatable({ load = scripts.load },
+        { __close = function(self) scripts.load = self.load end })
+      function scripts.load() return nil, "EMFILE: too many open files: one.lua", "EMFILE" end
+      jobs.scheduler:kick()
+      local row
+      repeat
+        sd.sleep(0.005)
+        row = library:fresh_rows("SELECT status, run_at, error FROM job")[1]
+      until row.run_at or row.status ~= "queued"
+      scripts.load = load.load
+      assert.equal("queued", row.status)
+      assert.is_truthy(row.error:find("EMFILE", 1, true), row.error)
+      assert.equal("well", (handle:wait()))
+    end)
+  end)
+
   it("that is unique and waits for another is there once", function()
     local ran = 0
     with_jobs(function(jobs)

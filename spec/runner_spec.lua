@@ -264,6 +264,14 @@ describe("what is not waited for", function()
 end)
 
 describe("sdlua index --detach", function()
+  it("starts a runner that ends by itself though a job repeats", function()
+    assert.equal(0, fixture.run(words("--repeat", "every 1h")).status)
+    assert.equal(0, fixture.run(words("--detach", "--to", "1")).status)
+    wait_until(function() return sql("SELECT count(*) FROM jobs WHERE status = 'completed'")[1][1]
+      == "1" end)
+    wait_until(function() return not uv.fs_stat(library .. "/library.sock") end)
+  end)
+
   it("starts a runner that ends by itself", function()
     fixture.sh(("mkdir %s/tree && touch %s/tree/a %s/tree/b"):format(dir, dir, dir))
     local result = fixture.run_sdlua("index", "--detach", "--library", library, dir .. "/tree")

@@ -2,6 +2,7 @@
 local core = require "sd.core"
 local explain = require "sd.explain"
 local json = require "sd.json"
+local log = require "sd.job_log"
 local rows = require "sd.job_rows"
 
 local M = {}
@@ -112,7 +113,7 @@ local function state_statements(ctx, status)
   local statements = {}
   for _, note in ipairs(ctx.notes) do statements[#statements + 1] = note_statement(ctx, note) end
   for _, child in ipairs(ctx.spawned) do statements[#statements + 1] = { rows.insert(child) } end
-  for _, one in ipairs(rows.log_statements(ctx.id, ctx.lines)) do
+  for _, one in ipairs(log.statements(ctx.id, ctx.lines)) do
     statements[#statements + 1] = one
   end
   ctx.notes, ctx.spawned, ctx.lines = {}, {}, {}

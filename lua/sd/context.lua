@@ -378,8 +378,9 @@ function Context:pause_now()
     if ok then self.library.jobs:calm_below(self.id) end -- and children of that commit
     self.active_ns, self.started_ns = self:elapsed_ns(), nil
     self:interrupt(false)
+    if not ok then return self.library.jobs.running[self.id]:fail(err) end
     metrics.fill(self)
-    self.handle:paused(ok, err)
+    self.handle:paused()
   end)
 end
 

@@ -4,6 +4,7 @@ local core = require "sd.core"
 local failure = require "sd.failure"
 local json = require "sd.json"
 local metrics = require "sd.metrics"
+local log = require "sd.job_log"
 local rows = require "sd.job_rows"
 local task = require "sd.task"
 local text = require "sd.text"
@@ -20,9 +21,6 @@ local M = {}
 local Run = {}
 Run.__index = Run
 
--- What may be over when it is tried again; EACCES is not.
-local TRANSIENT = { EIO = true, ESTALE = true, ETIMEDOUT = true, ENOSPC = true, EMFILE = true }
-
 -- ---- the end ----
 
 -- Log lines and errors that no commit has taken along.
@@ -30,7 +28,7 @@ local function leftovers(run)
   local ctx = run.ctx
   local lines = ctx.lines
   ctx.lines = {}
-  return rows.log_statements(ctx.id, lines)
+  return log.statements(ctx.id, lines)
 end
 
 -- The statements that end the run's row.
@@ -72,11 +70,9 @@ end
 -- not come back together. Nil: not at all. What began anew because it was paused, or because its
 -- process ended, has not failed. What failed is counted in the row, across processes.
 local function retry_at(run, err)
-  local definition = run.ctx.definition
-  if not (failure.is(err) and TRANSIENT[err.code]) or err.exit == failure.EXIT.UNWRITABLE then
-    return nil
-  end
-  local row = run.row
+  local definition, row = run.ctx.definition, run.row
+  local passes = failure.is(err) and failure.TRANSIENT[err.code]
+  if not passes or err.exit == failure.EXIT.UNWRITABLE then return nil end
   if row.failures >= definition.retries then return nil end
   row.failures = row.failures + 1
   local seconds = definition.retry_delay * 2 ^ (row.failures - 1)
@@ -103,7 +99,8 @@ local function fail(run, err)
     handle:set_status("queued")
     return
   end
-  if not is_interrupted(err) then
+  if is_interrupted(err) then run.jobs:set_interrupted(ctx.id, tostring(err))
+  else
     run.jobs:cancel_below(ctx.id)
     end_row(run, "failed", { error = tostring(err) })
     run.jobs:cancel_dependents(ctx.id, "failed")
@@ -155,6 +152,16 @@ function M.start(jobs, row, script, job)
     task.spawn(finished, run)
   end
   return run
+end
+
+--- Ends the run where it stands, as if its script had raised `err`.
+---@param err any
+function Run:fail(err)
+  if self.ended then return end
+  self.ended, self.ctx.ended = true, true
+  self.main:cancel()
+  self.main.results = { err }
+  task.spawn(finished, self)
 end
 
 --- Ends the run where it stands: to-be-closed variables run, and the lanes let go of it soon. Its

@@ -21,6 +21,9 @@ M.EXIT = {
   SIGINT = 130, SIGTERM = 143,
 }
 
+--- Codes of what may be over when it is tried again; EACCES is none.
+M.TRANSIENT = { EIO = true, ESTALE = true, ETIMEDOUT = true, ENOSPC = true, EMFILE = true }
+
 -- What a code means when it comes from the library.
 local LIBRARY_EXIT = {
   ENOLIB = M.EXIT.NO_LIBRARY,

@@ -243,13 +243,9 @@ function Handle:cancel()
 end
 
 ---@package
-function Handle:paused(ok, err)
+function Handle:paused()
   if FINAL[self.status] then return end
-  if ok then self:set_status("paused")
-  else
-    self.error = err
-    self:set_status("failed", { type = "failed", error = err })
-  end
+  self:set_status("paused")
   self.jobs:wake_idle()
 end
 

@@ -9,9 +9,6 @@ local M = {}
 --- (when it was made + this), so that nothing waits for ever.
 M.GRACE = { critical = 0, high = 30, normal = 300, low = 3600 }
 
--- Log lines that are kept of a job.
-local LOG_LINES = 1000
-
 ---@class sd.JobRow
 ---@field id integer
 ---@field uuid string 16 bytes.
@@ -223,17 +220,26 @@ end
 
 --- A running job waits again, until `run_at`.
 ---@async
----@param failures integer That it has had so far.
+---@param failures? integer That it has had so far (default: as before).
 function M.put_back(library, id, run_at, message, failures)
-  library:fresh_rows("UPDATE job SET status = 'queued', run_at = ?2, error = ?3, failures = ?4"
+  library:fresh_rows("UPDATE job SET status = 'queued', run_at = ?2, error = ?3,"
+    .. " failures = coalesce(?4, failures)"
     .. " WHERE id = ?1 AND status = 'running'", { id, run_at, message, failures, n = 4 })
 end
 
---- A job that cannot run waits for somebody to see to it.
+--- A job that cannot run, or not go on, waits until `run_at`, or for somebody to see to it.
 ---@async
-function M.set_aside(library, id, message)
-  library:fresh_rows("UPDATE job SET status = 'paused', error = ?2 WHERE id = ?1"
-    .. " AND status = 'queued'", { id, message })
+function M.set_aside(library, id, message, run_at)
+  library:fresh_rows("UPDATE job SET status = iif(?3, 'queued', 'paused'), error = ?2,"
+    .. " run_at = coalesce(?3, run_at) WHERE id = ?1 AND status IN ('queued', 'running')",
+    { id, message, run_at, n = 3 })
+end
+
+--- A job that was asked for waits no more until it is tried again.
+---@async
+function M.hurry(library, id)
+  library:fresh_rows("UPDATE job SET run_at = NULL WHERE id = ? AND attempt > 0"
+    .. " AND status = 'queued'", { id })
 end
 
 -- ---- the end ----
@@ -287,6 +293,14 @@ function M.dependents(library, id)
   return ids
 end
 
+--- Open jobs that wait for one that has ended without having completed: on_id, status.
+---@async
+---@return table[]
+function M.forsaken(library)
+  return library:fresh_rows("SELECT DISTINCT on_id, h.status FROM job_dependency d"
+    .. " JOIN job_history h ON h.id = d.on_id WHERE h.status <> 'completed' ORDER BY on_id")
+end
+
 --- What the last completed job of that name has in a field of its output, as JSON: of a location,
 --- where there is one, else of any.
 ---@async
@@ -333,17 +347,19 @@ end
 ---@class sd.Busy
 ---@field names string[] Of jobs of which no more may run.
 ---@field devices integer[] On which a heavy job runs.
----@field roots? integer[] Only jobs of these trees.
+---@field roots? integer[] Only jobs of these trees; many.
 ---@field in_memory string[] Of jobs without a file that can be run here.
 
 local READY = "SELECT id, name, script, root_id, parent_id, device FROM job WHERE status = 'queued'"
   .. " AND (run_at IS NULL OR run_at <= ?)"
   .. " AND NOT EXISTS(SELECT 1 FROM job_dependency d WHERE d.job_id = job.id)"
+  .. " AND (parent_id IS NULL OR NOT EXISTS(SELECT 1 FROM job top WHERE top.id = job.root_id"
+  .. " AND top.status = 'queued'))"
 
 local function marks(values) return ("?, "):rep(#values - 1) .. "?" end
 
 --- Up to `limit` jobs that may run now, the most urgent first. A tree that works on a device is not
---- kept from it by itself: parts of a heavy job have no device of their own.
+--- kept from it by itself: parts of a heavy job have no device of their own, and wait for the root.
 ---@async
 ---@param busy sd.Busy
 ---@param limit integer
@@ -363,7 +379,8 @@ function M.candidates(library, busy, limit)
   else add((" AND (script <> '' OR name IN (%s))"):format(marks(here)), here) end
   if busy.roots then
     if #busy.roots == 0 then return {} end
-    add((" AND root_id IN (%s)"):format(marks(busy.roots)), busy.roots)
+    add(" AND root_id IN (SELECT value FROM json_each(?))",
+      { "[" .. table.concat(busy.roots, ",") .. "]" })
   end
   add(" ORDER BY due_at LIMIT ?", { limit })
   return library:fresh_rows(table.concat(sql), params)
@@ -375,25 +392,6 @@ end
 function M.next_run_at(library)
   return library:fresh_rows("SELECT min(run_at) AS at FROM job WHERE status = 'queued'"
     .. " AND run_at IS NOT NULL")[1].at
-end
-
--- ---- the log ----
-
---- The statements that add lines to a job's log, and keep it at its size.
----@param id integer
----@param lines {at: integer, level: string, message: string}[]
----@return table[] statements
-function M.log_statements(id, lines)
-  local sql = {}
-  for i, line in ipairs(lines) do
-    sql[i] = { "INSERT INTO job_log(job_id, at, level, message) VALUES(?, ?, ?, ?)",
-      { id, line.at, line.level, line.message } }
-  end
-  if #lines > 0 then
-    sql[#sql + 1] = { "DELETE FROM job_log WHERE job_id = ?1 AND id <= (SELECT id FROM job_log"
-      .. " WHERE job_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)", { id, LOG_LINES } }
-  end
-  return sql
 end
 
 return M

@@ -12,6 +12,7 @@ local schedules = require "sd.schedules"
 local scripts = require "sd.script"
 local steering = require "sd.steering"
 local stored = require "sd.stored_job"
+local text = require "sd.text"
 local view = require "sd.job_view"
 
 local M = {}
@@ -22,6 +23,7 @@ local M = {}
 ---@field retention sd.Retention
 ---@field package on_notice? fun(message: string) Told what is wrong beside all jobs.
 ---@field package running table<integer, sd.Run>
+---@field package interrupted table<integer, boolean> What runs no more though its row says so.
 ---@field package handles table<integer, sd.Handle> Of open jobs that somebody holds.
 ---@field package definitions table<string, sd.JobDefinition> Known so far, by name.
 ---@field package scripts table<string, sd.Script> Known so far, by path; in-memory ones by name.
@@ -31,7 +33,7 @@ Jobs.__index = Jobs
 function M.of(library)
   local self = setmetatable({
     library = library, running = {}, handles = setmetatable({}, { __mode = "v" }),
-    definitions = {}, scripts = {}, idle_waiters = {}, steer_waiters = {},
+    interrupted = {}, definitions = {}, scripts = {}, idle_waiters = {}, steer_waiters = {},
   }, Jobs)
   self.scheduler = scheduler.new(self)
   self.retention = retention.of(library, function(message)
@@ -108,14 +110,19 @@ function Jobs:find_script(row)
   return nil, tostring(ok and message or loaded), ok and code or "EFAILED"
 end
 
+-- Nanoseconds after which a script that could not be read is looked for again.
+local READ_AGAIN = 1000000000
+
 --- The script of a queued row, or nil where it cannot be run here; a row whose script is broken is
---- set aside.
+--- set aside, one whose script cannot be read just now waits.
 ---@async
 ---@package
 function Jobs:script_for(row)
   local script, message, code = self:find_script(row)
-  if not script and row.script ~= "" then self:set_aside(row.id, message, code) end
-  return script
+  if script or row.script == "" then return script end
+  if failure.TRANSIENT[code] then
+    rows.set_aside(self.library, row.id, text.escape(message), core.sys.wall_ns() + READ_AGAIN)
+  else self:set_aside(row.id, message, code) end
 end
 
 ---@async
@@ -126,6 +133,16 @@ function Jobs:set_aside(id, message, code)
   if not handle then return end
   handle.error = failure.new(message, code)
   handle:set_status("paused")
+end
+
+--- A run has ended because of the library or the machine: it goes on when it is resumed. Where the
+--- library cannot be written its row says that it runs, until then.
+---@async
+---@package
+function Jobs:set_interrupted(id, message)
+  self.interrupted[id] = true
+  local told = pcall(rows.set_aside, self.library, id, text.escape(message))
+  if told then self.interrupted[id] = nil end
 end
 
 -- ---- dispatch ----
@@ -168,7 +185,7 @@ end
 ---@return sd.Handle
 function Jobs:handle_for(id, status)
   local handle = self.handles[id]
-  if not handle then
+  if not handle or handles.is_final(handle.status) then -- it ended without its job
     handle = handles.new(id, status)
     handle.jobs = self
     self.handles[id] = handle
@@ -225,6 +242,7 @@ end
 function Jobs:ended(run)
   local id = run.row.id
   self.running[id] = nil
+  if handles.is_final(run.handle.status) then self.scheduler:dismiss(id) end
   self:tell_parent(run.row.parent_id)
   self:wake_idle()
   self.scheduler:kick()
@@ -247,6 +265,7 @@ end
 ---@package
 function Jobs:broken(err)
   self.failure = err
+  self:notice("no job can be started: " .. tostring(err))
   for _, handle in pairs(self.handles) do
     if handle.status == "queued" then
       handle.error = err
@@ -255,14 +274,17 @@ function Jobs:broken(err)
   end
 end
 
---- Jobs that a process left as running when it died wait again. Whoever holds the library's lock
---- may say so.
+--- Jobs that a process left as running when it died wait again; those that depend on one that had
+--- failed are cancelled, if it died in between. Whoever holds the library's lock may say so.
 ---@async
 ---@package
 function Jobs:recover()
   if self.recovered then return end
   self.recovered = true
   rows.recover(self.library)
+  for _, row in ipairs(rows.forsaken(self.library)) do
+    self:cancel_dependents(row.on_id, row.status == "failed" and "failed" or "was cancelled")
+  end
 end
 
 -- ---- unfinished jobs ----
@@ -294,7 +316,9 @@ function Jobs:resume_row(row, script)
   remember(self, script)
   local handle = self:handle_for(row.id, "queued")
   local run = self.running[row.id]
-  if not run then rows.move_tree(self.library, row.id, "'paused'", "queued")
+  if not run then
+    self:resume(row.id)
+    rows.hurry(self.library, row.id)
   elseif not run.handle:is_going_on() then self:resume(row.id) end
   self.scheduler:kick()
   return handle

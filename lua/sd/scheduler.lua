@@ -8,6 +8,7 @@ local M = {}
 ---@class sd.Scheduler
 ---@field package jobs sd.Jobs
 ---@field package roots? table<integer, boolean> Only jobs of these trees run; nil: all.
+---@field package waits_for_time? boolean Some queued job has a time that has not come.
 ---@field package waiting table<integer, boolean> Jobs that only wait for their children.
 local Scheduler = {}
 Scheduler.__index = Scheduler
@@ -64,6 +65,23 @@ local function busy(self)
   return list, n
 end
 
+--- Whether paused runs may go on: a paused one has given its place up.
+---@package
+---@param runs sd.Run[]
+---@return boolean
+function Scheduler:has_room(runs)
+  local n, names, devices = count(self)
+  for _, run in ipairs(runs) do
+    local row = run.row
+    if run.handle.status == "paused" then
+      if row.device and devices[row.device] then return false end
+      n, names[row.name] = n + 1, (names[row.name] or 0) + 1
+      if n > MOST or names[row.name] > limit_of(self, row.name) then return false end
+    end
+  end
+  return true
+end
+
 local function may_run(self, row)
   local n, names, devices = count(self)
   return n < MOST and (names[row.name] or 0) < limit_of(self, row.name)
@@ -88,6 +106,7 @@ end
 -- Turns again when the next job's time has come, or the next schedule's.
 local function set_timer(self)
   local at = rows.next_run_at(self.jobs.library)
+  self.waits_for_time = at ~= nil
   local next_schedule = self.schedules and self.schedules:next_at()
   if next_schedule and (not at or next_schedule < at) then at = next_schedule end
   if self.timer then self.timer:stop() end
@@ -120,6 +139,13 @@ function Scheduler:admit(id)
   self:kick()
 end
 
+--- A job has ended, which may have been admitted.
+---@package
+---@param id integer
+function Scheduler:dismiss(id)
+  if self.roots then self.roots[id] = nil end
+end
+
 --- Looks soon for what may run now.
 function Scheduler:kick()
   self.again = true
@@ -150,10 +176,10 @@ function Scheduler:release()
   self:kick()
 end
 
---- Whether nothing is being started, and nothing waits for its time.
+--- Whether nothing is being started, and no job waits for its time: what repeats is no job yet.
 ---@return boolean
 function Scheduler:is_idle()
-  return not self.turning and not (self.timer and self.timer:is_active())
+  return not self.turning and not self.waits_for_time
 end
 
 function Scheduler:close()

@@ -101,7 +101,21 @@ function Steering:calm_below(id)
   until not moving
 end
 
---- Goes on with a paused job, and all below it.
+-- Paused runs go on, or leave this process and wait in their rows where others have taken their
+-- places. What cannot go on from a checkpoint keeps its work.
+local function go_on(self, runs)
+  local room = self.scheduler:has_room(runs)
+  for _, run in ipairs(runs) do
+    if run.handle.status == "paused" then
+      if not room and run.ctx.definition.resumable then
+        run:abandon()
+        self.running[run.row.id] = nil
+      elseif rows.go_on(self.library, run.row.id) then run.handle:go_on() end
+    end
+  end
+end
+
+--- Goes on with a paused job, and all below it; where limits do not allow that, as soon as they do.
 ---@async
 ---@return boolean? ok
 ---@return string? message
@@ -111,9 +125,13 @@ function Steering:resume(id)
   self:recover()
   local tree = rows.tree(self.library, id)
   if #tree == 0 then return no_such_job(id) end
-  for _, run in ipairs(self:runs_of(id)) do
-    run.handle:wait_for_pause()
-    if rows.go_on(self.library, run.row.id) then run.handle:go_on() end
+  for _, run in ipairs(self:runs_of(id)) do run.handle:wait_for_pause() end
+  go_on(self, self:runs_of(id))
+  for _, row in ipairs(tree) do
+    if self.interrupted[row.id] then
+      rows.put_back(self.library, row.id)
+      self.interrupted[row.id] = nil
+    end
   end
   rows.move_tree(self.library, id, "'paused'", "queued")
   show_status(self, tree, "paused", "queued")
@@ -148,6 +166,7 @@ local function note_ends(self, ended)
     local late = run and not run.stopped -- it was being started
     if run and run:stop() then run:cancelled()
     elseif handle then handle:set_status("cancelled") end
+    self.scheduler:dismiss(row.id)
     if not run then self:tell_parent(row.parent_id) end
     if late then self:cancel_below(row.id) end
   end

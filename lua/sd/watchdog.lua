@@ -1,7 +1,7 @@
 --- A job that lets nothing else run is reported while it does so, and in its log.
 local core = require "sd.core"
 local failure = require "sd.failure"
-local rows = require "sd.job_rows"
+local log = require "sd.job_log"
 local task = require "sd.task"
 
 local M = {}
@@ -25,7 +25,7 @@ local function write_log(library, job, at, text)
   for line in text:gmatch("[^\n]+") do
     lines[#lines + 1] = { at = at, level = "warning", message = (line:gsub("\t", "  ")) }
   end
-  library.core:commit { sql = rows.log_statements(job, lines) }
+  library.core:commit { sql = log.statements(job, lines) }
 end
 
 --- Starts it, unless this process has one already or the user wants none. What it reports goes to
