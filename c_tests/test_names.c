@@ -613,18 +613,18 @@ static void a_damaged_index_says_so(void **state) {
   sd_store_close(s);
 }
 
-/* ---- a library of version 1 ---- */
+/* ---- a library of version 2 ---- */
 
 static void an_old_library_is_searched_and_brought_up_to_date(void **state) {
   const char *dir = *state;
   const char *slash = strrchr(__FILE__, '/');
-  struct sd_buf out = run("sqlite3 '%s/library.db' < '%.*s/fixtures/library-v1.sql'", dir,
+  struct sd_buf out = run("sqlite3 '%s/library.db' < '%.*s/fixtures/library-v2.sql'", dir,
                           slash ? (int)(slash - __FILE__) : 1, slash ? __FILE__ : ".");
   sd_buf_fini(&out);
-  assert_int_equal(run_number("sqlite3 '%s/library.db' 'PRAGMA user_version'", dir), 1);
+  assert_int_equal(run_number("sqlite3 '%s/library.db' 'PRAGMA user_version'", dir), 2);
   assert_int_equal(count(dir, "SELECT count(*) FROM sd_names('e', 0)"), 2);
   assert_int_equal(count(dir, "SELECT count(*) FROM entries"), 4);
-  assert_int_equal(run_number("sqlite3 '%s/library.db' 'PRAGMA user_version'", dir), 1);
+  assert_int_equal(run_number("sqlite3 '%s/library.db' 'PRAGMA user_version'", dir), 2);
   struct sd_store *s = open_library(dir);
   assert_int_equal(run_number("sqlite3 '%s/library.db' 'PRAGMA user_version'", dir),
                    SD_SCHEMA_VERSION);

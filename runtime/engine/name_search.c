@@ -95,15 +95,10 @@ static int query_int(struct cursor *c, int which, int64_t *out) {
   return SQLITE_OK;
 }
 
-/* A library of version 1 has no packs, and none before version 3 has masks. */
+/* A library of version 2 has no packs behind the end, and no masks. */
 static int read_end(struct cursor *c) {
-  static const int ways[] = {Q_END, Q_OLD_END};
-  for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
-    int rc = query_int(c, ways[i], &c->packs);
-    if (rc != SQLITE_ERROR) return rc;
-  }
-  c->packs = 0;
-  return SQLITE_OK;
+  int rc = query_int(c, Q_END, &c->packs);
+  return rc == SQLITE_ERROR ? query_int(c, Q_OLD_END, &c->packs) : rc;
 }
 
 static int read_todo(struct cursor *c) {
