@@ -210,6 +210,13 @@ describe("sdlua serve", function()
     assert.same({ { "paused" }, { "queued" } }, sql("SELECT status FROM jobs ORDER BY id"))
   end)
 
+  it("ends when its library was removed", function()
+    serve()
+    fixture.sh("rm -r " .. fixture.quote(library))
+    assert.equal(1, (server:wait()))
+    assert.is_truthy(said("serve.err"):find("no longer there", 1, true))
+  end)
+
   it("is there once", function()
     serve()
     local second = fixture.run_sdlua("serve", "--library", library)

@@ -10,6 +10,8 @@ local M = {}
 local SIGNALS = { sigint = failure.EXIT.SIGINT, sigterm = failure.EXIT.SIGTERM }
 -- With nothing to do for so long, a runner that was started for a job ends.
 local IDLE_SECONDS = 2
+-- How often it is looked whether the library is still there.
+local LOOK_SECONDS = 5
 
 local function parser()
   local p = options.parser("sdlua serve", "Run the jobs of a library: those that wait, those that"
@@ -42,14 +44,32 @@ local function watch(here, state, thread)
   end })
 end
 
+-- Its directory was removed: nobody can find this runner any more. PostgreSQL looks for its
+-- postmaster.pid in the same way.
+local function is_gone(path)
+  return select(3, core.luv.fs_stat(path .. "/library.lock")) == "ENOENT"
+end
+
 local function is_idle(here)
   local jobs = here.library.jobs
   return next(jobs.running) == nil and jobs.scheduler:is_idle() and here:clients() == 0
 end
 
-local function wait_until_idle(here, state)
+local function wait_until_stopped(path, state)
+  local thread, gone = coroutine.running(), false
+  local timer = core.luv.new_timer()
+  local guard <close> = setmetatable({}, { __close = function() timer:close() end })
+  timer:start(LOOK_SECONDS * 1000, LOOK_SECONDS * 1000, function()
+    gone = is_gone(path)
+    if gone then core.wake(thread) end
+  end)
+  while not (state.stopped or gone) do core.park() end
+  return guard and nil
+end
+
+local function wait_until_idle(path, here, state)
   local idle_since
-  while not state.stopped do
+  while not state.stopped and not is_gone(path) do
     task.sleep(0.2)
     if not is_idle(here) then idle_since = nil
     else
@@ -77,9 +97,11 @@ local function serve(parsed)
   say(("serving %s"):format(path))
   local state <close> = watch(here, {}, coroutine.running())
   here.library.jobs.scheduler:kick()
-  if parsed.until_idle then wait_until_idle(here, state)
-  else
-    while not state.stopped do core.park() end
+  if parsed.until_idle then wait_until_idle(path, here, state)
+  else wait_until_stopped(path, state) end
+  if not state.stopped and is_gone(path) then
+    say(("the library %s is no longer there"):format(path))
+    return failure.EXIT.FAILED
   end
   if state.stopped then put_away(here) end
   return state.stopped or failure.EXIT.OK
