@@ -120,13 +120,12 @@ end
 local function once()
   local found, seen = {}, {}
   local text = fixture.sh(("find %s -printf '%%y %%i %%s %%b %%P\\0'"):format(fixture.quote(tree)))
-  local function add(at, inode, size, blocks)
-    found[at] = found[at] or { size = 0, allocated = 0 }
-    seen[at] = seen[at] or {}
-    if seen[at][inode] then return end
-    seen[at][inode] = true
-    found[at].size = found[at].size + size
-    found[at].allocated = found[at].allocated + blocks * 512
+  local function add(path, inode, size, blocks)
+    local sum = found[path] or { size = 0, allocated = 0 }
+    found[path], seen[path] = sum, seen[path] or {}
+    if seen[path][inode] then return end
+    seen[path][inode] = true
+    sum.size, sum.allocated = sum.size + size, sum.allocated + blocks * 512
   end
   for kind, inode, size, blocks, path in text:gmatch("(%a) (%d+) (%d+) (%d+) ([^\0]*)\0") do
     if kind == "d" then add(path, inode, size, blocks) end
