@@ -63,6 +63,34 @@ describe("a job", function()
     end)
   end)
 
+  it("is let in once, and forgotten when it has ended", function()
+    with_jobs(function(jobs)
+      jobs.scheduler:only_admitted()
+      local Job = define { name = "one" }
+      local ran, left = jobs:dispatch(Job()), jobs:dispatch(Job())
+      jobs.scheduler:admit(ran.id)
+      ran:wait()
+      assert.equal("queued", left.status)
+      jobs.scheduler:hold()
+      jobs.scheduler:admit(left.id)
+      jobs:cancel(left.id)
+      repeat sd.sleep(0.005) until next(jobs.running) == nil
+      assert.same({}, jobs.scheduler.roots)
+    end)
+  end)
+
+  it("that cannot be started since the library is damaged fails, and somebody is told", function()
+    with_jobs(function(jobs)
+      local told
+      function jobs.on_notice(message) told = message end
+      function jobs.recover() error("no such table: job", 0) end
+      local handle = jobs:dispatch(define { name = "one" }())
+      handle:wait()
+      assert.equal("failed", handle.status)
+      assert.is_truthy(told:find("^no job can be started: no such table: job"), told)
+    end)
+  end)
+
   it("that is unique and waits for another is there once", function()
     local ran = 0
     with_jobs(function(jobs)

@@ -139,6 +139,13 @@ describe("an estimate", function()
     assert.is_true(largest_error(said, ended, 0.05, 0.9) < 0.17)
   end)
 
+  it("takes a standstill for what it is", function()
+    local phase = { name = "walk", steps = 400, work = function() return { entries = 10 } end,
+      seconds = function(_, _, i) return i == 100 and 30 or 0.1 end }
+    local ended, said = simulate(eta.new(GUESS), { phase })
+    assert.is_true(largest_error(said, ended, 0.6, 0.9) < 0.15)
+  end)
+
   it("believes at once that all is much slower than before", function()
     local phase = { name = "walk", steps = 100, work = function() return { entries = 100 } end,
       seconds = function() return 1 end }

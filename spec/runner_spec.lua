@@ -217,6 +217,34 @@ describe("sdlua serve", function()
     assert.is_truthy(said("serve.err"):find("no longer there", 1, true))
   end)
 
+  it("has a unit that systemd has nothing against", function()
+    if not fixture.has "systemd-analyze" then
+      return pending "systemd-analyze is not here (package systemd)"
+    end
+    local unit = require "sd.root" .. "/dist/sdlua.service"
+    local command = "XDG_RUNTIME_DIR=%s systemd-analyze verify --user %s 2>&1"
+    assert.equal("", fixture.sh(command:format(fixture.quote(dir), fixture.quote(unit))))
+  end)
+
+  -- As the unit starts it: no terminal, nothing open but what it is given.
+  it("needs no more than a home and a path", function()
+    local bin = fixture.sdlua:match("^(.*)/")
+    local environment = { "HOME=" .. dir, "PATH=" .. bin .. ":/usr/bin:/bin" }
+    for _, name in ipairs { "ASAN_OPTIONS", "UBSAN_OPTIONS", "TSAN_OPTIONS", "SDLUA_HOME" } do
+      if os.getenv(name) then
+        environment[#environment + 1] = ("%s=%s"):format(name, os.getenv(name))
+      end
+    end
+    server = fixture.start({ "/usr/bin/env", "sdlua", "serve" }, { err = dir .. "/serve.err",
+      env = environment })
+    local default = dir .. "/.local/share/sdlua/default"
+    wait_until(function() return uv.fs_stat(default .. "/library.sock") end, server)
+    assert.equal("drwx------", fixture.sh("stat -c %A " .. default):match("%S+"))
+    server:kill("sigterm")
+    assert.equal(143, (server:wait()))
+    assert.equal("sdlua: serving " .. default .. "\n", fixture.read(dir .. "/serve.err"))
+  end)
+
   it("is there once", function()
     serve()
     local second = fixture.run_sdlua("serve", "--library", library)

@@ -44,6 +44,10 @@ local TRUST_SHARES = 1
 local LEAST_SHARE = 1 / 30
 -- What makes one second slow makes slow so many of its neighbours.
 local ALIKE = 10
+-- An interval that takes so many times what it should, once so many seconds were seen, is a
+-- standstill for the rest: a disk that wakes up, a machine that sleeps. What stays so slow is
+-- believed all the same, interval by interval.
+local STANDSTILL, SEEN = 8, 1
 -- Logarithms: how much a run differs from the one before, how much a second differs from its run,
 -- and what part of a difference that is seen may be true. A small one is mostly a mood of the
 -- machine, which passes; a large one, such as that of a disk instead of a cache, is not.
@@ -228,7 +232,9 @@ local function close_interval(phase, now)
   local seconds, expected = now - phase.at, {}
   for i, cost in ipairs(phase.cost) do expected[i] = (phase.done[i] - phase.from[i]) * cost end
   if seconds <= 0 or sum(expected) <= 0 then return end
-  learn(phase, seconds, expected)
+  local most = phase.spent < SEEN and seconds
+    or STANDSTILL * dot(expected, phase.factor) + INTERVAL
+  learn(phase, math.min(seconds, most), expected)
   phase.time = phase.time + seconds
   phase.at, phase.from = now, copy(phase.done)
 end

@@ -75,7 +75,8 @@ function Scheduler:has_room(runs)
     local row = run.row
     if run.handle.status == "paused" then
       if row.device and devices[row.device] then return false end
-      n, names[row.name] = n + 1, (names[row.name] or 0) + 1
+      local place = self.waiting[row.id] and 0 or 1
+      n, names[row.name] = n + place, (names[row.name] or 0) + place
       if n > MOST or names[row.name] > limit_of(self, row.name) then return false end
     end
   end

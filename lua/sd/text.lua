@@ -16,11 +16,15 @@ local function is_control(code)
     or (code >= 0x2066 and code <= 0x2069) or code == 0x2028 or code == 0x2029
 end
 
+-- Of ASCII, by byte: log lines may be long and many.
+local ASCII = { ["\\"] = escape_byte("\\"), ["\127"] = escape_byte("\127") }
+for code = 0, 31 do ASCII[string.char(code)] = escape_byte(string.char(code)) end
+
 --- A name that is safe on a terminal: control characters and bytes that are no text as \xNN.
 ---@param s string
 ---@return string
 function M.escape(s)
-  if not s:find("[\0-\31\\\127-\255]") then return s end
+  if not s:find("[\128-\255]") then return (s:gsub("[\0-\31\\\127]", ASCII)) end
   local out, i = {}, 1
   while i <= #s do
     local char = s:match("^[\0-\x7f]", i) or s:match("^" .. utf8.charpattern, i)
