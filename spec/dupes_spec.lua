@@ -292,6 +292,20 @@ describe("sdlua dupes", function()
     assert.same({ { "0" } }, fixture.sql(library, "SELECT count(*) FROM content_todo"))
   end)
 
+  it("ends a job that was killed when it had nothing left to do", function()
+    local library = dir .. "/library"
+    index(library, "shallow", tree)
+    local expected = ok(dupes(library, "--json"))
+    fixture.sh(("sqlite3 %s/library.db \"INSERT INTO job(id, uuid, name, version, script, args,"
+      .. " status, priority, due_at, created_at) SELECT id, uuid, name, version, script, args,"
+      .. " 'running', priority, 0, created_at FROM job_history WHERE name = 'duplicates';"
+      .. " DELETE FROM job_history WHERE name = 'duplicates'\""):format(library))
+    local result = dupes(library, "--json")
+    assert.equal(0, result.status, result.err)
+    assert.equal(expected, result.out)
+    fixture.check_nothing_left(library)
+  end)
+
   it("compares bytes where it is asked to", function()
     local library = dir .. "/library"
     index(library, "deep", tree)

@@ -33,6 +33,8 @@ local command = usage.new("sdlua dupes",
 
 -- ---- what is not known yet ----
 
+local OPEN = "SELECT 1 FROM jobs WHERE name = 'duplicates' AND status IN ('queued', 'running')"
+
 local function is_unknown(query, options)
   local sql, values = duplicates.unknown(options)
   return query:row(sql .. " LIMIT 1", values) ~= nil
@@ -203,11 +205,20 @@ local function options_of(query, parsed)
   return options
 end
 
--- Before the job: what is asked, and whether there is anything to hash. The reader is closed again.
+-- Before the job: what is asked, and whether there is anything to hash, or a job that was killed
+-- when nothing was left but to end. The reader is closed again.
 local function prepare(parsed)
   local query <close> = query_of.must_open(parsed.library or require "sd.cli.default"())
   local options = options_of(query, parsed)
-  return options, not parsed.known and is_unknown(query, options)
+  if parsed.known then return options end
+  return options, is_unknown(query, options), query:row(OPEN) ~= nil
+end
+
+-- Ends an open job. Where that cannot be, as on a medium that is read-only, the answer is known.
+local function end_open(parsed, options)
+  local ok, status = pcall(find_out, parsed, options)
+  local signal = ok and (status == failure.EXIT.SIGINT or status == failure.EXIT.SIGTERM)
+  return signal and status or failure.EXIT.OK
 end
 
 ---@param args string[]
@@ -217,8 +228,9 @@ function M.main(args)
   if parsed.threads and (parsed.threads < 1 or parsed.threads > 64) then
     command:wrong "--threads: from 1 to 64"
   end
-  local options, unknown = prepare(parsed)
+  local options, unknown, open = prepare(parsed)
   local status = unknown and find_out(parsed, options) or failure.EXIT.OK
+  if open and not unknown then status = end_open(parsed, options) end
   if status ~= failure.EXIT.OK and status ~= failure.EXIT.WITH_ERRORS then return status end
   return ask.run(parsed, function(query)
     query:stay()
