@@ -84,7 +84,9 @@ describe("a mounted file system below the root", function()
     assert.equal(60 * 11 + 3, index(0).changes.unchanged)
     assert.is_true(before == identities())
     fixture.sh(("mv %s/source/s1 %s/source/renamed"):format(dir, dir))
-    local changes = index(0).changes
+    local result = fixture.run(words("--explain"))
+    assert.is_truthy(result.err:find("modified m (mtime, ctime)", 1, true), result.err)
+    local changes = json.decode(result.out).changes
     assert.same({ 0, 1, 0 }, { changes.new, changes.moved, changes.deleted })
   end)
 

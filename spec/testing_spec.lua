@@ -336,7 +336,7 @@ local function check_indexer(mode, options)
     prepare = options.again and function(library)
       local first = { root = root, mode = options.again, batch = 3, chunk = 3 }
       assert(library.jobs:dispatch_by_name(job, first):wait())
-      change_tree(root)
+      if not options.unchanged then change_tree(root) end
       names = fixture.sh(counting)
     end,
     check = function(library)
@@ -370,6 +370,11 @@ describe("the indexer comes to the same, wherever it is interrupted,", function(
       check_indexer(mode, { again = mode, children = true, most = 12 })
     end)
   end
+
+  -- In which states wait for a later commit.
+  it("in a run in which nothing has changed", function()
+    check_indexer("content", { again = "content", unchanged = true })
+  end)
 
   it("with other rules than before, with children", function()
     local report = check_indexer("shallow", { again = "shallow", children = true, most = 20,

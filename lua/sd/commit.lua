@@ -128,8 +128,8 @@ local function note_phase(ctx)
 end
 
 -- Whether the state can stay as it is stored: then so do the queues, since they belong together.
--- Once a run has written rows, only batches may wait: what a later phase removes, an earlier one
--- would not find when it begins again.
+-- Once a run has written rows, or its children may have, only batches may wait: what a later phase
+-- removes, an earlier one would not find when it begins again.
 local function can_wait(ctx, args, status)
   local wrote = ctx.wrote or ctx.stored ~= nil
   return args.may_wait and (not wrote or #args.batches > 0) and status == "running"
@@ -152,7 +152,7 @@ function M.prepare(ctx, fn, status)
   args.location_id = ctx.location_id
   if can_wait(ctx, args, status) then return args end
   ctx.stored_ns = core.sys.mono_ns()
-  ctx.wrote = ctx.wrote or #args.batches + #args.contents + #args.sql > 0
+  ctx.wrote = ctx.wrote or #args.batches + #args.contents + #args.sql + #ctx.spawned > 0
   local phase = ctx.phase
   note_phase(ctx)
   args.sync = phase ~= ctx.phase and ctx.parent_id == 0
@@ -161,8 +161,8 @@ function M.prepare(ctx, fn, status)
   return args
 end
 
---- A checkpoint that may wait for a later commit, up to five seconds, as long as the run has written
---- no rows: between phases of which each can begin again where an older state is.
+--- A checkpoint that may wait for a later commit, up to five seconds, as long as the run has
+--- written no rows: between phases of which each can begin again where an older state is.
 ---@async
 ---@param self sd.Context
 function M.checkpoint_soon(self)

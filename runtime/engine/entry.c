@@ -73,6 +73,7 @@ int64_t sd_stat_sig(const struct sd_stat *st) {
 }
 
 void sd_stat_differences(const struct sd_stat *a, const struct sd_stat *b, char *out) {
+  bool born_anew = has_birth(a) && has_birth(b) && a->btime != b->btime;
   const struct {
     bool differs;
     const char *name;
@@ -80,7 +81,7 @@ void sd_stat_differences(const struct sd_stat *a, const struct sd_stat *b, char 
              {a->size != b->size, "size"},
              {a->mtime != b->mtime, "mtime"},
              {a->dev != b->dev, "device"},
-             {a->ino != b->ino || !sd_stat_same_file(a, b), "inode"},
+             {a->ino != b->ino || born_anew, "inode"},
              {a->mode != b->mode, "mode"},
              {a->uid != b->uid || a->gid != b->gid, "owner"},
              {a->nlink != b->nlink, "links"},
