@@ -1,7 +1,7 @@
 -- Random changes of a tree, and a rescan every now and then: the library is that of a fresh index,
 -- what is still there has kept its identity, and totals are what find counts, with and without what
--- hard links count twice. SD_SEQUENCES says how many trees (default 3; 40 where CI is set),
--- SD_OPERATIONS how many changes of each; SD_SEED repeats a run.
+-- hard links count twice. SD_SEQUENCES says how many trees (default 3; in CI 40, and 5 with
+-- kills), SD_OPERATIONS how many changes of each; SD_SEED repeats a run.
 local fixture = require "support.fixture"
 local operations = require "support.operations"
 local json = require "dkjson"
@@ -11,7 +11,11 @@ local function number(name, default)
 end
 
 local slow = fixture.is_sanitized()
-local SEQUENCES = number("SD_SEQUENCES", slow and 1 or os.getenv("CI") and 40 or 3)
+local many = os.getenv("CI") and not slow
+local SEQUENCES = number("SD_SEQUENCES", slow and 1 or many and 40 or 3)
+local KILLED = number("SD_SEQUENCES", slow and 1 or many and 5 or 3)
+-- Between two rescans.
+local MOST_AT_ONCE = 200
 local OPERATIONS = number("SD_OPERATIONS", slow and 200 or 1000)
 
 local dir, tree, library
@@ -182,7 +186,7 @@ local function sequence(run)
   local left = OPERATIONS
   local before, total, sums = {}, 0, {}
   repeat
-    for _ = 1, math.min(left, math.random(80)) do
+    for _ = 1, math.min(left, math.random(MOST_AT_ONCE)) do
       ops:step()
       left = left - 1
     end
@@ -206,7 +210,7 @@ describe("a rescan after random changes", function()
 end)
 
 describe("rescans that are killed", function()
-  for i = 1, SEQUENCES do
+  for i = 1, KILLED do
     it("give the same: tree " .. i, function()
       local ms = slow and 800 or 60
       sequence(function()
