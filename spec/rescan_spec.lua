@@ -67,10 +67,21 @@ describe("a run in which little changed", function()
     shell("for i in $(seq 40); do mkdir -p d$i/s; (cd d$i/s && seq 100 | xargs touch); done")
     index("--mode", "shallow")
     index("--mode", "shallow") -- the log is empty from here on
-    assert.is_true(pages_written("--mode", "shallow") <= 16)
+    assert.is_true(pages_written("--mode", "shallow") <= 17)
     shell("echo 1 > d7/s/7")
-    assert.is_true(pages_written("--mode", "shallow") <= 16 + 8)
+    assert.is_true(pages_written("--mode", "shallow") <= 17 + 8)
     assert.equal("2", value("SELECT size FROM entries WHERE path = 'd7/s/7'"))
+  end)
+end)
+
+describe("a run in which nothing changed", function()
+  it("is a run of its location, which was indexed anew", function()
+    index()
+    local before = value("SELECT indexed_at FROM locations")
+    index()
+    assert.equal("1 complete", value("SELECT location_id || ' ' || phase FROM job_history"
+      .. " WHERE id = 2"))
+    assert.not_equal(before, value("SELECT indexed_at FROM locations"))
   end)
 end)
 

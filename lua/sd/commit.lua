@@ -122,9 +122,12 @@ local function state_statements(ctx, status)
   return statements
 end
 
-local function note_phase(ctx)
+--- The phase that the job's state is in; that of the last commit where it says none.
+---@param ctx sd.Context
+---@return string? phase
+function M.phase_of(ctx)
   local phase = type(ctx.current) == "table" and ctx.current.phase
-  if type(phase) == "string" then ctx.phase = phase end
+  return type(phase) == "string" and phase or ctx.phase
 end
 
 -- Whether the state can stay as it is stored: then so do the queues, since they belong together.
@@ -154,7 +157,7 @@ function M.prepare(ctx, fn, status)
   ctx.stored_ns = core.sys.mono_ns()
   ctx.wrote = ctx.wrote or #args.batches + #args.contents + #args.sql + #ctx.spawned > 0
   local phase = ctx.phase
-  note_phase(ctx)
+  ctx.phase = M.phase_of(ctx)
   args.sync = phase ~= ctx.phase and ctx.parent_id == 0
   args.state = state_statements(ctx, status)
   for _, queue in pairs(ctx.queues) do args.queues[#args.queues + 1] = queue end

@@ -1,10 +1,11 @@
 --- One run of one job in this process: from the claimed row to its end.
+local commits = require "sd.commit"
 local context = require "sd.context"
 local core = require "sd.core"
 local failure = require "sd.failure"
 local json = require "sd.json"
-local metrics = require "sd.metrics"
 local log = require "sd.job_log"
+local metrics = require "sd.metrics"
 local rows = require "sd.job_rows"
 local task = require "sd.task"
 local text = require "sd.text"
@@ -38,6 +39,7 @@ local function ending_of(run, status, ending)
     ending.error = text.escape(ending.error)
   end
   ending.duration_ns = ctx:elapsed_ns()
+  ending.location_id, ending.phase = ctx.location_id, commits.phase_of(ctx)
   if ctx.handle.last_progress then
     local ok, encoded = pcall(json.encode, ctx.handle.last_progress)
     ending.progress = ok and encoded or nil

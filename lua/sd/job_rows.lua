@@ -247,9 +247,9 @@ end
 local TO_HISTORY = "INSERT INTO job_history(id, uuid, parent_id, name, version, script, args,"
   .. " location_id, status, priority, on_failure, attempt, phase, progress, created_at, started_at,"
   .. " finished_at, duration_ns, output, error)"
-  .. " SELECT id, uuid, parent_id, name, version, script, args, location_id, ?2, priority,"
-  .. " on_failure, attempt, phase, ?7, created_at, started_at, ?3, ?4, ?5, ?6 FROM job"
-  .. " WHERE id = ?1"
+  .. " SELECT id, uuid, parent_id, name, version, script, args, coalesce(?8, location_id), ?2,"
+  .. " priority, on_failure, attempt, coalesce(?9, phase), ?7, created_at, started_at, ?3, ?4,"
+  .. " ?5, ?6 FROM job WHERE id = ?1"
 
 local REMOVE = {
   "DELETE FROM job WHERE id = ?",
@@ -267,6 +267,8 @@ local REMOVE = {
 ---@field output? string JSON.
 ---@field error? string
 ---@field progress? string JSON.
+---@field location_id? integer Nil, as a phase: what was stored last.
+---@field phase? string
 
 --- The statements that end a job.
 ---@param id integer
@@ -275,7 +277,7 @@ local REMOVE = {
 ---@return table[] statements
 function M.ending(id, status, ending)
   local sql = { { TO_HISTORY, { id, status, core.sys.wall_ns(), ending.duration_ns, ending.output,
-    ending.error, ending.progress, n = 7 } } }
+    ending.error, ending.progress, ending.location_id, ending.phase, n = 9 } } }
   for _, statement in ipairs(REMOVE) do sql[#sql + 1] = { statement, { id } } end
   if status == "completed" then
     sql[#sql + 1] = { "DELETE FROM job_dependency WHERE on_id = ?", { id } }
