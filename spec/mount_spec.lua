@@ -7,13 +7,6 @@ local uv = require "sd.core".luv
 local quote = fixture.quote
 local dir, tree, library, server
 
--- Whether a file system of that kind can be mounted here; else why not.
-local function can_mount()
-  if not fixture.has("bindfs") then return false, "bindfs is not installed" end
-  if not uv.fs_access("/dev/fuse", "RW") then return false, "there is no /dev/fuse to be used" end
-  return true
-end
-
 local function is_mounted()
   return fixture.read("/proc/self/mountinfo"):find(tree .. "/m ", 1, true) ~= nil
 end
@@ -27,7 +20,7 @@ local function mount(...)
     if is_mounted() then return end
     if server:sleep(20) then break end
   end
-  error("bindfs mounts nothing")
+  error("bindfs mounts nothing", 0)
 end
 
 local function unmount()
@@ -36,6 +29,15 @@ local function unmount()
   server:kill("sigterm")
   server:wait(5000)
   server = nil
+end
+
+-- Whether that can be mounted here, as in a container it may not; else why not.
+local function can_mount()
+  if not fixture.has("bindfs") then return false, "bindfs is not installed" end
+  if not uv.fs_access("/dev/fuse", "RW") then return false, "there is no /dev/fuse to be used" end
+  local ok, why = pcall(mount)
+  unmount()
+  return ok, why
 end
 
 before_each(function()
