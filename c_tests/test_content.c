@@ -253,6 +253,34 @@ static void what_cannot_be_read_keeps_its_identity(void **state) {
   sd_store_close(s);
 }
 
+/* ---- bounds ---- */
+
+/* The last file that is given when `max_bytes` bound the reading: of 20, 30 and 40. */
+static void assert_bounded(struct sd_store *s, bool full, uint64_t max_bytes, int64_t last) {
+  struct sd_err err;
+  struct sd_contents *c = sd_contents_new();
+  struct sd_content_want want = {
+      .location_id = HOME, .limit = 10, .full = full, .max_bytes = max_bytes};
+  assert_non_null(c);
+  assert_ok(sd_contents_select(s, &want, c, &err), &err);
+  assert_int_equal(c->items[c->items_len - 1].entry_id, last);
+  sd_contents_free(c);
+}
+
+static void a_chunk_ends_behind_the_bytes_that_bound_it(void **state) {
+  struct sd_store *s = new_library(*state);
+  for (int64_t id = 20; id <= 40; id += 10)
+    add_name(s, (struct row){.id = id, .parent_id = HOME, .size = 1000000, .ctime = id});
+  exec(s, "UPDATE entry SET nlink=1");
+  assert_bounded(s, true, 0, 40);
+  assert_bounded(s, true, 1, 20);
+  assert_bounded(s, true, 1000000, 20);
+  assert_bounded(s, true, 1000001, 30);
+  assert_bounded(s, true, 3000000, 40);
+  assert_bounded(s, false, SD_HASH_SAMPLE_MIN + 1, 30); /* of samples not more is read */
+  sd_store_close(s);
+}
+
 /* ---- errors ---- */
 
 static void an_error_without_a_text_has_one(void **state) {
@@ -279,6 +307,7 @@ int main(void) {
       temp_test(what_a_job_noted_gets_a_better_identity_with_all_its_names),
       temp_test(samples_of_other_bytes_are_not_kept),
       temp_test(what_cannot_be_read_keeps_its_identity),
+      temp_test(a_chunk_ends_behind_the_bytes_that_bound_it),
       temp_test(an_error_without_a_text_has_one),
   };
   return cmocka_run_group_tests_name("content", tests, NULL, NULL);

@@ -16,7 +16,12 @@
 #include "engine/hash.h"
 #include "engine/mime.h"
 
-enum { CHUNKS_AHEAD = 8 }; /* under way at once: one large file does not stop the other threads */
+enum {
+  CHUNKS_AHEAD = 8,               /* files of so many whole chunks are under way at once: one large
+                                   * file does not stop the other threads */
+  CHUNK_BYTES = 32 * 1024 * 1024, /* a chunk ends behind so many: what has not been committed is
+                                   * lost when the process dies */
+};
 
 enum mime_mode { MIME_NONE, MIME_NAME, MIME_MAGIC };
 
@@ -59,7 +64,7 @@ struct handle {
   struct sd_mime_names *names;
   struct worker *workers;    /* one a thread of the hash lane, used by it */
   struct chunk *head, *tail; /* in order; the last may still be selected */
-  unsigned chunks;           /* in the list */
+  size_t files;              /* of the chunks in the list */
   unsigned running;          /* tasks on lanes */
   struct lsd_wait waiting;   /* next() */
   struct sd_content_want want;
@@ -166,7 +171,7 @@ static struct chunk *take_head(struct handle *h) {
   struct chunk *c = h->head;
   h->head = c->next;
   if (!h->head) h->tail = NULL;
-  h->chunks--;
+  h->files -= c->contents->items_len;
   return c;
 }
 
@@ -217,6 +222,7 @@ static void deliver_select(struct sd_task *t) {
   struct chunk *c = (struct chunk *)t;
   struct handle *h = c->h;
   c->selected = true;
+  h->files += c->contents->items_len;
   if (!c->rc && c->contents->items_len) {
     h->want.after = c->contents->items[c->contents->items_len - 1].entry_id;
     c->parts_left = h->closed || h->lib->closing ? 0 : h->lib->threads;
@@ -253,14 +259,14 @@ static struct handle *check_handle(lua_State *L, int i) {
 
 /* One select at a time: the next begins where the last one ended. */
 static void select_more(lua_State *L, struct handle *h) {
-  if (h->ended || h->chunks >= CHUNKS_AHEAD || (h->tail && !h->tail->selected)) return;
+  if (h->ended || (h->tail && !h->tail->selected)) return;
+  if (h->files >= (size_t)CHUNKS_AHEAD * (size_t)h->want.limit) return;
   if (atomic_load(&h->lib->interrupt)) return;
   struct chunk *c = new_chunk(h);
   if (!c) lsd_no_memory(L);
   if (h->tail) h->tail->next = c;
   else h->head = c;
   h->tail = c;
-  h->chunks++;
   start(L, h, h->lib->read, &c->task);
 }
 
@@ -341,7 +347,8 @@ static int lsd_hasher_open(lua_State *L) {
   struct sd_content_want want = {.location_id = lsd_field_int(L, 2, "location_id", 0),
                                  .after = lsd_field_int(L, 2, "after", 0),
                                  .job_id = lsd_field_int(L, 2, "job_id", 0),
-                                 .limit = (int)lsd_field_int(L, 2, "chunk", 100)};
+                                 .limit = (int)lsd_field_int(L, 2, "chunk", 100),
+                                 .max_bytes = CHUNK_BYTES};
   luaL_argcheck(L, want.limit >= 1 && want.limit <= 65536, 2, "chunk: from 1 to 65536");
   want.full = field_option(L, 2, "kind", kinds) == 1;
   want.rest = lsd_field_true(L, 2, "rest");

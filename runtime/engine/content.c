@@ -10,6 +10,7 @@
 #include "base/utf8.h"
 #include "base/uuid.h"
 #include "engine/device.h"
+#include "engine/hash.h"
 #include "engine/mime.h"
 #include "engine/store_internal.h"
 
@@ -147,9 +148,27 @@ static int add_item(struct sd_store *s, struct sd_contents *c, sqlite3_stmt *q,
   return anchor ? add_anchors(s, c, i, anchor, err) : 0;
 }
 
+static uint64_t bytes_to_read(const struct sd_content_want *want, const struct sd_content *i) {
+  uint64_t size = (uint64_t)i->st.size;
+  bool full = i->known_kind ? i->known_kind == SD_HASH_FULL : want->full;
+  if (i->twin) return 0;
+  return full || size < SD_HASH_SAMPLE_MIN ? size : SD_HASH_SAMPLE_MIN;
+}
+
+/* Adds the row; *left, the bytes that may still be read, is 0 where it is to be the last. */
+static int add_bounded(struct sd_store *s, struct sd_contents *c, sqlite3_stmt *q,
+                       const struct sd_content_want *want, uint64_t *left, struct sd_err *err) {
+  int rc = add_item(s, c, q, err);
+  if (rc) return rc;
+  uint64_t n = bytes_to_read(want, &c->items[c->items_len - 1]);
+  *left -= n < *left ? n : *left;
+  return 0;
+}
+
 int sd_contents_select(struct sd_store *s, const struct sd_content_want *want,
                        struct sd_contents *out, struct sd_err *err) {
   sqlite3_stmt *q = NULL;
+  uint64_t left = want->max_bytes ? want->max_bytes : UINT64_MAX;
   int step = SQLITE_DONE, rc = 0;
   const char *sql = want->job_id ? todo_sql : want->verify ? verify_sql : select_sql;
   if (sqlite3_prepare_v2(sd_store_db(s), sql, -1, &q, NULL) != SQLITE_OK)
@@ -161,8 +180,9 @@ int sd_contents_select(struct sd_store *s, const struct sd_content_want *want,
   if (want->job_id) sqlite3_bind_int64(q, 4, want->job_id);
   else if (!want->verify) sqlite3_bind_int(q, 4, want->full);
   if (!want->job_id && !want->verify) sqlite3_bind_int(q, 5, want->rest);
-  while (!rc && (step = sqlite3_step(q)) == SQLITE_ROW) rc = add_item(s, out, q, err);
-  if (!rc && step != SQLITE_DONE) rc = sd_store_error(s, err, "read the library");
+  while (!rc && left && (step = sqlite3_step(q)) == SQLITE_ROW)
+    rc = add_bounded(s, out, q, want, &left, err);
+  if (!rc && left && step != SQLITE_DONE) rc = sd_store_error(s, err, "read the library");
   /* Whoever asks goes on from the last id: it must rise, or the questions would not end. */
   if (!rc && out->items_len && out->items[out->items_len - 1].entry_id <= want->after)
     rc = sd_err_set(err, SD_EDAMAGED, "the library is damaged: entries are out of order");

@@ -38,8 +38,9 @@ struct sd_content_want {
   int64_t location_id;
   int64_t after; /* entries with a greater id */
   int limit;
-  bool full;   /* a sampled identity of another name of the inode is not enough */
-  bool rest;   /* the names that were not given since another name of the inode was */
+  uint64_t max_bytes; /* the file that reaches so many bytes to read is the last; 0: no bound */
+  bool full;          /* a sampled identity of another name of the inode is not enough */
+  bool rest;          /* the names that were not given since another name of the inode was */
   bool verify; /* the files that have an identity, with that, instead of those that wait for one */
   int64_t job_id; /* not 0: the files that this job noted in content_todo, one of an inode */
 };
