@@ -114,20 +114,20 @@ describe("a coroutine", function()
   end)
 end)
 
-local SLOW = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 400000)"
+local SLOW = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c WHERE x < 2000000)"
   .. " SELECT count(*) AS n FROM c"
 
 describe("a library that is closed", function()
   -- One query runs, another one waits behind it, and a walk is under way.
   it("resumes nobody before it is closed, and tells everybody afterwards", function()
-    prints("closed\nfirst\t400000\tfalse\nsecond\tECANCELED\tfalse\n", ([[
+    prints("closed\nfirst\t2000000\tfalse\nsecond\tECANCELED\tfalse\n", ([[
       local lib = assert(sd.library.open(arg[1], { create = true }))
       local function query(name)
         local rows, message, code = lib.db:query("%s")
         print(name, rows and rows[1].n or code, (pcall(lib.db.query, lib.db, "SELECT 1")))
       end
       local first, second = sd.spawn(query, "first"), sd.spawn(query, "second")
-      sd.sleep(0.02)
+      sd.sleep(0.2)
       lib:close()
       print "closed"
       first:join()
