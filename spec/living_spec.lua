@@ -15,7 +15,7 @@ local many = os.getenv("CI") and not slow
 local SEQUENCES = number("SD_SEQUENCES", slow and 1 or many and 40 or 3)
 local KILLED = number("SD_SEQUENCES", slow and 1 or many and 5 or 3)
 -- Between two rescans.
-local MOST_AT_ONCE = 200
+local MOST_AT_ONCE = 400
 local OPERATIONS = number("SD_OPERATIONS", slow and 200 or 1000)
 
 local dir, tree, library

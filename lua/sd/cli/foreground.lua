@@ -172,16 +172,34 @@ local function start(self, request)
   return handle
 end
 
-local function take_over(self)
-  self.show:log("info", "the process that ran the job has ended; going on here")
+local function reopen(self)
   self.runner:close()
   self.runner = open_runner(self)
   if not is_remote(self) then self.runner:serve() end
 end
 
+local function take_over(self)
+  self.show:log("info", "the process that ran the job has ended; going on here")
+  reopen(self)
+end
+
 -- Whether the runner went away, at whatever moment; then the library is asked for another one.
 local function is_lost(self, err)
   return is_remote(self) and failure.is(err) and err.code == "EPIPE"
+end
+
+--- Calls a method of the runner, whichever it is by then.
+---@async
+---@param method string
+---@param params? table
+---@return any
+function Foreground:call(method, params)
+  while true do
+    local ok, result = pcall(self.runner.call, self.runner, method, params)
+    if ok then return result end
+    if not is_lost(self, result) then error(result, 0) end
+    reopen(self)
+  end
 end
 
 local function start_somewhere(self, request)

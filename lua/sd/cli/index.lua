@@ -20,7 +20,7 @@ end
 
 -- What is said now comes before what the location is set to.
 local function values_for(run, parsed, root)
-  local values = run.runner:call("settings", { root = root })
+  local values = run:call("settings", { root = root })
   for name, value in pairs(options.declared_values(parsed)) do values[name] = value end
   values.root = root
   return values
@@ -37,7 +37,7 @@ function M.main(args)
   return foreground.new(parsed):with_library(function(run)
     local worst = 0
     run.several = #paths > 1
-    run.runner:call("check_roots", { roots = paths })
+    run:call("check_roots", { roots = paths })
     for _, root in ipairs(paths) do
       if run.stopped then return run.stopped end -- as the last one was being finished
       local values = values_for(run, parsed, root)

@@ -146,7 +146,7 @@ local function remove(parsed)
   local forget, message = script.load("forget")
   if not forget then error(failure.new(message, "ENOENT"), 0) end
   return foreground.new(parsed, true):with_library(function(run)
-    local row = run.runner:call("location", { name = name_of(parsed) })
+    local row = run:call("location", { name = name_of(parsed) })
     if row.open_jobs > 0 and row.state ~= "removing" then
       error(failure.new(("%s: a job of this location has not ended; see sdlua job list"):format(
         row.root), "EBUSY"), 0)

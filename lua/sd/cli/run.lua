@@ -43,7 +43,7 @@ function M.main(args)
   if not values then error(failure.new(why, "EINVAL", failure.EXIT.USAGE), 0) end
   arg.resolve_paths(script.definition.args, values)
   return foreground.new(parsed):with_library(function(run)
-    run.runner:call("check_roots", { roots = arg.roots(script.definition.args, values) })
+    run:call("check_roots", { roots = arg.roots(script.definition.args, values) })
     return run:run(script.definition(values), script)
   end)
 end
