@@ -107,7 +107,7 @@ describe("a job that is cancelled", function()
     local Job = define("job", function(_, ctx)
       started = started + 1
       ctx:checkpoint()
-      ctx:sleep(0.001)
+      ctx:sleep(0.05) -- longer than a cancellation takes, and shorter than the marker
       ended = ended + 1
     end)
     with_jobs(function(jobs, library)
