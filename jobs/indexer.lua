@@ -322,6 +322,7 @@ function phases.content_identification(self, ctx, state)
   upgrade(self, ctx, state)
   count_waiting(self, ctx, state)
   state.content.asked = state.content.asked or self.waiting.files
+  if self.waiting.files > 0 then ctx:checkpoint() end -- a file may take long
   report_linked(self, ctx, state)
   if not state.content.rest then
     identify(self, ctx, state)
@@ -360,8 +361,7 @@ local function IndexerOutput(self, ctx, state)
   local errors = ctx:errors(ERRORS_SHOWN)
   return {
     location_id = self.location.uuid,
-    root = self.args.root,
-    mode = self.args.mode,
+    root = self.args.root, mode = self.args.mode,
     stats = state.stats,
     changes = self.args.part and state.changes or ctx:changes(state.changes, state.stats),
     hashed = state.content.linked,

@@ -24,9 +24,9 @@ Commit.__index = Commit
 -- How long a state may wait: seconds of work that a crash repeats.
 local WAIT_SECONDS = 5
 
---- Says that the job's state and queues may wait for a later commit, up to five seconds, as long as
---- the run has written no rows: all that is in this one, a job that begins again at an older state
---- finds or does again, and it comes to the same.
+--- Says that the job's state and queues may wait for a later commit, up to five seconds: all that is
+--- in this one, a job that begins again at an older state finds or does again, and it comes to the
+--- same.
 function Commit:may_wait()
   if self.args.may_wait == nil then self.args.may_wait = true end
 end
@@ -131,11 +131,8 @@ function M.phase_of(ctx)
 end
 
 -- Whether the state can stay as it is stored: then so do the queues, since they belong together.
--- Once a run has written rows, or its children may have, only batches may wait: what a later phase
--- removes, an earlier one would not find when it begins again.
 local function can_wait(ctx, args, status)
-  local wrote = ctx.wrote or ctx.stored ~= nil
-  return args.may_wait and (not wrote or #args.batches > 0) and status == "running"
+  return args.may_wait and status == "running"
     and #ctx.notes == 0 and #ctx.spawned == 0
     and #ctx.lines == 0 and core.sys.mono_ns() - (ctx.stored_ns or ctx.started_ns)
       < WAIT_SECONDS * 1000000000
@@ -153,9 +150,9 @@ function M.prepare(ctx, fn, status)
   if fn then fn(setmetatable({ args = args }, Commit)) end
   ctx.location_id = args.location_id or ctx.location_id
   args.location_id = ctx.location_id
-  if can_wait(ctx, args, status) then return args end
+  ctx.waits = can_wait(ctx, args, status)
+  if ctx.waits then return args end
   ctx.stored_ns = core.sys.mono_ns()
-  ctx.wrote = ctx.wrote or #args.batches + #args.contents + #args.sql + #ctx.spawned > 0
   local phase = ctx.phase
   ctx.phase = M.phase_of(ctx)
   args.sync = phase ~= ctx.phase and ctx.parent_id == 0
@@ -164,8 +161,8 @@ function M.prepare(ctx, fn, status)
   return args
 end
 
---- A checkpoint that may wait for a later commit, up to five seconds, as long as the run has
---- written no rows: between phases of which each can begin again where an older state is.
+--- A checkpoint that may wait for a later commit, up to five seconds: between phases of which each
+--- can begin again where an older state is.
 ---@async
 ---@param self sd.Context
 function M.checkpoint_soon(self)

@@ -25,6 +25,13 @@ local function each_piece(self, fn, location, options, on_result)
   until not result.left
 end
 
+-- What is removed, an earlier phase would not find when it begins again: so the state that waits is
+-- stored first, where there is something to remove.
+local function store_state(self, location)
+  if self.waits and self.library:fresh_rows("SELECT 1 FROM vanished WHERE location_id = ? LIMIT 1",
+    { location.id })[1] then self:commit() end
+end
+
 --- Finds what the walk missed among what is new: it has moved, and keeps its id, its uuid and its
 --- content. Before files are hashed, so that this one is not.
 ---@async
@@ -32,6 +39,7 @@ end
 ---@param location sd.Location
 ---@param options? sd.SweepOptions
 function M.match(self, location, options)
+  store_state(self, location)
   each_piece(self, self.library.core.match, location, options or {})
 end
 
@@ -46,6 +54,7 @@ function M.sweep(self, location, options, each)
   local core, ended = self.library.core, 0
   options = options or {}
   if each then each(ended) end
+  store_state(self, location)
   each_piece(self, core.sweep, location, options, function(result)
     ended = ended + result.removed + result.replaced
     if each then each(ended) end
