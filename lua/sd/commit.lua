@@ -24,9 +24,9 @@ Commit.__index = Commit
 -- How long a state may wait: seconds of work that a crash repeats.
 local WAIT_SECONDS = 5
 
---- Says that the job's state and queues may wait for a later commit, up to five seconds: all that is
---- in this one, a job that begins again at an older state finds or does again, and it comes to the
---- same.
+--- Says that the job's state and queues may wait for a later commit, up to five seconds: all that
+--- is in this one, a job that begins again at an older state finds or does again, and it comes to
+--- the same.
 function Commit:may_wait()
   if self.args.may_wait == nil then self.args.may_wait = true end
 end

@@ -100,7 +100,7 @@ struct sd_batch {
   size_t readable_len, readable_cap;
   struct sd_device *devices;
   size_t devices_len, devices_cap;
-  struct sd_buf packs;  /* of new names: see gather.h */
+  struct sd_buf packs;  /* of new names: see gather.h; sd_pack_next() goes through them */
   struct sd_dir **born; /* directories still to be walked; each a reference */
   size_t born_len, born_cap;
   void **done; /* leases of the directories that are finished with this batch */

@@ -26,12 +26,4 @@ void sd_gather_begin(struct sd_gather *g);
 /* A new entry of the batch, which gets the pack that is full with it. */
 int sd_gather_add(struct sd_gather *g, struct sd_batch *b, const struct sd_entry *e);
 
-/* Goes through the packs of a batch: *at is 0 at first. False: there is none any more. */
-struct sd_gathered {
-  int64_t id;
-  const uint8_t *data;
-  size_t len;
-};
-bool sd_gather_next(const struct sd_batch *b, size_t *at, struct sd_gathered *out);
-
 #endif

@@ -10,7 +10,7 @@
 
 /* What is missing is left as it is below this: a search looks at so many rows itself in about a
  * millisecond. */
-enum { TODO_MIN = 1024, TAIL_MIN = 4096, PACK_HEAD = 12 };
+enum { TODO_MIN = 1024, TAIL_MIN = 4096 };
 
 enum { GROUPS = SD_GRAM_ROWS / SD_GRAM_GROUP, MASK_GROUPS = SD_MASKS / SD_MASK_GROUP };
 
@@ -18,7 +18,6 @@ enum {
   Q_STATE,
   Q_DIRTY,
   Q_ENTRIES,
-  Q_PACK_PUT,
   Q_PACKS,
   Q_GRAM_GET,
   Q_GRAM_PUT,
@@ -42,7 +41,6 @@ static const char *const sql[Q_COUNT] = {
                 " (SELECT count(*) FROM (SELECT 1 FROM name_todo WHERE id<" END " LIMIT ?1))",
     [Q_DIRTY] = "SELECT min(id)/64 FROM name_todo WHERE id>=?1 AND id<?2",
     [Q_ENTRIES] = "SELECT id,parent_id,kind,name FROM entry WHERE id>=?1 AND id<?2 ORDER BY id",
-    [Q_PACK_PUT] = "INSERT OR REPLACE INTO name_pack(id,data) VALUES(?1,?2)",
     [Q_PACKS] = "SELECT id,data FROM name_pack WHERE id>=?1 AND id<?2 ORDER BY id",
     [Q_GRAM_GET] = "SELECT bits FROM name_gram WHERE id=?1",
     [Q_GRAM_PUT] = "INSERT OR REPLACE INTO name_gram(id,bits) VALUES(?1,?2)",
@@ -65,7 +63,7 @@ struct build {
   struct sd_err *err;
   sqlite3_stmt *q[Q_COUNT];
   struct sd_pack_builder pack;
-  struct sd_buf packs;    /* that were made and not yet written: id i64, length u32, bytes */
+  struct sd_buf packs;    /* that were made and not yet written */
   struct sd_grams *grams; /* of all packs of the segment */
   int packs_len;          /* behind the last one, in the segment */
 };
@@ -133,10 +131,8 @@ static void add_grams(struct build *b, int64_t pack, const char *text, size_t n)
 }
 
 static int keep_pack(struct build *b, int64_t pack) {
-  if (sd_pack_end(&b->pack)) return sd_err_nomem(b->err);
-  int rc = sd_buf_put_u64(&b->packs, (uint64_t)pack);
-  if (!rc) rc = sd_buf_put_u32(&b->packs, (uint32_t)b->pack.out.len);
-  if (!rc) rc = sd_buf_put(&b->packs, b->pack.out.data, b->pack.out.len);
+  int rc = sd_pack_end(&b->pack);
+  if (!rc) rc = sd_pack_keep(&b->packs, pack, &b->pack);
   if (rc) return sd_err_nomem(b->err);
   add_grams(b, pack, (const char *)b->pack.text.data, b->pack.text.len);
   sd_pack_begin(&b->pack);
@@ -145,14 +141,8 @@ static int keep_pack(struct build *b, int64_t pack) {
 
 /* Writes the packs that were kept. */
 static int write_packs(struct build *b) {
-  struct sd_buf *kept = &b->packs;
-  int rc = 0;
-  for (size_t at = 0, len; !rc && at < kept->len; at += PACK_HEAD + len) {
-    len = sd_get_u32(kept->data + at + 8);
-    rc = put_blob(b, Q_PACK_PUT, (int64_t)sd_get_u64(kept->data + at), kept->data + at + PACK_HEAD,
-                  len);
-  }
-  kept->len = 0;
+  int rc = sd_store_put_packs(b->store, &b->packs, b->err);
+  b->packs.len = 0;
   return rc;
 }
 

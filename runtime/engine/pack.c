@@ -5,6 +5,7 @@
 #include <xxhash.h>
 
 enum { AT_IDS = 8, AT_RUNS_LEN = 16, AT_RUNS = 17, RUN = 9 };
+enum { KEPT_HEAD = 12 }; /* in front of a pack that is kept: id i64, length u32 */
 
 static const uint64_t MAGIC = UINT64_C(0x314e4453) << 32; /* "SDN1" */
 
@@ -61,6 +62,21 @@ int sd_pack_end(struct sd_pack_builder *b) {
   sd_buf_put_u64(o, checksum(o->data + AT_IDS, n - AT_IDS));
   o->len = n;
   return 0;
+}
+
+int sd_pack_keep(struct sd_buf *packs, int64_t id, const struct sd_pack_builder *b) {
+  int rc = sd_buf_put_u64(packs, (uint64_t)id);
+  if (!rc) rc = sd_buf_put_u32(packs, (uint32_t)b->out.len);
+  return rc ? rc : sd_buf_put(packs, b->out.data, b->out.len);
+}
+
+bool sd_pack_next(const struct sd_buf *packs, size_t *at, struct sd_kept_pack *out) {
+  if (*at >= packs->len) return false;
+  out->id = (int64_t)sd_get_u64(packs->data + *at);
+  out->len = sd_get_u32(packs->data + *at + 8);
+  out->data = packs->data + *at + KEPT_HEAD;
+  *at += KEPT_HEAD + out->len;
+  return true;
 }
 
 /* ---- reading ---- */

@@ -17,6 +17,8 @@
 #ifndef SD_ENGINE_PACK_H
 #define SD_ENGINE_PACK_H
 
+#include <stdbool.h>
+
 #include "base/buf.h"
 #include "base/error.h"
 
@@ -40,6 +42,17 @@ int sd_pack_add(struct sd_pack_builder *b, int64_t id, int64_t parent_id, uint8_
 
 /* The bytes are in b->out until the next sd_pack_begin(). */
 int sd_pack_end(struct sd_pack_builder *b);
+
+/* Puts the pack behind others that are still to be written; after sd_pack_end(). */
+int sd_pack_keep(struct sd_buf *packs, int64_t id, const struct sd_pack_builder *b);
+
+/* Goes through packs that were kept: *at is 0 at first. False: there is none any more. */
+struct sd_kept_pack {
+  int64_t id;
+  const uint8_t *data;
+  size_t len;
+};
+bool sd_pack_next(const struct sd_buf *packs, size_t *at, struct sd_kept_pack *out);
 
 /* ---- reading ---- */
 

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "base/array.h"
-#include "engine/gather.h"
 #include "engine/name_index.h"
+#include "engine/pack.h"
 #include "engine/store_internal.h"
 
 int sd_store_note(struct sd_store *s, const struct sd_write_opts *o, const struct sd_note *note,
@@ -264,10 +264,10 @@ static int write_surroundings(struct sd_store *s, const struct sd_batch *b, stru
   return rc;
 }
 
-static int write_packs(struct sd_store *s, const struct sd_batch *b, struct sd_err *err) {
-  struct sd_gathered pack;
+int sd_store_put_packs(struct sd_store *s, const struct sd_buf *packs, struct sd_err *err) {
+  struct sd_kept_pack pack;
   int rc = 0;
-  for (size_t at = 0; !rc && sd_gather_next(b, &at, &pack);) {
+  for (size_t at = 0; !rc && sd_pack_next(packs, &at, &pack);) {
     sqlite3_stmt *st = sd_store_stmt(s, ST_PACK_PUT, err);
     if (!st) return err->code;
     sqlite3_bind_int64(st, 1, pack.id);
@@ -280,7 +280,7 @@ static int write_packs(struct sd_store *s, const struct sd_batch *b, struct sd_e
 /* Where a row was refused, a pack would have a name too much. */
 static int index_names(struct sd_store *s, const struct sd_batch *b, bool refused,
                        struct sd_err *err) {
-  int rc = refused ? 0 : write_packs(s, b, err);
+  int rc = refused ? 0 : sd_store_put_packs(s, &b->packs, err);
   return rc ? rc : sd_name_index_note(s, b, err);
 }
 

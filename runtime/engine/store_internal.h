@@ -106,6 +106,9 @@ sqlite3_stmt *sd_store_stmt(struct sd_store *s, enum sd_stmt which, struct sd_er
 /* Steps a statement that gives no rows, and resets it. */
 int sd_store_run(struct sd_store *s, sqlite3_stmt *st, struct sd_err *err, const char *what);
 
+/* Writes packs of names that were kept (pack.h). */
+int sd_store_put_packs(struct sd_store *s, const struct sd_buf *packs, struct sd_err *err);
+
 /* Binds bytes as TEXT where they are valid UTF-8, as BLOB where not. SQLITE_STATIC. */
 void sd_store_bind_bytes(sqlite3_stmt *st, int i, const char *p, size_t len);
 
