@@ -186,6 +186,8 @@ describe("--json", function()
       assert.same({ count("! -type d ! -type l"), count("-type d"), count("-type l") },
         { object.stats.files, object.stats.dirs, object.stats.symlinks })
     end
+    assert_find('"errors":[]', fixture.run_sdlua("job", "show", "1", "--library", library,
+      "--json").out)
   end)
 
   it("prints one object for several locations", function()

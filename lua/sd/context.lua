@@ -241,8 +241,8 @@ end
 ---@return {list: table[], counts: table<string, integer>}
 function Context:errors(limit)
   local result = { counts = {} }
-  result.list = self.library:fresh_rows("SELECT operation, path, error, message FROM job_error"
-    .. " WHERE job_id = ? ORDER BY id LIMIT ?", { self.root_id, limit })
+  result.list = json.array(self.library:fresh_rows("SELECT operation, path, error, message"
+    .. " FROM job_error WHERE job_id = ? ORDER BY id LIMIT ?", { self.root_id, limit }))
   result.list.changes = nil
   for _, row in ipairs(self.library:fresh_rows("SELECT error, count(*) AS n FROM job_error"
     .. " WHERE job_id = ? GROUP BY error", { self.root_id })) do
