@@ -3,7 +3,9 @@
 #include "support.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -793,6 +795,57 @@ static void a_second_writer_is_told_that_it_is_locked(void **state) {
   sd_store_close(b);
 }
 
+/* ---- a log that somebody reads ---- */
+
+struct readers {
+  sqlite3 *db[2];
+  atomic_bool stop;
+};
+
+/* One begins before the other ends. */
+static void *read_without_a_gap(void *ud) {
+  struct readers *r = ud;
+  for (unsigned turn = 0; !atomic_load(&r->stop); turn++) {
+    if (sqlite3_exec(r->db[turn % 2], "BEGIN; SELECT count(*) FROM location", NULL, NULL, NULL))
+      return r;
+    usleep(5000);
+    if (turn > 0) sqlite3_exec(r->db[1 - turn % 2], "COMMIT", NULL, NULL, NULL);
+  }
+  return NULL;
+}
+
+static off_t log_size(const char *dir) {
+  struct stat st;
+  return stat(at(dir, "library.db-wal"), &st) ? 0 : st.st_size;
+}
+
+static void readers_one_after_another_do_not_make_the_log_grow(void **state) {
+  const char *dir = *state;
+  enum { PAGES = 40, COMMITS = 400 };
+  struct sd_err err;
+  struct sd_store *s = new_library(dir);
+  struct readers r = {0};
+  pthread_t thread;
+  for (int i = 0; i < 2; i++)
+    assert_int_equal(sqlite3_open_v2(at(dir, "library.db"), &r.db[i],
+                                     SQLITE_OPEN_READONLY | SQLITE_OPEN_NOMUTEX, NULL),
+                     SQLITE_OK);
+  assert_int_equal(pthread_create(&thread, NULL, read_without_a_gap, &r), 0);
+  for (int i = 0; i < COMMITS; i++) {
+    assert_ok(sd_store_begin(s, &err), &err);
+    exec(s, "INSERT OR REPLACE INTO name_pack VALUES(1, zeroblob(50000))");
+    assert_ok(sd_store_commit(s, &err), &err);
+    assert_ok(sd_store_checkpoint(s, PAGES, &err), &err);
+  }
+  atomic_store(&r.stop, true);
+  void *failed = NULL;
+  pthread_join(thread, &failed);
+  assert_null(failed);
+  for (int i = 0; i < 2; i++) sqlite3_close(r.db[i]);
+  assert_true(log_size(dir) < (off_t)10 * PAGES * 16384);
+  sd_store_close(s);
+}
+
 /* ---- places that cannot be written ---- */
 
 static void open_read_only(void *ud) {
@@ -894,6 +947,7 @@ int main(void) {
       temp_test(garbage_is_refused_and_untouched),
       temp_test(a_truncated_library_is_refused),
       temp_test(a_second_writer_is_told_that_it_is_locked),
+      temp_test(readers_one_after_another_do_not_make_the_log_grow),
       temp_test(a_read_only_directory_is_an_error_that_says_so),
       temp_test(a_full_disk_leaves_a_good_library),
   };

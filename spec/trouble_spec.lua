@@ -193,6 +193,21 @@ describe("a library that cannot be written", function()
     assert_goes_on()
   end)
 
+  it("is read by whoever may not write there, also where the file is all there is", function()
+    local user = fixture.as_user()
+    if not user then return pending("needs an ordinary user") end
+    assert.equal(0, index(tree).status)
+    fixture.sql(library, "PRAGMA wal_checkpoint(TRUNCATE)")
+    fixture.sh(("cd %s && rm -f library.db-* && chmod 755 . .. && chmod 644 library.db"):format(
+      library))
+    local words = table.move({ sdlua, "search", "--count", "--library", library }, 1, 5, #user + 1,
+      { table.unpack(user) })
+    local result = fixture.run(words)
+    assert.equal(0, result.status, result.err)
+    assert.equal(fixture.sh(("find %s | wc -l"):format(tree)), result.out)
+    assert.equal("library.db\nlibrary.lock\n", fixture.sh("ls " .. library))
+  end)
+
   it("is exit code 14 where another program holds the lock", function()
     if not fixture.has("flock") then return pending("flock is not installed") end
     assert.equal(0, index(tree).status)

@@ -98,7 +98,6 @@ int sd_reader_open(const char *dir, const atomic_int *stop, struct sd_reader **o
   r->stop = stop;
   r->offset = -1;
   int rc = sd_store_open(dir, SD_STORE_READ, &r->store, err);
-  if (!rc) rc = exec(r, "PRAGMA mmap_size=1099511627776", err);
   if (!rc) {
     sqlite3 *db = sd_store_db(r->store);
     sd_paths_init(&r->paths, db);

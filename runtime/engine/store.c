@@ -343,6 +343,7 @@ static int pragma_int(struct sd_store *s, const char *text, int *out, struct sd_
 
 enum {
   BUSY_MS = 2000,
+  RESTART_MS = 100, /* a pause shall take effect within 200 */
   PAGE = 16384,
   WAL_FRAME = PAGE + 24, /* sqlite.org/fileformat2.html, 4.1 */
   PUSH_PAGES = 256
@@ -467,7 +468,9 @@ static bool lacks_shared_memory(struct sd_store *s, const char *path) {
   char log[PATH_MAX + 8];
   struct stat st;
   snprintf(log, sizeof(log), "%s-wal", path);
-  if (s->writer || !s->db || (sqlite3_errcode(s->db) & 0xff) != SQLITE_CANTOPEN) return false;
+  if (s->writer || !s->db) return false;
+  int rc = sqlite3_errcode(s->db) & 0xff;
+  if (rc != SQLITE_CANTOPEN && rc != SQLITE_READONLY) return false;
   return stat(log, &st) != 0 ? errno == ENOENT : st.st_size == 0;
 }
 
@@ -585,14 +588,22 @@ void sd_store_rollback(struct sd_store *s) {
   if (!sqlite3_get_autocommit(s->db)) run_stmt(s, ST_ROLLBACK, &ignored, "roll back");
 }
 
+/* PASSIVE neither waits for readers nor makes them wait; what they still read stays for the next
+ * time. But where a reader comes before the last one has gone, the log never begins anew, and all
+ * become slower: then RESTART, during which new readers do without the log, waits for the old ones
+ * a moment. */
 int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err) {
-  if (s->wal_pages < pages) return 0;
-  /* PASSIVE: neither waits for readers nor makes them wait; what they still read stays for the
-   * next time. */
-  int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_PASSIVE, NULL, NULL);
-  s->wal_pages = 0;
-  bool later = rc == SQLITE_BUSY || rc == SQLITE_LOCKED || (rc & 0xff) == SQLITE_INTERRUPT;
-  return rc == SQLITE_OK || later ? 0 : sd_store_error(s, err, "checkpoint the log");
+  if (s->wal_pages < s->wal_moved) s->wal_moved = 0; /* the log began anew */
+  if (s->wal_pages - s->wal_moved < pages) return 0;
+  int mode = s->wal_moved > 0 ? SQLITE_CHECKPOINT_RESTART : SQLITE_CHECKPOINT_PASSIVE;
+  sqlite3_busy_timeout(s->db, RESTART_MS);
+  int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, mode, NULL, NULL);
+  sqlite3_busy_timeout(s->db, BUSY_MS);
+  if ((rc & 0xff) == SQLITE_INTERRUPT) return 0;
+  if (rc != SQLITE_OK && rc != SQLITE_BUSY && rc != SQLITE_LOCKED)
+    return sd_store_error(s, err, "checkpoint the log");
+  s->wal_moved = s->wal_pages;
+  return 0;
 }
 
 static int64_t wal_bytes(struct sd_store *s) {
@@ -608,7 +619,7 @@ int sd_store_settle(struct sd_store *s, int64_t bytes, struct sd_err *err) {
   sqlite3_busy_timeout(s->db, 0);
   int rc = sqlite3_wal_checkpoint_v2(s->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
   sqlite3_busy_timeout(s->db, BUSY_MS);
-  s->wal_pages = 0;
+  s->wal_pages = s->wal_moved = 0;
   bool later = rc == SQLITE_BUSY || rc == SQLITE_LOCKED;
   return rc == SQLITE_OK || later ? 0 : sd_store_error(s, err, "checkpoint the log");
 }

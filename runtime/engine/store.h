@@ -38,7 +38,8 @@ int sd_store_commit(struct sd_store *s, struct sd_err *err);
 int sd_store_sync(struct sd_store *s, bool on, struct sd_err *err);
 void sd_store_rollback(struct sd_store *s);
 
-/* Moves the WAL into the database when it has grown past `pages` (0: always). Writer only.
+/* Moves the WAL into the database when it has grown by `pages` (0: always). Waits for readers a
+ * tenth of a second where they let it grow further. Writer only.
  * sqlite3_interrupt(3) ends it early, which is no error: the next call goes on. */
 int sd_store_checkpoint(struct sd_store *s, int pages, struct sd_err *err);
 

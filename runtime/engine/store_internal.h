@@ -93,6 +93,7 @@ struct sd_store {
   int64_t now;       /* wall clock of the open transaction */
   int wal_pages;     /* pages in the WAL after the last commit … */
   int wal_pushed;    /* … of which the kernel was asked to write so many */
+  int wal_moved;     /* … and so many were there when they were last moved into the database */
   char *log_path;    /* the WAL; owned */
   int log_fd;        /* the same; -1: not yet open */
   int64_t names_end; /* the end that name_index.h describes; -1: not known yet */
