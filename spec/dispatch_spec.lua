@@ -2,6 +2,7 @@
 local fixture = require "support.fixture"
 local support = require "support.jobs"
 local sd = require "sd"
+local uv = require "sd.core".luv
 
 local define = support.define
 local dir
@@ -202,5 +203,23 @@ describe("a heavy child", function()
 
   it("works beside its parent, and other children of it, where that is heavy", function()
     assert.equal(4, most_at_once(true, 2))
+  end)
+end)
+
+describe("many jobs", function()
+  local function log_size() return uv.fs_stat(dir .. "/library/library.db-wal").size end
+
+  it("do not make the library's log grow, nor stay there when it is closed", function()
+    local longest = 0
+    with_jobs(function(jobs)
+      local Job = define { name = "one" }
+      for _ = 1, 1000 do
+        jobs:dispatch(Job {}, nil, { run_at = os.time() + 1000 })
+        longest = math.max(longest, log_size())
+      end
+      assert.is_true(log_size() > 1024 * 1024)
+    end)
+    assert.is_true(longest < 40 * 1024 * 1024, longest)
+    assert.is_true(log_size() <= 1024 * 1024)
   end)
 end)

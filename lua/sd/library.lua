@@ -93,16 +93,12 @@ end
 -- What a reader that comes first has to read of the log; it takes some milliseconds for 16 MiB.
 local LOG_LEFT = 1024 * 1024
 
---- Empties a long write-ahead log, so that the next question need not read it.
----@async
-function Library:settle()
-  return self.core:settle(LOG_LEFT)
-end
-
---- Ends what runs, where it stands, and closes. Jobs that have not ended are resumable.
-function Library:close()
+--- Ends what runs, where it stands, and closes. Jobs that have not ended are resumable. A long
+--- write-ahead log is emptied, so that the next question need not read it.
+---@param at_once? any True, or an error: the log stays as it is.
+function Library:close(at_once)
   self.jobs:close()
-  self.core:close()
+  self.core:close(not at_once and LOG_LEFT or nil)
 end
 
 Library.__close = Library.close

@@ -77,14 +77,15 @@ function Here:orphans()
 end
 
 --- Ends what runs, where it stands; it is resumable. Clients hear all that was said to them.
-function Here:close()
+---@param at_once? any As for the library.
+function Here:close(at_once)
   if self.server then
     self.service:settle(0.5)
     self.server:drain(0.5)
     self.server:close()
   end
   if self.watchdog then self.watchdog:close() end
-  self.library:close()
+  self.library:close(at_once)
 end
 
 Here.__close = Here.close

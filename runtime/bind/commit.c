@@ -15,10 +15,6 @@
 #include "engine/content.h"
 #include "engine/sql.h"
 
-/* 32 MiB: the log is moved into the database in pieces of that size. With larger ones all wait for
- * the disk, at once and at the end. */
-enum { WAL_PAGES = 32 * 1024 * 1024 / 16384 };
-
 struct delta {
   char name[LSD_QUEUE_NAME];
   struct sd_queue_delta delta;
@@ -93,20 +89,6 @@ static int write_checkpoint(struct commit *c, struct sd_store *s) {
   return rc;
 }
 
-/* Not while somebody waits for a pause: it may take as long as the disk likes. */
-static int move_wal(struct lsd_library *lib, struct sd_err *err) {
-  int64_t start = sd_clock_mono();
-  uv_mutex_lock(&lib->wal_lock);
-  lib->wal_moving = !atomic_load(&lib->interrupt);
-  uv_mutex_unlock(&lib->wal_lock);
-  int rc = lib->wal_moving ? sd_store_checkpoint(lib->writer, WAL_PAGES, err) : 0;
-  uv_mutex_lock(&lib->wal_lock);
-  lib->wal_moving = false;
-  uv_mutex_unlock(&lib->wal_lock);
-  atomic_fetch_add(&lib->wal_ns, sd_clock_mono() - start);
-  return rc;
-}
-
 static int write_commit(struct commit *c) {
   struct lsd_library *lib = c->op.lib;
   struct sd_store *s = lib->writer;
@@ -132,7 +114,7 @@ static void run_commit(struct sd_task *t, unsigned worker) {
   if (of && of->err.code) c->op.err = of->err;
   int rc = of && of->err.code ? of->err.code : write_commit(c);
   if (rc && of) of->err = c->op.err;
-  c->op.rc = rc ? rc : move_wal(c->op.lib, &c->op.err);
+  c->op.rc = rc ? rc : lsd_library_move_wal(c->op.lib, &c->op.err);
 }
 
 /* ---- on the loop's thread ---- */

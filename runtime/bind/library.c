@@ -12,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "bind/commit.h"
 #include "bind/names.h"
 #include "bind/op.h"
@@ -53,8 +54,9 @@ int lsd_library_reader(struct lsd_library *lib, enum lsd_reader lane, unsigned w
   return rc;
 }
 
-/* Lanes end first: a task may use a store. */
-static void close_library(struct lsd_library *lib) {
+/* Lanes end first: a task may use a store. Where the log has more bytes than log_left, it is
+ * emptied; -1: never. */
+static void close_library(struct lsd_library *lib, int64_t log_left) {
   lib->closing = true;
   atomic_store(&lib->interrupt, true);
   sd_lane_close(lib->walk);
@@ -65,6 +67,8 @@ static void close_library(struct lsd_library *lib) {
   for (size_t i = 0; lib->readers && i < reader_count(lib); i++) sd_store_close(lib->readers[i]);
   free(lib->readers);
   lib->readers = NULL;
+  struct sd_err ignored; /* what stays in the log is in the library */
+  if (lib->writer && log_left >= 0) sd_store_settle(lib->writer, log_left, &ignored);
   sd_store_close(lib->writer);
   lib->writer = NULL;
   if (lib->lock_fd >= 0) close(lib->lock_fd);
@@ -223,18 +227,34 @@ static int lsd_open(lua_State *L) {
   lib->threads = affordable_threads((unsigned)threads);
   luaL_setmetatable(L, LSD_LIBRARY);
   if (open_library(lib, dir, create, lsd_core(L)->loop, &err)) {
-    close_library(lib);
+    close_library(lib, -1);
     return lsd_push_error(L, &err);
   }
   return 1;
 }
 
+/* close(log_left?); as __close it gets an error in its place */
 static int lsd_library_close(lua_State *L) {
-  close_library(check_any(L, 1));
+  close_library(check_any(L, 1), lua_isinteger(L, 2) ? lua_tointeger(L, 2) : -1);
   return 0;
 }
 
 /* ---- small things ---- */
+
+int lsd_library_move_wal(struct lsd_library *lib, struct sd_err *err) {
+  /* With larger pieces all wait for the disk, at once and at the end. */
+  enum { WAL_PAGES = 32 * 1024 * 1024 / 16384 };
+  int64_t start = sd_clock_mono();
+  uv_mutex_lock(&lib->wal_lock);
+  lib->wal_moving = !atomic_load(&lib->interrupt);
+  uv_mutex_unlock(&lib->wal_lock);
+  int rc = lib->wal_moving ? sd_store_checkpoint(lib->writer, WAL_PAGES, err) : 0;
+  uv_mutex_lock(&lib->wal_lock);
+  lib->wal_moving = false;
+  uv_mutex_unlock(&lib->wal_lock);
+  atomic_fetch_add(&lib->wal_ns, sd_clock_mono() - start);
+  return rc;
+}
 
 /* interrupt(on): long tasks end soon, with what they have */
 static int lsd_library_interrupt(lua_State *L) {
@@ -295,21 +315,13 @@ static int lsd_library_tostring(lua_State *L) {
 static const luaL_Reg functions[] = {{"open", lsd_open}, {NULL, NULL}};
 
 static const luaL_Reg methods[] = {
-    {"close", lsd_library_close},
-    {"interrupt", lsd_library_interrupt},
-    {"new_id", lsd_library_new_id},
-    {"next_id", lsd_library_next_id},
-    {"metrics", lsd_library_metrics},
-    {"query", lsd_library_query},
-    {"commit", lsd_library_commit},
-    {"match", lsd_library_match},
-    {"sweep", lsd_library_sweep},
-    {"forget", lsd_library_forget},
-    {"leave_out", lsd_library_leave_out},
-    {"settle", lsd_library_settle},
-    {"index_names", lsd_library_index_names},
-    {"note", lsd_library_note},
-    {NULL, NULL},
+    {"close", lsd_library_close},         {"interrupt", lsd_library_interrupt},
+    {"new_id", lsd_library_new_id},       {"next_id", lsd_library_next_id},
+    {"metrics", lsd_library_metrics},     {"query", lsd_library_query},
+    {"commit", lsd_library_commit},       {"match", lsd_library_match},
+    {"sweep", lsd_library_sweep},         {"forget", lsd_library_forget},
+    {"leave_out", lsd_library_leave_out}, {"index_names", lsd_library_index_names},
+    {"note", lsd_library_note},           {NULL, NULL},
 };
 
 static const luaL_Reg metamethods[] = {

@@ -52,6 +52,10 @@ enum lsd_reader { LSD_READER_WALK, LSD_READER_READ };
 int lsd_library_reader(struct lsd_library *lib, enum lsd_reader lane, unsigned worker,
                        struct sd_store **out, struct sd_err *err);
 
+/* On the write lane: moves the log into the database where it has become long; not while somebody
+ * waits for a pause, as it may take as long as the disk likes. */
+int lsd_library_move_wal(struct lsd_library *lib, struct sd_err *err);
+
 int luaopen_sd_library(lua_State *L);
 
 #endif

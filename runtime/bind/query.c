@@ -112,6 +112,8 @@ static void run_query(struct sd_task *t, unsigned worker) {
   struct sd_store *s = q->op.lib->writer;
   if (!q->fresh) q->op.rc = lsd_library_reader(q->op.lib, LSD_READER_READ, worker, &s, &q->op.err);
   if (!q->op.rc) q->op.rc = sd_sql_run(s, &q->sql, &q->op.err);
+  struct sd_err ignored; /* what was written is written; the next commit says it again */
+  if (!q->op.rc && q->fresh) lsd_library_move_wal(q->op.lib, &ignored);
 }
 
 static int push_query(lua_State *L, struct lsd_op *op) {
@@ -149,29 +151,4 @@ int lsd_library_query(lua_State *L) {
   lua_pushvalue(L, 1);
   lsd_op_init(L, &q->op, lib, run_query);
   return lsd_op_start(L, &q->op, fresh ? lib->write : lib->read);
-}
-
-/* ---- settle ---- */
-
-struct settle {
-  struct lsd_op op;
-  int64_t bytes;
-};
-
-static void run_settle(struct sd_task *t, unsigned worker) {
-  struct settle *s = (struct settle *)t;
-  (void)worker;
-  s->op.rc = sd_store_settle(s->op.lib->writer, s->bytes, &s->op.err);
-}
-
-int lsd_library_settle(lua_State *L) {
-  struct lsd_library *lib = lsd_check_library(L, 1);
-  lsd_check_await(L);
-  lua_Integer bytes = luaL_checkinteger(L, 2);
-  struct settle *s = calloc(1, sizeof(*s));
-  if (!s) lsd_no_memory(L);
-  s->bytes = bytes;
-  lua_pushvalue(L, 1);
-  lsd_op_init(L, &s->op, lib, run_settle);
-  return lsd_op_start(L, &s->op, lib->write);
 }

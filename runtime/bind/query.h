@@ -22,7 +22,6 @@ void lsd_values_read(lua_State *L, int params, struct sd_sql *q);
 /* Pushes an array of rows, each a table by column name. */
 void lsd_sql_push(lua_State *L, const struct sd_sql *q);
 
-int lsd_library_query(lua_State *L);  /* library:query(sql, params?, {fresh = true}?) -> rows */
-int lsd_library_settle(lua_State *L); /* library:settle(bytes) -> true */
+int lsd_library_query(lua_State *L); /* library:query(sql, params?, {fresh = true}?) -> rows */
 
 #endif

@@ -484,6 +484,12 @@ static void configure_process(void) {
   sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
 }
 
+static int count_wal(void *ud, sqlite3 *db, const char *name, int pages) {
+  (void)db, (void)name;
+  ((struct sd_store *)ud)->wal_pages = pages;
+  return SQLITE_OK;
+}
+
 int sd_store_open(const char *dir, enum sd_store_mode mode, struct sd_store **out,
                   struct sd_err *err) {
   char path[PATH_MAX];
@@ -510,6 +516,7 @@ int sd_store_open(const char *dir, enum sd_store_mode mode, struct sd_store **ou
   }
   if (rc) goto fail;
   if (s->writer && (rc = use_wal(s, err))) goto fail;
+  if (s->writer) sqlite3_wal_hook(s->db, count_wal, s);
   if (s->writer && asprintf(&s->log_path, "%s-wal", path) < 0) {
     s->log_path = NULL;
     rc = sd_err_nomem(err);
@@ -540,19 +547,12 @@ void sd_store_close(struct sd_store *s) {
 
 /* ---- transactions ---- */
 
-static int count_wal(void *ud, sqlite3 *db, const char *name, int pages) {
-  (void)db, (void)name;
-  ((struct sd_store *)ud)->wal_pages = pages;
-  return SQLITE_OK;
-}
-
 int sd_store_begin(struct sd_store *s, struct sd_err *err) {
   sd_assert(s->writer);
   sd_totals_map_clear(&s->totals);
   s->moved_len = s->readable_len = 0;
   s->now = sd_clock_wall();
   s->names_end = -1;
-  sqlite3_wal_hook(s->db, count_wal, s);
   return run_stmt(s, ST_BEGIN, err, "begin");
 }
 

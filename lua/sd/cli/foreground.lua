@@ -280,11 +280,12 @@ function Foreground:with_library(fn)
   local ok, status = pcall(task.run, function()
     if self.detach then background.start(self.path, self.threads) end
     self.runner = open_runner(self)
-    local guard <close> = setmetatable({}, { __close = function() self.runner:close() end })
+    local guard <close> = setmetatable({}, { __close = function(_, err)
+      self.runner:close(err or self.stopped)
+    end })
     if not is_remote(self) then self.runner:serve() end
     local result = fn(self)
     finish_for_others(self)
-    if not is_remote(self) and not self.stopped then self.runner.library:settle() end
     return result, guard and nil
   end)
   print_outputs(self, ok)

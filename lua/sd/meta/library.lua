@@ -20,7 +20,8 @@ function M.open(dir, options) end
 local Library = {}
 
 --- Waits for the tasks on the lanes, and closes. May be called again. `__close` and `__gc` do it.
-function Library:close() end
+---@param log_left? integer Bytes: a longer write-ahead log is emptied (default: none is).
+function Library:close(log_left) end
 
 --- Whether long tasks are to end early, with what they have. Nothing new is begun meanwhile.
 ---@param on boolean
@@ -154,14 +155,5 @@ function Library:sweep(options) end
 ---@return string? message
 ---@return string? code
 function Library:forget(options) end
-
---- Moves all of the write-ahead log into the database and empties it, where it has more than
---- `bytes`. Does not wait for readers.
----@async
----@param bytes integer
----@return boolean? ok
----@return string? message
----@return string? code
-function Library:settle(bytes) end
 
 return M
