@@ -166,7 +166,7 @@ static int first_id(struct lsd_library *lib, struct sd_err *err) {
 /* The writer is what a first run waits for, so that it comes before those who read. */
 static int start_lanes(struct lsd_library *lib, struct sd_loop *loop, struct sd_err *err) {
   /* Whoever writes is one thread, and what all others wait for in the end. */
-  enum { BEHIND_WRITER = 7 };
+  enum { BEHIND_WRITER = 10 };
   const struct sd_lane_opts walk = {.name = "walk", .threads = lib->threads, .nice = BEHIND_WRITER};
   const struct sd_lane_opts hash = {.name = "hash", .threads = lib->threads, .nice = BEHIND_WRITER};
   const struct sd_lane_opts read = {.name = "read", .threads = 1};
