@@ -118,6 +118,27 @@ describe("sdlua sql", function()
       .. "readfile('%s/out.json') AS TEXT))\""):format(dir)))
   end)
 
+  it("writes JSON whatever the columns are called, each name once", function()
+    for query, expected in pairs {
+      ["SELECT 1 AS \"\255\", 2 AS b"] = '{"\\\\xff":1,"b":2}',
+      ["SELECT 1 AS \"é\\\255\", 2 AS \"é\\\""] = '{"é\\\\\\\\\\\\xff":1,"é\\\\":2}',
+      ["SELECT 1 AS \"\255\", 2 AS \"\\xff\""] = '{"\\\\xff":1,"\\\\xff_2":2}',
+      ["SELECT 1 AS a, 2 AS a, 3 AS a_2"] = '{"a":1,"a_3":2,"a_2":3}',
+      ["SELECT 1 AS a, 2 AS a, 3 AS a"] = '{"a":1,"a_2":2,"a_3":3}',
+      ["SELECT 1 AS a, 2 AS a_2, 3 AS a_2, 4 AS a"] = '{"a":1,"a_2":2,"a_2_2":3,"a_3":4}',
+      ["SELECT 1 AS \"\", 2 AS \"\n\""] = '{"":1,"\\n":2}',
+    } do
+      assert.equal(expected .. "\n", ok(sql("--format", "ndjson", query)), query)
+      fixture.write(dir .. "/out.json", expected)
+      assert.equal("1\n", fixture.sh(("sqlite3 :memory: \"SELECT json_valid(CAST("
+        .. "readfile('%s/out.json') AS TEXT))\""):format(dir)))
+    end
+    local long = ("é"):rep(3000)
+    local out = ok(sql("--format", "ndjson", ('SELECT 1 AS "%sx", 2 AS "%sy", 3 AS "%sx"'):format(
+      long, long, long)))
+    assert.same({ [long .. "x"] = 1, [long .. "y"] = 2, [long .. "x_2"] = 3 }, dkjson.decode(out))
+  end)
+
   it("writes an object a line", function()
     assert.equal('{"i":1}\n{"i":2}\n',
       ok(sql("--format", "ndjson", "SELECT 1 AS i UNION ALL SELECT 2")))
