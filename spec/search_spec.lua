@@ -207,7 +207,9 @@ describe("a filter", function()
     { "--older", "1970-01-01", "! -newermt '1970-01-01'" }, { "--newer", "1h", "-mmin -60" },
     { "--newer", "9999-12-31", "-false" }, { "--older", "9999-12-31", "" },
     { "--newer", "@99999999999999", "-false" }, { "--older", "@-99999999999999", "-false" },
-    { "--newer", "99999999999y", "" },
+    { "--newer", "99999999999y", "" }, { "--older", "99999999999y", "-false" },
+    { "--newer", "9223372036854775807y", "" }, { "--older", "400y", "-false" },
+    { "--newer", "400y", "" }, { "--newer", "300y", "" }, { "--older", "300y", "-false" },
     { "--newer", "@981173106", "-newermt '@981173105.999999999'" },
   }
   for _, case in ipairs(CASES) do
