@@ -110,7 +110,8 @@ describe("a PATTERN", function()
   end)
 
   for _, pattern in ipairs { "*.JPG", "?ile5?", "[r-t]*-1*.txt", "[!a-z]*", "*", "IMG_???.JPG",
-    "-*", "*\xff*", ".g?t" } do
+    "-*", "*\xff*", ".g?t", "[[:upper:]]*", "*[^[:alnum:].]*", "[[:foo:]]*",
+    "[[:space:][:digit:]_-]*" } do
     it(("is a shell pattern with --glob: %q"):format(pattern), function()
       assert_same(find("-name " .. quote(pattern)), search("--glob", "--", pattern), pattern)
     end)
