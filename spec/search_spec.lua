@@ -309,6 +309,45 @@ describe("the answer", function()
     assert.equal("\xffbad.txt ()\n", ok(run("--format", "{name} ({hash})", "bad")))
   end)
 
+  it("has in JSON all columns of the view, as the view has them", function()
+    local other = dir .. "/other"
+    fixture.sh(("cp -r %s %s && sqlite3 %s/library.db \"UPDATE directory SET unverified = 1"
+      .. " WHERE path = 'docs'; UPDATE directory SET unverified = 2 WHERE path = 'src';"
+      .. " INSERT INTO vanished(location_id, job_id, entry_id, parent_id, name, heir_dir, keep)"
+      .. " SELECT 1, 9, id, parent_id, name, parent_id, 1 FROM entry WHERE name = 'lib.c';"
+      .. " INSERT OR REPLACE INTO device(id, st_dev) SELECT DISTINCT dev, 4711 FROM entry\"")
+      :format(library, other, other))
+    local function rows_of(text)
+      local rows = dkjson.decode(text)
+      for _, row in ipairs(rows) do row.path, row.name, row.target = nil, nil, nil end
+      return rows
+    end
+    local function found(...) return rows_of(ok(fixture.run_sdlua(...))) end
+    local function view(condition)
+      return rows_of(fixture.sh(("sqlite3 -readonly -json %s/library.db \"SELECT * FROM entries"
+        .. " WHERE %s ORDER BY id\""):format(other, condition)))
+    end
+    local all = found("search", "--json", "--library", other)
+    table.sort(all, function(a, b) return a.id < b.id end)
+    local expected, reasons = view "1", {}
+    assert.equal(#expected, #all)
+    for i, row in ipairs(expected) do
+      assert.same(row, all[i])
+      reasons[row.unverified or "none"] = true
+    end
+    assert.same({ missing = true, unreadable = true, unmounted = true, none = true }, reasons)
+    assert.equal(4711, all[1].dev)
+    local listed = found("ls", "--json", "--library", other, tree .. "/docs")
+    table.sort(listed, function(a, b) return a.id < b.id end)
+    assert.same(view "path LIKE 'docs/%' AND path NOT LIKE 'docs/%/%'", listed)
+    local one = view("path = 'src/lib.c'")[1]
+    assert.equal(("%d %s %d %d missing 4711\n"):format(one.id, one.uuid, one.location_id,
+      one.parent_id), ok(fixture.run_sdlua("search", "--library", other, "--format",
+      "{id} {uuid} {location_id} {parent_id} {unverified} {dev}", "lib.c")))
+    assert.is_truthy(ok(fixture.run_sdlua("stat", "--library", other, tree .. "/src/lib.c"))
+      :find("\nunverified     missing\n", 1, true))
+  end)
+
   it("sends nothing that moves a cursor to a terminal", function()
     if not fixture.has("script") then return pending("script is not installed") end
     for _, words in ipairs { "", "--json", "--format '{name} {path}'", "-p" } do
