@@ -144,6 +144,18 @@ describe("sdlua sql", function()
       ok(sql("--format", "ndjson", "SELECT 1 AS i UNION ALL SELECT 2")))
   end)
 
+  it("has regular expressions as docs/sql.md says", function()
+    for pattern, expected in pairs { ["^a$"] = "0", ["^a\n$"] = "1", ["^a.$"] = "1",
+      ["(?m)^a$"] = "1", ["^A"] = "0", ["(?i)^A"] = "1" } do
+      assert.equal(expected .. "\n", ok(sql("--no-header", "SELECT ('a' || char(10)) REGEXP ?",
+        pattern)), pattern)
+    end
+    for pattern, expected in pairs { ["^\\w$"] = "0", ["(*UCP)^\\w$"] = "1", ["^.$"] = "1" } do
+      assert.equal(expected .. "\n", ok(sql("--no-header", "SELECT 'é' REGEXP ?", pattern)),
+        pattern)
+    end
+  end)
+
   it("binds words: numbers as numbers, all else as text", function()
     assert.equal("integer,real,text,text,text\n", ok(sql("--no-header", "SELECT typeof(?),"
       .. " typeof(?), typeof(?), typeof(?), typeof(?)", "10", "1.50", "007", "1e3",
