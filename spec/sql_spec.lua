@@ -1,4 +1,5 @@
 -- `sdlua sql` and `sdlua export`: formats, exactness, refusals, the prompt.
+local core = require "sd.core"
 local fixture = require "support.fixture"
 local dkjson = require "dkjson"
 
@@ -84,6 +85,15 @@ describe("sdlua sql", function()
     assert.equal("size  name\n----  --------\n   7  a\\nb\n  42  \\xff\\x1b\n", ok(sql("--format",
       "table", "SELECT 7 AS size, 'a' || char(10) || 'b' AS name UNION ALL SELECT 42, x'ff1b'")))
     assert.equal("n\n-\n", ok(sql("--format", "table", "SELECT 1 AS n WHERE 0")))
+  end)
+
+  it("takes no longer for spaces than for other characters", function()
+    local start = core.sys.mono_ns()
+    local out = ok(sql("--format", "table", "--no-header",
+      "SELECT 'a' AS x, printf('%100000s', 'b') AS y, '' AS z UNION ALL SELECT NULL, 'c', NULL"))
+    -- Looking for those at the end from each one took a quarter of a minute.
+    assert.is_true(core.sys.mono_ns() - start < 5e9)
+    assert.is_true(out == "a  " .. (" "):rep(99999) .. "b\n   c\n")
   end)
 
   it("goes on with rows behind those it measured", function()
