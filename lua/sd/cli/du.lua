@@ -86,6 +86,7 @@ end
 ---@return integer status
 function M.main(args)
   local parsed = command:parse(args)
+  command:only_one(parsed, "null", "json")
   return ask.run(parsed, function(query)
     query:stay()
     local found, places = {}, place.all(query, parsed.paths)

@@ -237,6 +237,7 @@ end
 ---@return integer status
 function M.main(args)
   local parsed = command:parse(args)
+  command:only_one(parsed, "format", "json")
   if parsed.threads and (parsed.threads < 1 or parsed.threads > 64) then
     command:wrong "--threads: from 1 to 64"
   end

@@ -88,6 +88,7 @@ end
 ---@return integer status
 function M.main(args)
   local parsed = command:parse(args)
+  command:only_one(parsed, "format", "json")
   return ask.run(parsed, function(query)
     query:stay()
     check_template(query, parsed)
