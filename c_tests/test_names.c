@@ -163,6 +163,18 @@ static void globs_match_as_in_the_shell(void **state) {
       {"\\*", "*", true},
       {"\\*", "a", false},
       {"[\\]]", "]", true},
+      {"[[:upper:]][[:lower:]]", "Ab", true},
+      {"[[:upper:]]", "a", false},
+      {"[![:alpha:]]x", "5x", true},
+      {"[^[:alpha:][:digit:]]", "5", false},
+      {"[[:digit:]a-c]", "b", true},
+      {"[[:space:]]", "\v", true},
+      {"[![:alpha:]]", "\303\251", true}, /* classes are those of ASCII */
+      {"[[:foo:]]", "f", false},
+      {"[![:foo:]]", "f", false},
+      {"[[:alpha]x", ":x", true},
+      {"[[:alpha:]", "[:", true}, /* nothing closes the first one */
+      {"[[:]x", ":x", true},
       {"a*b*c*d", "axxbxxcxxd", true},
       {"a*b*c*d", "axxbxxcxx", false},
       {"*a*a*a*a*a*a*a*b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", false},
@@ -193,8 +205,9 @@ static void the_literal_of_a_glob_is_in_every_match(void **state) {
   (void)state;
   static const struct {
     const char *pattern, *want;
-  } cases[] = {{"*.jpg", ".jpg"}, {"a*bcd*e", "bcd"}, {"*", ""},        {"ab[cd]efg", "efg"},
-               {"a\\*b", "a"},    {"[", "["},         {"abc[", "abc["}, {"?x?", "x"}};
+  } cases[] = {{"*.jpg", ".jpg"},    {"a*bcd*e", "bcd"}, {"*", ""},
+               {"ab[cd]efg", "efg"}, {"a\\*b", "a"},     {"[", "["},
+               {"abc[", "abc["},     {"?x?", "x"},       {"[[:alpha:]]yz", "yz"}};
   for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
     const char *p;
     size_t n = sd_wildcard_literal(cases[i].pattern, strlen(cases[i].pattern), &p);

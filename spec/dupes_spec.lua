@@ -323,6 +323,86 @@ describe("sdlua dupes", function()
     assert.is_truthy(result.err:find("c/again4096: ENOENT", 1, true), result.err)
   end)
 
+  -- Indexes the files that a shell script makes in a new tree, and looks for duplicates.
+  local function small(script)
+    fixture.sh(("rm -rf %s && mkdir %s && cd %s && %s"):format(tree, tree, tree, script))
+    index(dir .. "/library", "deep", tree)
+    return function(change, ...)
+      fixture.sh(("cd %s && %s"):format(tree, change))
+      return dupes(dir .. "/library", "--verify", ...)
+    end
+  end
+
+  for change, why in pairs {
+    ["ln -sf a b"] = "not a regular file", ["ln -sf nothing b"] = "not a regular file",
+    ["rm b && mkfifo b"] = "not a regular file", ["rm b && mkdir b"] = "not a regular file",
+    ["rm b"] = "ENOENT: No such file or directory", ["ln -f a b"] = "the same file as %s/a",
+  } do
+    it("takes for a copy neither a link nor what is no file: " .. change, function()
+      local verify = small "echo hello > a && cp a b && cp a c"
+      local result = verify(change)
+      assert.equal(3, result.status)
+      assert.equal(("sdlua: %s/b: %s\n"):format(tree, why:format(tree)), result.err)
+      assert.is_truthy(result.out:find(("  %s/a\n  %s/c\n\n"):format(tree, tree), 1, true))
+      assert.is_nil(result.out:find(tree .. "/b", 1, true))
+      result = verify "rm c"
+      assert.equal(3, result.status)
+      assert.equal("no duplicates\n", result.out)
+    end)
+  end
+
+  it("names each file that differs from most of its group, and no other", function()
+    local verify = small "for f in a b c d e; do echo hello > $f; done"
+    local function named(names, first)
+      local lines = {}
+      for i, name in ipairs(names) do
+        lines[i] = ("sdlua: %s/%s: no longer equal to %s/%s; index again\n"):format(tree, name,
+          tree, first)
+      end
+      return table.concat(lines)
+    end
+    local result = verify "echo HELLO > b"
+    assert.equal(3, result.status)
+    assert.equal(named({ "b" }, "a"), result.err)
+    result = verify "echo longer > a && echo hello > b && echo HELLO > d"
+    assert.equal(3, result.status)
+    assert.equal(named({ "a", "d" }, "b"), result.err)
+    assert.equal(("3 files of 6 B each, 12 B wasted:\n  %s/b\n  %s/c\n  %s/e\n\n"):format(tree,
+      tree, tree), (result.out:gsub("[^\n]*\n$", "")))
+  end)
+
+  it("says how large equal files are now", function()
+    local verify = small "echo hello > a && cp a b"
+    local result = verify("echo hello there > a && cp a b", "--json")
+    assert.equal(0, result.status, result.err)
+    local group = dkjson.decode(result.out).groups[1]
+    assert.same({ 12, 12 }, { group.size, group.wasted })
+    assert.is_nil(group.hash)
+  end)
+
+  it("names all files of a group that is gone, and looks once for each", function()
+    if not fixture.has "strace" then return pending "strace is not installed" end
+    if fixture.is_sanitized() then return pending "strace and sanitizers do not go together" end
+    local verify = small "for i in $(seq 400); do echo hello > $i; done"
+    local result = verify "rm *"
+    assert.equal(3, result.status)
+    assert.equal(400, select(2, result.err:gsub(": ENOENT: No such file or directory\n", "")))
+    assert.equal("no duplicates\n", result.out)
+    fixture.run { "strace", "-f", "-e", "trace=open,openat", "-o", dir .. "/trace", sdlua, "dupes",
+      "--library", dir .. "/library", "--verify" }
+    assert.equal(400, select(2, fixture.read(dir .. "/trace"):gsub('tree/%d+"', "")))
+  end)
+
+  it("needs few descriptors where all files of a group differ", function()
+    small "for i in $(seq 300); do echo hello > $i; done"
+    fixture.sh(("cd %s && for i in *; do echo $i > $i; done"):format(tree))
+    local result = fixture.run({ sdlua, "dupes", "--library", dir .. "/library", "--verify" },
+      "ulimit -n 32;")
+    assert.equal(3, result.status)
+    assert.equal(299, select(2, result.err:gsub("no longer equal", "")))
+    assert.equal("no duplicates\n", result.out)
+  end)
+
   it("leaves out what changed since it was indexed", function()
     local library = dir .. "/library"
     index(library, "shallow", tree)

@@ -335,6 +335,20 @@ describe("sdlua du", function()
     assert.same(apparent(true), ours("--apparent", "--count-links"))
   end)
 
+  it("lists all files with --all, as du -a does", function()
+    local expected, found = {}, {}
+    for size, path in real("du -a -l -B1 -0 a"):gmatch("(%d+)\t([^\0]*)\0") do
+      expected[path] = size
+    end
+    for size, path in ask("du", "-a", "-l", "-0", "a"):gmatch("(%d+)\t([^\0]*)\0") do
+      assert.is_nil(found[path])
+      found[path] = size
+    end
+    assert.is_truthy(expected["a/b/small"])
+    assert.same(expected, found)
+    assert.equal(real "du -a -l -B1 -d 0 a", ask("du", "-a", "-l", "-d", "0", "a"))
+  end)
+
   it("comes in the order of du: what is below comes before", function()
     local out = ask("du", "-d", "2", "-a")
     assert.equal(".", out:match("\t([^\n]*)\n$"))

@@ -70,6 +70,29 @@ describe("--output", function()
     assert.equal(2 * #FORMATS, tonumber(fixture.sh(("ls -A %s/out | wc -l"):format(dir))))
   end)
 
+  it("is no file of the library, by whatever name", function()
+    local before = export().out
+    fixture.sh(("cd %s && ln -s ../library/library.db out/link && ln library/library.db out/hard"
+      .. " && ln -s library away && mkfifo library/library.sock"):format(dir))
+    local names = { "library/library.db", "library/library.db-wal", "library/library.db-shm",
+      "library/library.db-journal", "library/library.lock", "library/library.sock", "out/link",
+      "out/hard", "away/library.db", "library/../away//library.db" }
+    local listing = fixture.sh(("cd %s && ls -liA library out"):format(dir))
+    for _, format in ipairs(FORMATS) do
+      for _, name in ipairs(names) do
+        local result = export("--format", format, "--output", dir .. "/" .. name)
+        assert.equal(2, result.status, name)
+        assert.is_truthy(result.err:find("is a file of the library itself", 1, true), result.err)
+      end
+      local result = fixture.run({ sdlua, "export", "--library", ".", "--format", format,
+        "--output", "library.db" }, ("cd %s;"):format(quote(library)))
+      assert.equal(2, result.status)
+    end
+    assert.equal(listing, fixture.sh(("cd %s && ls -liA library out"):format(dir)))
+    assert.equal(before, export().out)
+    assert.equal(0, export("--output", library .. "/entries.ndjson").status)
+  end)
+
   it("is no directory, and not empty", function()
     for _, format in ipairs(FORMATS) do
       local result = export("--format", format, "--output", dir .. "/out")

@@ -110,7 +110,8 @@ describe("a PATTERN", function()
   end)
 
   for _, pattern in ipairs { "*.JPG", "?ile5?", "[r-t]*-1*.txt", "[!a-z]*", "*", "IMG_???.JPG",
-    "-*", "*\xff*", ".g?t" } do
+    "-*", "*\xff*", ".g?t", "[[:upper:]]*", "*[^[:alnum:].]*", "[[:foo:]]*",
+    "[[:space:][:digit:]_-]*" } do
     it(("is a shell pattern with --glob: %q"):format(pattern), function()
       assert_same(find("-name " .. quote(pattern)), search("--glob", "--", pattern), pattern)
     end)
@@ -207,7 +208,9 @@ describe("a filter", function()
     { "--older", "1970-01-01", "! -newermt '1970-01-01'" }, { "--newer", "1h", "-mmin -60" },
     { "--newer", "9999-12-31", "-false" }, { "--older", "9999-12-31", "" },
     { "--newer", "@99999999999999", "-false" }, { "--older", "@-99999999999999", "-false" },
-    { "--newer", "99999999999y", "" },
+    { "--newer", "99999999999y", "" }, { "--older", "99999999999y", "-false" },
+    { "--newer", "9223372036854775807y", "" }, { "--older", "400y", "-false" },
+    { "--newer", "400y", "" }, { "--newer", "300y", "" }, { "--older", "300y", "-false" },
     { "--newer", "@981173106", "-newermt '@981173105.999999999'" },
   }
   for _, case in ipairs(CASES) do
@@ -304,6 +307,45 @@ describe("the answer", function()
     assert.equal("lib.c\t5\tfile\n", ok(run("--format", "{name}\\t{size}\\t{kind}", "lib.c")))
     assert.equal("x\0x\0", ok(run("--format", "x\\0", "-g", "lib*")))
     assert.equal("\xffbad.txt ()\n", ok(run("--format", "{name} ({hash})", "bad")))
+  end)
+
+  it("has in JSON all columns of the view, as the view has them", function()
+    local other = dir .. "/other"
+    fixture.sh(("cp -r %s %s && sqlite3 %s/library.db \"UPDATE directory SET unverified = 1"
+      .. " WHERE path = 'docs'; UPDATE directory SET unverified = 2 WHERE path = 'src';"
+      .. " INSERT INTO vanished(location_id, job_id, entry_id, parent_id, name, heir_dir, keep)"
+      .. " SELECT 1, 9, id, parent_id, name, parent_id, 1 FROM entry WHERE name = 'lib.c';"
+      .. " INSERT OR REPLACE INTO device(id, st_dev) SELECT DISTINCT dev, 4711 FROM entry\"")
+      :format(library, other, other))
+    local function rows_of(text)
+      local rows = dkjson.decode(text)
+      for _, row in ipairs(rows) do row.path, row.name, row.target = nil, nil, nil end
+      return rows
+    end
+    local function found(...) return rows_of(ok(fixture.run_sdlua(...))) end
+    local function view(condition)
+      return rows_of(fixture.sh(("sqlite3 -readonly -json %s/library.db \"SELECT * FROM entries"
+        .. " WHERE %s ORDER BY id\""):format(other, condition)))
+    end
+    local all = found("search", "--json", "--library", other)
+    table.sort(all, function(a, b) return a.id < b.id end)
+    local expected, reasons = view "1", {}
+    assert.equal(#expected, #all)
+    for i, row in ipairs(expected) do
+      assert.same(row, all[i])
+      reasons[row.unverified or "none"] = true
+    end
+    assert.same({ missing = true, unreadable = true, unmounted = true, none = true }, reasons)
+    assert.equal(4711, all[1].dev)
+    local listed = found("ls", "--json", "--library", other, tree .. "/docs")
+    table.sort(listed, function(a, b) return a.id < b.id end)
+    assert.same(view "path LIKE 'docs/%' AND path NOT LIKE 'docs/%/%'", listed)
+    local one = view("path = 'src/lib.c'")[1]
+    assert.equal(("%d %s %d %d missing 4711\n"):format(one.id, one.uuid, one.location_id,
+      one.parent_id), ok(fixture.run_sdlua("search", "--library", other, "--format",
+      "{id} {uuid} {location_id} {parent_id} {unverified} {dev}", "lib.c")))
+    assert.is_truthy(ok(fixture.run_sdlua("stat", "--library", other, tree .. "/src/lib.c"))
+      :find("\nunverified     missing\n", 1, true))
   end)
 
   it("sends nothing that moves a cursor to a terminal", function()

@@ -1,4 +1,5 @@
 -- `sdlua sql` and `sdlua export`: formats, exactness, refusals, the prompt.
+local core = require "sd.core"
 local fixture = require "support.fixture"
 local dkjson = require "dkjson"
 
@@ -86,6 +87,15 @@ describe("sdlua sql", function()
     assert.equal("n\n-\n", ok(sql("--format", "table", "SELECT 1 AS n WHERE 0")))
   end)
 
+  it("takes no longer for spaces than for other characters", function()
+    local start = core.sys.mono_ns()
+    local out = ok(sql("--format", "table", "--no-header",
+      "SELECT 'a' AS x, printf('%100000s', 'b') AS y, '' AS z UNION ALL SELECT NULL, 'c', NULL"))
+    -- Looking for those at the end from each one took a quarter of a minute.
+    assert.is_true(core.sys.mono_ns() - start < 5e9)
+    assert.is_true(out == "a  " .. (" "):rep(99999) .. "b\n   c\n")
+  end)
+
   it("goes on with rows behind those it measured", function()
     local out = ok(sql("--format", "table", "--no-header", "WITH RECURSIVE c(i) AS (VALUES(1) UNION"
       .. " ALL SELECT i + 1 FROM c WHERE i < 1234) SELECT i FROM c"))
@@ -118,9 +128,42 @@ describe("sdlua sql", function()
       .. "readfile('%s/out.json') AS TEXT))\""):format(dir)))
   end)
 
+  it("writes JSON whatever the columns are called, each name once", function()
+    for query, expected in pairs {
+      ["SELECT 1 AS \"\255\", 2 AS b"] = '{"\\\\xff":1,"b":2}',
+      ["SELECT 1 AS \"é\\\255\", 2 AS \"é\\\""] = '{"é\\\\\\\\\\\\xff":1,"é\\\\":2}',
+      ["SELECT 1 AS \"\255\", 2 AS \"\\xff\""] = '{"\\\\xff":1,"\\\\xff_2":2}',
+      ["SELECT 1 AS a, 2 AS a, 3 AS a_2"] = '{"a":1,"a_3":2,"a_2":3}',
+      ["SELECT 1 AS a, 2 AS a, 3 AS a"] = '{"a":1,"a_2":2,"a_3":3}',
+      ["SELECT 1 AS a, 2 AS a_2, 3 AS a_2, 4 AS a"] = '{"a":1,"a_2":2,"a_2_2":3,"a_3":4}',
+      ["SELECT 1 AS \"\", 2 AS \"\n\""] = '{"":1,"\\n":2}',
+    } do
+      assert.equal(expected .. "\n", ok(sql("--format", "ndjson", query)), query)
+      fixture.write(dir .. "/out.json", expected)
+      assert.equal("1\n", fixture.sh(("sqlite3 :memory: \"SELECT json_valid(CAST("
+        .. "readfile('%s/out.json') AS TEXT))\""):format(dir)))
+    end
+    local long = ("é"):rep(3000)
+    local out = ok(sql("--format", "ndjson", ('SELECT 1 AS "%sx", 2 AS "%sy", 3 AS "%sx"'):format(
+      long, long, long)))
+    assert.same({ [long .. "x"] = 1, [long .. "y"] = 2, [long .. "x_2"] = 3 }, dkjson.decode(out))
+  end)
+
   it("writes an object a line", function()
     assert.equal('{"i":1}\n{"i":2}\n',
       ok(sql("--format", "ndjson", "SELECT 1 AS i UNION ALL SELECT 2")))
+  end)
+
+  it("has regular expressions as docs/sql.md says", function()
+    for pattern, expected in pairs { ["^a$"] = "0", ["^a\n$"] = "1", ["^a.$"] = "1",
+      ["(?m)^a$"] = "1", ["^A"] = "0", ["(?i)^A"] = "1" } do
+      assert.equal(expected .. "\n", ok(sql("--no-header", "SELECT ('a' || char(10)) REGEXP ?",
+        pattern)), pattern)
+    end
+    for pattern, expected in pairs { ["^\\w$"] = "0", ["(*UCP)^\\w$"] = "1", ["^.$"] = "1" } do
+      assert.equal(expected .. "\n", ok(sql("--no-header", "SELECT 'é' REGEXP ?", pattern)),
+        pattern)
+    end
   end)
 
   it("binds words: numbers as numbers, all else as text", function()

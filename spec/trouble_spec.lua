@@ -104,6 +104,52 @@ describe("a damaged library", function()
     end
   end)
 
+  local QUESTIONS = { { "search" }, { "search", "f" }, { "search", "-p", "f" }, { "ls", "TREE" },
+    { "top", "files" }, { "top", "dirs" }, { "dupes", "--known" }, { "export" }, { "du", "TREE" },
+    { "tree", "TREE" }, { "stat", "TREE" }, { "sql", "SELECT count(path) FROM entries" } }
+
+  -- Exit codes of all questions: code -> how often; none is a wrong command line.
+  local function ask_all()
+    local codes = {}
+    for _, question in ipairs(QUESTIONS) do
+      local words = { "timeout", "-s", "KILL", "20", sdlua }
+      for _, word in ipairs(question) do words[#words + 1] = word == "TREE" and tree or word end
+      words[#words + 1], words[#words + 2] = "--library", library
+      local result = fixture.run(words)
+      if result.status ~= 0 then
+        assert_fails(12, "damaged", result)
+        assert.is_nil(result.err:find("Usage", 1, true), result.err)
+      end
+      codes[result.status] = (codes[result.status] or 0) + 1
+    end
+    return codes
+  end
+
+  it("is named by whoever asks it, whatever is missing", function()
+    assert.equal(0, index("--mode", "deep", tree).status)
+    fixture.sh(("cp -r %s %s.whole"):format(library, library))
+    local failed = {}
+    for _, row in ipairs(fixture.sql(library, "SELECT type, name FROM sqlite_schema"
+      .. " WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%'")) do
+      break_library(("DROP %s %s"):format(row[1], row[2]))
+      failed[row[2]] = ask_all()[12] or 0
+      fixture.sh(("rm -r %s && cp -r %s.whole %s"):format(library, library, library))
+    end
+    -- Those that nothing can be said without.
+    for _, name in ipairs { "location", "entry", "directory", "content", "entries", "entry_row" } do
+      assert.is_true(failed[name] > 0, name)
+    end
+    -- A wrong question remains one.
+    local result = fixture.run_sdlua("sql", "SELECT nonesuch", "--library", library)
+    assert_fails(2, "no such column: nonesuch", result)
+  end)
+
+  it("is named by whoever asks it, where directories lie in a circle", function()
+    assert.equal(0, index("--mode", "deep", tree).status)
+    break_library("UPDATE directory SET anchor = entry_id WHERE path = 'a/b'")
+    assert.is_true(ask_all()[12] >= 2)
+  end)
+
   it("does not make the views run on", function()
     assert.equal(0, index(tree).status)
     break_library("UPDATE directory SET anchor = entry_id")
@@ -126,6 +172,20 @@ describe("a damaged library", function()
     fixture.sh(("sqlite3 %s/library.db 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null && truncate"
       .. " -s 40960 %s/library.db"):format(library, library))
     assert_fails(12, "malformed", index(tree))
+  end)
+end)
+
+describe("a library that may not be read", function()
+  it("is said to be that, and not to be missing", function()
+    local user = fixture.as_user()
+    if not user or #user == 0 then return pending("needs root, and an ordinary user") end
+    assert.equal(0, index(tree).status)
+    fixture.sh(("chmod 755 %s %s && chmod 600 %s/library.db"):format(dir, library, library))
+    local words = { table.unpack(user) }
+    for _, word in ipairs { sdlua, "search", "--library", library } do words[#words + 1] = word end
+    local result = fixture.run(words)
+    assert.equal(1, result.status)
+    assert.equal(("sdlua: open %s/library.db: Permission denied\n"):format(library), result.err)
   end)
 end)
 

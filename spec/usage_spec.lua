@@ -54,6 +54,35 @@ describe("a command line", function()
   end)
 end)
 
+describe("options of which one would be ignored", function()
+  for words, part in pairs {
+    ["search --json --format {path}"] = "--format and --json exclude each other",
+    ["search --json -0 a"] = "--null and --json exclude each other",
+    ["search --count --json"] = "--count and --json exclude each other",
+    ["search -c0"] = "--count and --null exclude each other",
+    ["search -0 --format {path}"] = "--null and --format exclude each other",
+    ["search -r a"] = "--reverse needs --sort KEY",
+    ["search -r --sort none"] = "--reverse needs --sort KEY",
+    ["ls --json -0"] = "--null and --json exclude each other",
+    ["ls -l0"] = "--long and --null exclude each other",
+    ["ls -r --sort none"] = "--reverse and --sort none exclude each other",
+    ["stat --json --format {path} /"] = "--format and --json exclude each other",
+    ["du --json -0"] = "--null and --json exclude each other",
+    ["dupes --json --format fdupes"] = "--format and --json exclude each other",
+    ["sql --json --format csv x"] = "--format and --json exclude each other",
+  } do
+    it("are refused: " .. words, function()
+      local list = { "--library", "/nonexistent" }
+      for word in words:gmatch("%S+") do table.insert(list, #list - 1, word) end
+      local result = fixture.run_sdlua(table.unpack(list))
+      assert.equal(2, result.status)
+      assert.is_truthy(result.err:find(part, 1, true), result.err)
+      assert.is_truthy(result.err:find("Usage: sdlua " .. words:match("%w+"), 1, true), result.err)
+      assert.equal("", result.out)
+    end)
+  end
+end)
+
 describe("--help of every command", function()
   for name in pairs(require "sd.commands") do
     it("fits 100 columns: " .. name, function()

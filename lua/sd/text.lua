@@ -24,6 +24,7 @@ for code = 0, 31 do ASCII[string.char(code)] = escape_byte(string.char(code)) en
 ---@param s string
 ---@return string
 function M.escape(s)
+  if not s:find("[\0-\31\\\127-\255]") then return s end -- mostly, and much faster
   if not s:find("[\128-\255]") then return (s:gsub("[\0-\31\\\127]", ASCII)) end
   local out, i = {}, 1
   while i <= #s do
@@ -58,6 +59,7 @@ end
 ---@param s string
 ---@return integer
 function M.width(s)
+  if not s:find("[^\32-\126]") then return #s end
   local n = 0
   for _, code in utf8.codes(s) do n = n + width_of(code) end
   return n

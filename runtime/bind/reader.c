@@ -1,10 +1,11 @@
 #include "bind/reader.h"
 
+#include <errno.h>
 #include <lauxlib.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
-#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "bind/op.h"
@@ -228,25 +229,13 @@ static int lsd_cursor_next(lua_State *L) {
 
 enum { CHUNK = 64 * 1024 }; /* bytes after which a chunk is whole */
 
-/* An object has a name once: the second `n` is `n_2`. */
-static void distinct_name(struct cursor *c, int i, char *out, size_t size) {
-  int before = 1;
-  const char *name = sd_select_name(c->s, i);
-  for (int k = 0; k < i; k++) before += strcmp(sd_select_name(c->s, k), name) == 0;
-  if (before == 1) snprintf(out, size, "%s", name);
-  else snprintf(out, size, "%s_%d", name, before);
-}
-
 static int put_names(struct cursor *c) {
-  struct sd_buf *b = &c->names;
-  int rc = 0, n = sd_select_columns(c->s);
-  for (int i = 0; !rc && i < n; i++) {
-    char text[1024];
-    distinct_name(c, i, text, sizeof(text));
-    struct sd_value name = {.type = SD_VALUE_TEXT, .s = {.p = text, .n = strlen(text)}};
-    rc = sd_json_value(b, &name);
-    if (!rc) rc = sd_buf_put(b, ":", 2); /* with its zero byte: an end that no name has */
-  }
+  int n = sd_select_columns(c->s);
+  const char **names = malloc((size_t)n * sizeof(*names));
+  if (!names) return -ENOMEM;
+  for (int i = 0; i < n; i++) names[i] = sd_select_name(c->s, i);
+  int rc = sd_json_keys(&c->names, names, (size_t)n);
+  free(names);
   return rc;
 }
 

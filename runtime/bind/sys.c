@@ -1,5 +1,7 @@
 #include "bind/sys.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <lauxlib.h>
 #include <limits.h>
@@ -123,6 +125,19 @@ static int lsd_realpath(lua_State *L) {
   return 1;
 }
 
+/* open_file(path) -> descriptor; nil, what is wrong without the path, code */
+static int lsd_open_file(lua_State *L) {
+  struct sd_err err;
+  int fd = sd_hash_open(AT_FDCWD, luaL_checkstring(L, 1));
+  if (fd < 0) {
+    int code = -errno;
+    sd_err_set(&err, code, "%s", sd_err_text(code));
+    return lsd_push_error(L, &err);
+  }
+  lua_pushinteger(L, fd);
+  return 1;
+}
+
 /* user_name(uid), group_name(gid) -> string, or nil where the system has no name */
 static int lsd_user_name(lua_State *L) {
   const struct passwd *pw = getpwuid((uid_t)luaL_checkinteger(L, 1));
@@ -170,16 +185,13 @@ static int lsd_versions(lua_State *L) {
 
 int luaopen_sd_sys(lua_State *L) {
   static const luaL_Reg functions[] = {
-      {"wall_ns", lsd_wall_ns},     {"mono_ns", lsd_mono_ns},
-      {"thread_ns", lsd_thread_ns}, {"process_ns", lsd_process_ns},
-      {"max_rss", lsd_max_rss},     {"uuid7", lsd_uuid7},
-      {"uuid_text", lsd_uuid_text}, {"xxh128", lsd_xxh128},
-      {"is_text", lsd_is_text},     {"isatty", lsd_isatty},
-      {"winsize", lsd_winsize},     {"realpath", lsd_realpath},
-      {"exit_now", lsd_exit_now},   {"versions", lsd_versions},
-      {"writable", lsd_writable},   {"user_name", lsd_user_name},
-      {"user_id", lsd_user_id},     {"group_name", lsd_group_name},
-      {"group_id", lsd_group_id},   {NULL, NULL},
+      {"wall_ns", lsd_wall_ns},       {"mono_ns", lsd_mono_ns},     {"thread_ns", lsd_thread_ns},
+      {"process_ns", lsd_process_ns}, {"max_rss", lsd_max_rss},     {"uuid7", lsd_uuid7},
+      {"uuid_text", lsd_uuid_text},   {"xxh128", lsd_xxh128},       {"is_text", lsd_is_text},
+      {"isatty", lsd_isatty},         {"winsize", lsd_winsize},     {"realpath", lsd_realpath},
+      {"exit_now", lsd_exit_now},     {"versions", lsd_versions},   {"writable", lsd_writable},
+      {"user_name", lsd_user_name},   {"user_id", lsd_user_id},     {"group_name", lsd_group_name},
+      {"group_id", lsd_group_id},     {"open_file", lsd_open_file}, {NULL, NULL},
   };
   luaL_newlib(L, functions);
   return 1;

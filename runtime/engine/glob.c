@@ -63,8 +63,7 @@ static const struct {
     {"punct", is_punct}, {"space", is_space}, {"upper", is_upper}, {"xdigit", is_xdigit},
 };
 
-/* A class by its name: 1 or 0, whether it has `c`; -1: there is none. */
-static int class_has(const char *name, size_t len, uint8_t c) {
+int sd_glob_class(const char *name, size_t len, uint8_t c) {
   for (size_t i = 0; i < sizeof(classes) / sizeof(classes[0]); i++)
     if (strlen(classes[i].name) == len && memcmp(classes[i].name, name, len) == 0)
       return classes[i].has(c);
@@ -87,7 +86,7 @@ static const char *set_member(const char *p, const char *end, uint8_t c, uint8_t
     const char *name = p + 2, *close = memchr(name, ']', (size_t)(end - name));
     if (!close) return NULL;
     if (close > name && close[-1] == ':') {
-      int has = class_has(name, (size_t)(close - name) - 1, c);
+      int has = sd_glob_class(name, (size_t)(close - name) - 1, c);
       if (has < 0) return NULL;
       if (has) *hit = true;
       *before = 0;

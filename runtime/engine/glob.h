@@ -21,6 +21,10 @@ enum { SD_GLOB_PATH = 1 };
 bool sd_glob_match(const char *pattern, size_t pattern_len, const char *text, size_t text_len,
                    unsigned flags);
 
+/* Whether the class `name` ("alpha", "upper", …; `len` bytes) has a byte: 1 or 0; -1: there is no
+ * such class. Only ASCII is in any. */
+int sd_glob_class(const char *name, size_t len, uint8_t c);
+
 /* Bytes at the beginning of a pattern that stand for themselves. */
 size_t sd_glob_literal(const char *pattern, size_t len);
 

@@ -85,7 +85,7 @@ static int stat_file(const struct job *j, struct sd_stat *st) {
   return 0;
 }
 
-static int open_quietly(int dirfd, const char *name) {
+int sd_hash_open(int dirfd, const char *name) {
   int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY;
   int noatime = O_NOATIME, fd;
   do {
@@ -106,7 +106,7 @@ static bool is_own(const struct job *j) {
 
 /* Opens the file and makes sure, before anything is read, that it is the one that is wanted. */
 static int open_file(struct job *j, int dirfd) {
-  j->fd = open_quietly(dirfd, j->name);
+  j->fd = sd_hash_open(dirfd, j->name);
   if (j->fd < 0 && (errno == ELOOP || errno == ENXIO)) return changed(j); /* a link, a socket */
   if (j->fd < 0) return sd_err_os(j->err, "open", j->name);
   int rc = stat_file(j, &j->st);

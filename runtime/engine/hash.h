@@ -47,8 +47,12 @@ struct sd_hash_result {
 int sd_hasher_open(struct sd_hasher **out, struct sd_err *err);
 void sd_hasher_close(struct sd_hasher *h); /* accepts NULL */
 
-/* Hashes the regular file `name` in the directory `dirfd` (openat(2)). Opened without following a
- * symlink, without blocking and, where allowed, without touching the access time. */
+/* openat(2) for reading, without following a symlink, without blocking and, where allowed, without
+ * touching the access time: a descriptor, which the caller closes, or -1 with errno. What it is of
+ * may be no regular file. */
+int sd_hash_open(int dirfd, const char *name);
+
+/* Hashes the regular file `name` in the directory `dirfd`; it is opened like that. */
 int sd_hash_file(struct sd_hasher *h, int dirfd, const char *name, const struct sd_hash_want *want,
                  struct sd_hash_result *out, struct sd_err *err);
 

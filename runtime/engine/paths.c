@@ -28,13 +28,24 @@ void sd_paths_forget(struct sd_paths *p) {
   p->above_id = 0;
 }
 
+/* A statement of ours that SQLite refuses is one over tables that are not there. */
+static int code_of(sqlite3 *db) {
+  switch (sqlite3_errcode(db) & 0xff) {
+    case SQLITE_ERROR:
+    case SQLITE_CORRUPT:
+    case SQLITE_NOTADB: return SD_EDAMAGED;
+    case SQLITE_NOMEM: return -ENOMEM;
+    default: return -EIO;
+  }
+}
+
 /* Steps the statement with `id`: 0 where there is a row. It is the caller's to reset. */
 static int look_up(struct sd_paths *p, sqlite3_stmt **st, const char *sql, int64_t id) {
   if (!*st && sqlite3_prepare_v3(p->db, sql, -1, SQLITE_PREPARE_PERSISTENT, st, NULL) != SQLITE_OK)
-    return -EIO;
+    return code_of(p->db);
   sqlite3_bind_int64(*st, 1, id);
   int rc = sqlite3_step(*st);
-  return rc == SQLITE_ROW ? 0 : rc == SQLITE_DONE ? 1 : -EIO;
+  return rc == SQLITE_ROW ? 0 : rc == SQLITE_DONE ? 1 : code_of(p->db);
 }
 
 /* Puts column `i` and a slash in front of what the buffer has; a root may have the slash. */

@@ -8,6 +8,7 @@
 #include "engine/functions.h"
 #include "engine/name_search.h"
 #include "engine/paths.h"
+#include "engine/schema.h"
 #include "engine/store_internal.h"
 
 enum { STEPS_BETWEEN_LOOKS = 4000 }; /* of SQLite's machine; some ten microseconds */
@@ -144,7 +145,11 @@ static int fail(struct sd_reader *r, struct sd_err *err) {
   r->offset = sqlite3_error_offset(db);
   if (must_stop(r)) return sd_err_set(err, SD_ECANCELED, "interrupted");
   if (r->refused) return sd_err_set(err, SD_ESQL, "SQL: a query only reads: %s", r->refused);
-  return sd_store_sql_error(r->store, err, "SQL");
+  int code = sd_store_sql_error(r->store, err, "SQL");
+  if (code != SD_ESQL || sd_schema_is_whole(db)) return code;
+  struct sd_err said = *err;
+  r->offset = -1; /* nothing is wrong with the text */
+  return sd_err_set(err, SD_EDAMAGED, "the library is damaged: %s", said.msg);
 }
 
 int sd_select_open(struct sd_reader *r, const char *text, size_t len, struct sd_select **out,

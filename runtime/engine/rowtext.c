@@ -1,5 +1,6 @@
 #include "engine/rowtext.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -92,6 +93,70 @@ int sd_json_value(struct sd_buf *b, const struct sd_value *v) {
       return sd_utf8_valid(v->s.p, v->s.n) ? put_string(b, v->s.p, v->s.n)
                                            : put_hex(b, v->s.p, v->s.n);
   }
+}
+
+/* ---- names of columns ---- */
+
+/* Bytes of the character at `s`; 0: a byte that is part of none. */
+static size_t char_len(const char *s, size_t n) {
+  for (size_t len = 1; len <= 4 && len <= n; len++)
+    if (sd_utf8_valid(s, len)) return len;
+  return 0;
+}
+
+/* The name as text, as sd.text.escape() of Lua has what is none; with its zero byte. */
+static int put_name(struct sd_buf *b, const char *s) {
+  size_t n = strlen(s), len;
+  int rc = 0;
+  if (sd_utf8_valid(s, n)) return sd_buf_put(b, s, n + 1);
+  for (size_t i = 0; !rc && i < n; i += len ? len : 1) {
+    char text[8];
+    len = char_len(s + i, n - i);
+    if (!len) snprintf(text, sizeof(text), "\\x%02x", (unsigned)(unsigned char)s[i]);
+    if (!len) rc = put_text(b, text);
+    else if (s[i] == '\\') rc = put_text(b, "\\\\");
+    else rc = sd_buf_put(b, s + i, len);
+  }
+  return rc ? rc : sd_buf_put(b, "", 1);
+}
+
+/* How many of the first `n` strings in the list are `s`. */
+static size_t count_equal(const struct sd_buf *list, size_t n, const char *s) {
+  const char *at = (const char *)list->data;
+  size_t found = 0;
+  for (size_t i = 0; i < n; i++, at += strlen(at) + 1) found += strcmp(at, s) == 0;
+  return found;
+}
+
+/* Appends to `given` what the column `i` of `n` is called, whose own name is `name`. */
+static int give_name(struct sd_buf *given, const struct sd_buf *own, size_t i, size_t n,
+                     const char *name) {
+  size_t number = count_equal(own, i, name), len = strlen(name);
+  if (!number) return sd_buf_put(given, name, len + 1);
+  char *text = malloc(len + 24);
+  if (!text) return -ENOMEM;
+  do snprintf(text, len + 24, "%s_%zu", name, ++number);
+  while (count_equal(own, n, text) || count_equal(given, i, text));
+  int rc = sd_buf_put(given, text, strlen(text) + 1);
+  free(text);
+  return rc;
+}
+
+int sd_json_keys(struct sd_buf *b, const char *const *names, size_t n) {
+  struct sd_buf own = SD_BUF_INIT, given = SD_BUF_INIT;
+  int rc = 0;
+  for (size_t i = 0; !rc && i < n; i++) rc = put_name(&own, names[i]);
+  const char *at = (const char *)own.data;
+  for (size_t i = 0; !rc && i < n; i++, at += strlen(at) + 1)
+    rc = give_name(&given, &own, i, n, at);
+  at = (const char *)given.data;
+  for (size_t i = 0; !rc && i < n; i++, at += strlen(at) + 1) {
+    rc = put_string(b, at, strlen(at));
+    if (!rc) rc = sd_buf_put(b, ":", 2);
+  }
+  sd_buf_fini(&own);
+  sd_buf_fini(&given);
+  return rc;
 }
 
 /* ---- CSV ---- */

@@ -13,6 +13,12 @@
 #include "engine/sql.h"
 
 int sd_json_value(struct sd_buf *b, const struct sd_value *v);
+
+/* The names of `n` columns as keys of one object: appends for each a string, a colon and a zero
+ * byte, which no key has. A byte that is not text becomes \xNN, and then a backslash two. Of equal
+ * names the second is `name_2` and so on, with the next number where a column has that name. */
+int sd_json_keys(struct sd_buf *b, const char *const *names, size_t n);
+
 int sd_csv_value(struct sd_buf *b, const struct sd_value *v);
 
 #endif

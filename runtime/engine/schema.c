@@ -1,5 +1,6 @@
 #include "engine/schema.h"
 
+#include <sqlite3.h>
 #include <stddef.h>
 
 #include "engine/device.h"
@@ -340,4 +341,47 @@ const char *const *sd_schema_scripts(int from) {
   static const char *const none[] = {NULL};
   static const char *const *const all[SD_SCHEMA_VERSION] = {fresh, from_1, from_2};
   return from >= 0 && from < SD_SCHEMA_VERSION ? all[from] : none;
+}
+
+/* ---- what a library must have ---- */
+
+static int version_of(sqlite3 *db) {
+  sqlite3_stmt *st = NULL;
+  int version = 0;
+  if (sqlite3_prepare_v2(db, "PRAGMA user_version", -1, &st, NULL) == SQLITE_OK &&
+      sqlite3_step(st) == SQLITE_ROW)
+    version = sqlite3_column_int(st, 0);
+  sqlite3_finalize(st);
+  return version;
+}
+
+/* Whether `db` has all that `made` has. */
+static bool has_all(sqlite3 *db, sqlite3 *made) {
+  static const char all[] = "SELECT type,name FROM sqlite_schema";
+  static const char one[] = "SELECT 1 FROM sqlite_schema WHERE type=?1 AND name=?2";
+  sqlite3_stmt *names = NULL, *find = NULL;
+  bool whole = true;
+  if (sqlite3_prepare_v2(made, all, -1, &names, NULL) == SQLITE_OK &&
+      sqlite3_prepare_v2(db, one, -1, &find, NULL) == SQLITE_OK)
+    while (whole && sqlite3_step(names) == SQLITE_ROW) {
+      sqlite3_bind_value(find, 1, sqlite3_column_value(names, 0));
+      sqlite3_bind_value(find, 2, sqlite3_column_value(names, 1));
+      whole = sqlite3_step(find) != SQLITE_DONE;
+      sqlite3_reset(find);
+    }
+  sqlite3_finalize(names);
+  sqlite3_finalize(find);
+  return whole;
+}
+
+bool sd_schema_is_whole(sqlite3 *db) {
+  sqlite3 *made = NULL;
+  bool whole = true;
+  if (version_of(db) != SD_SCHEMA_VERSION) return true;
+  int rc = sqlite3_open(":memory:", &made);
+  for (const char *const *text = sd_schema_scripts(0); !rc && *text; text++)
+    rc = sqlite3_exec(made, *text, NULL, NULL, NULL);
+  if (!rc) whole = has_all(db, made);
+  sqlite3_close(made);
+  return whole;
 }

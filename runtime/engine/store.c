@@ -441,7 +441,7 @@ static int open_file(struct sd_store *s, const char *path, int flags, struct sd_
 }
 
 static int open_db(struct sd_store *s, const char *path, struct sd_err *err) {
-  if (!s->writer && access(path, F_OK) != 0)
+  if (!s->writer && access(path, R_OK) != 0)
     return errno == ENOENT ? sd_err_set(err, SD_ENOLIB, "%s: no library there", path)
                            : sd_err_os(err, "open", path);
   if (s->writer && access(path, F_OK) == 0 && access(path, W_OK) != 0)

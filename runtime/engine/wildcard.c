@@ -3,6 +3,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "engine/glob.h"
+
 /* A place in the pattern and one in the subject. */
 struct at {
   const char *p, *s;
@@ -33,13 +35,27 @@ static uint32_t character(const char *s, const char *end, size_t *len) {
   return c;
 }
 
+/* Behind the class that begins at `p`, as [:alpha:] does, with the length of its name; NULL where
+ * none begins. */
+static const char *class_end(const char *p, const char *end, size_t *len) {
+  if (end - p < 4 || p[0] != '[' || p[1] != ':') return NULL;
+  const char *s = p + 2;
+  while (s < end && *s >= 'a' && *s <= 'z') s++;
+  *len = (size_t)(s - p) - 2;
+  return end - s >= 2 && s[0] == ':' && s[1] == ']' ? s + 2 : NULL;
+}
+
 /* Behind the bracket expression at `p`, which is a `[`; NULL where nothing closes it. */
 static const char *bracket_end(const char *p, const char *end) {
+  size_t len;
   p++;
   if (p < end && (*p == '!' || *p == '^')) p++;
   if (p < end && *p == ']') p++;
-  for (; p < end && *p != ']'; p++)
-    if (*p == '\\' && p + 1 < end) p++;
+  while (p < end && *p != ']') {
+    const char *behind = class_end(p, end, &len);
+    if (behind) p = behind;
+    else p += *p == '\\' && p + 1 < end ? 2 : 1;
+  }
   return p < end ? p + 1 : NULL;
 }
 
@@ -52,6 +68,14 @@ static uint32_t bracket_char(const char **p, const char *end) {
   return c;
 }
 
+/* Of the class [:name:] at `p`: 1 or 0, whether it has `c`; -1: there is no such class. */
+static int in_class(const char *p, size_t len, uint32_t c) {
+  const char *name = p + 2;
+  int has = sd_glob_class(name, len, c < 128 ? (uint8_t)c : 0xff);
+  if (has == 0 && len == 5 && memcmp(name, "space", 5) == 0) return c == '\v' || c == '\f';
+  return has;
+}
+
 /* Whether `c` is in the bracket expression [p, end), both brackets included. */
 static bool in_bracket(const struct run *r, const char *p, const char *end, uint32_t c) {
   bool negated = p[1] == '!' || p[1] == '^', found = false;
@@ -59,6 +83,15 @@ static bool in_bracket(const struct run *r, const char *p, const char *end, uint
   p += negated ? 2 : 1;
   end--;
   while (p < end) {
+    size_t len;
+    const char *behind = class_end(p, end, &len);
+    if (behind) {
+      int has = in_class(p, len, c);
+      if (has < 0) return false;
+      found |= has;
+      p = behind;
+      continue;
+    }
     uint32_t low = bracket_char(&p, end), high = low;
     if (p + 1 < end && *p == '-') {
       p++;

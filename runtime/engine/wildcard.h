@@ -1,7 +1,9 @@
-/* wildcard.h - shell patterns over names and paths: `*`, `?`, `[a-z]`, `[!x]`, `\x`, `**`.
+/* wildcard.h - shell patterns over names and paths: `*`, `?`, `[a-z]`, `[!x]`, `[[:alpha:]]`, `\x`,
+ * `**`.
  *
- * `?` and `[` stand for one character where the subject is UTF-8 there, else for one byte. `**`
- * matches everything; where `path` is set, nothing else matches a slash.
+ * `?` and `[` stand for one character where the subject is UTF-8 there, else for one byte. Classes
+ * are those of ASCII; a bracket with one that does not exist matches nothing. `**` matches
+ * everything; where `path` is set, nothing else matches a slash.
  *
  * Owner: nothing is kept. Thread: any.
  * Errors: none; a `[` that nothing closes stands for itself. */

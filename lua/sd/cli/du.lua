@@ -14,8 +14,8 @@ local command = usage.new("sdlua du",
     .. " found it. A file with several names counts once within each line.", {
     { "PATH", "indexed file or directory (default: the working directory, else all locations)",
       args = "*", key = "paths" },
-    { "-d --max-depth", "also directories so many levels below (default: 0)", arg = "N",
-      convert = usage.count },
+    { "-d --max-depth", "also directories so many levels below (default: 0; with --all: all)",
+      arg = "N", convert = usage.count },
     { "-a --all", "files too" },
     { "--apparent", "the sizes of files instead of what they take on the disk" },
     { "-l --count-links", "count a file once for each of its names" },
@@ -34,10 +34,14 @@ local ITSELF = "SELECT " .. COLUMNS .. " WHERE e.id = ?"
 local BELOW = "SELECT " .. COLUMNS .. " WHERE e.parent_id = ? AND (e.kind = 2 OR ?)"
   .. " ORDER BY CAST(e.name AS BLOB)"
 
+local function depth_of(parsed)
+  return parsed.max_depth or parsed.all and math.maxinteger or 0
+end
+
 -- What is below comes before it, as du has it.
 local function collect(query, found, row, path, depth, parsed)
   row.path = path
-  if row.kind == entry.DIRECTORY and depth < (parsed.max_depth or 0) then
+  if row.kind == entry.DIRECTORY and depth < depth_of(parsed) then
     local prefix = path:sub(-1) == "/" and path or path .. "/"
     for _, child in ipairs(query:rows(BELOW, { row.id, parsed.all or false })) do
       collect(query, found, child, prefix .. child.name, depth + 1, parsed)
@@ -82,6 +86,7 @@ end
 ---@return integer status
 function M.main(args)
   local parsed = command:parse(args)
+  command:only_one(parsed, "null", "json")
   return ask.run(parsed, function(query)
     query:stay()
     local found, places = {}, place.all(query, parsed.paths)

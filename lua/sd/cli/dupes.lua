@@ -89,24 +89,36 @@ local function groups_of(query, sql, values)
   end
 end
 
+local function complain(run, path, why)
+  run.unread = run.unread + 1
+  io.stderr:write("sdlua: ", text.escape(path), ": ", text.escape(why), "\n")
+end
+
+-- Names what is not equal to most of a group any more.
+local function complain_of_others(run, classes)
+  local largest = classes[1]
+  for _, class in ipairs(classes) do if #class > #largest then largest = class end end
+  for _, class in ipairs(classes) do
+    for _, path in ipairs(class ~= largest and class or {}) do
+      complain(run, path, ("no longer equal to %s; index again"):format(largest[1]))
+    end
+  end
+end
+
 -- A group as its bytes are now: one group for each set of files that are equal.
 local function verified(group, run)
   local files, paths = {}, {}
   for i, file in ipairs(group.files) do files[file.path], paths[i] = file, file.path end
   local classes, unread = require "sd.compare".classes(paths)
-  for path, why in pairs(unread) do
-    run.unread = run.unread + 1
-    io.stderr:write("sdlua: ", text.escape(path), ": ", text.escape(tostring(why)), "\n")
+  for _, path in ipairs(paths) do
+    if unread[path] then complain(run, path, unread[path]) end
   end
+  complain_of_others(run, classes)
   local result = {}
   for i, class in ipairs(classes) do
-    result[i] = { size = group.size, hash = #classes == 1 and group.hash or nil, files = {} }
+    local known = #classes == 1 and class.size == group.size
+    result[i] = { size = class.size, hash = known and group.hash or nil, files = {} }
     for k, path in ipairs(class) do result[i].files[k] = files[path] end
-  end
-  if #classes > 1 then
-    run.unread = run.unread + 1
-    io.stderr:write("sdlua: ", text.escape(paths[1]),
-      ": no longer equal to what it was equal to; index again\n")
   end
   return result
 end
@@ -225,6 +237,7 @@ end
 ---@return integer status
 function M.main(args)
   local parsed = command:parse(args)
+  command:only_one(parsed, "format", "json")
   if parsed.threads and (parsed.threads < 1 or parsed.threads > 64) then
     command:wrong "--threads: from 1 to 64"
   end

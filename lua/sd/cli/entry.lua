@@ -12,10 +12,8 @@ M.DIRECTORY = 2
 
 local LETTERS = { "-", "d", "l", "p", "s", "c", "b", "?" }
 
---- SQL for a UUID as text.
----@param column string
----@return string
-function M.uuid_sql(column)
+-- SQL for a UUID as text.
+local function uuid_sql(column)
   local hex = "hex(" .. column .. ")"
   return ("lower(substr(%s,1,8)||'-'||substr(%s,9,4)||'-'||substr(%s,13,4)||'-'||substr(%s,17,4)"
     .. "||'-'||substr(%s,21))"):format(hex, hex, hex, hex, hex)
@@ -25,17 +23,27 @@ local KIND = "CASE e.kind WHEN 1 THEN 'file' WHEN 2 THEN 'directory' WHEN 3 THEN
   .. " WHEN 4 THEN 'fifo' WHEN 5 THEN 'socket' WHEN 6 THEN 'char' WHEN 7 THEN 'block'"
   .. " ELSE 'unknown' END"
 
+-- A root has the number of its location, below zero, where others have that of their directory.
+local LOCATION = "CASE WHEN e.parent_id < 0 THEN -e.parent_id ELSE"
+  .. " (SELECT location_id FROM directory WHERE entry_id = e.parent_id) END"
+local UNVERIFIED = "CASE WHEN EXISTS (SELECT 1 FROM vanished WHERE entry_id = e.id) THEN 'missing'"
+  .. " ELSE (SELECT CASE unverified WHEN 1 THEN 'unreadable' WHEN 2 THEN 'unmounted' END"
+  .. " FROM directory WHERE entry_id = e.parent_id) END"
+
 --- What is said of an entry `e` with its content `c`: name and SQL of each field, as the view
 --- `entries` has them, but that the path is absolute. `M.FROM` is where it comes from.
 M.FIELDS = {
+  { "id", "e.id" }, { "uuid", uuid_sql "e.uuid" }, { "location_id", LOCATION },
+  { "parent_id", "CASE WHEN e.parent_id > 0 THEN e.parent_id END" },
   { "path", "path(e.parent_id, e.name)" }, { "name", "e.name" }, { "kind", KIND },
   { "size", "e.size" }, { "allocated", "e.allocated" }, { "mtime_ns", "e.mtime" },
   { "ctime_ns", "e.ctime" }, { "btime_ns", "e.btime" }, { "mode", "e.mode & 4095" },
-  { "uid", "e.uid" }, { "gid", "e.gid" }, { "nlink", "e.nlink" }, { "dev", "e.dev" },
+  { "uid", "e.uid" }, { "gid", "e.gid" }, { "nlink", "e.nlink" },
+  { "dev", "coalesce((SELECT st_dev FROM device WHERE id = e.dev), e.dev)" },
   { "ino", "e.ino" }, { "target", "e.target" },
   { "hash", "CASE WHEN c.hash IS NOT NULL THEN lower(hex(c.hash)) END" },
   { "hash_kind", "CASE c.hash_kind WHEN 1 THEN 'full' WHEN 2 THEN 'sampled' END" },
-  { "mime", "c.mime" },
+  { "mime", "c.mime" }, { "unverified", UNVERIFIED },
 }
 
 local function columns_of(fields)

@@ -96,6 +96,26 @@ local function with_file(path, fn)
   return guard and nil
 end
 
+-- What the library's directory has of its own, now or when a job runs.
+local OWN = { "library.db", "library.db-wal", "library.db-shm", "library.db-journal",
+  "library.lock", "library.sock" }
+
+local function is_same(a, b)
+  return a and b and a.dev == b.dev and a.ino == b.ino
+end
+
+-- Whether `path` is a file of the library, by whatever name, or would be one if it were made.
+local function is_own(library, path)
+  local stat, above, name = uv.fs_stat(path), path:match("^(.-)([^/]*)$")
+  local inside = is_same(uv.fs_stat(above == "" and "." or above), uv.fs_stat(library))
+  for _, own in ipairs(OWN) do
+    if inside and name == own or is_same(stat, uv.fs_stat(library .. "/" .. own)) then
+      return true
+    end
+  end
+  return false
+end
+
 local function write_text(query, format, here, path)
   local close <close> = out.to_file(path)
   write(query, format, here)
@@ -127,6 +147,9 @@ function M.main(args)
     command:wrong "--format sqlite needs --output FILE"
   end
   return ask.run(parsed, function(query)
+    if parsed.output and is_own(query.path, parsed.output) then
+      command:wrong(("--output: %s is a file of the library itself"):format(parsed.output))
+    end
     query:stay()
     local here = parsed.path and place.all(query, { parsed.path })[1]
     if parsed.output then write_file(query, format, here, parsed.output)

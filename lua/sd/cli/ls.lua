@@ -115,6 +115,11 @@ end
 ---@return integer status
 function M.main(args)
   local parsed = command:parse(args)
+  command:only_one(parsed, "long", "null")
+  command:only_one(parsed, "null", "json")
+  if parsed.reverse and parsed.sort == "none" then
+    command:wrong "--reverse and --sort none exclude each other"
+  end
   return ask.run(parsed, function(ask_query)
     ask_query:stay()
     local places = place.all(ask_query, parsed.paths)

@@ -145,10 +145,10 @@ local function write_lines(query, parsed)
 end
 
 local function check_together(parsed)
-  if parsed.glob and parsed.regex then command:wrong "--glob and --regex exclude each other" end
-  if parsed.ignore_case and parsed.smart_case then
-    command:wrong "--ignore-case and --smart-case exclude each other"
-  end
+  command:only_one(parsed, "glob", "regex")
+  command:only_one(parsed, "ignore_case", "smart_case")
+  command:only_one(parsed, "count", "null", "format", "json")
+  if parsed.reverse and not KEYS[parsed.sort] then command:wrong "--reverse needs --sort KEY" end
 end
 
 ---@param args string[]

@@ -66,6 +66,7 @@ end
 ---@return integer status
 function M.main(args)
   local parsed = command:parse(args)
+  command:only_one(parsed, "format", "json")
   local format = parsed.json and "json" or parsed.format or out.terminal and "table" or "csv"
   local options = { header = not parsed.no_header }
   if not parsed.query and core.sys.isatty(0) then

@@ -18,9 +18,9 @@ local command = usage.new("sdlua stat", "Show all that the index knows of each P
 })
 
 -- Beside what every command says of an entry: what only directories and contents have.
-local COLUMNS = entry.JSON .. ", e.id AS id, " .. entry.uuid_sql "e.uuid" .. " AS uuid,"
-  .. " l.root AS root, d.files AS files, d.dirs AS dirs, d.bytes AS bytes_below,"
-  .. " d.allocated AS allocated_below, c.kind AS content_kind, c.entries AS same_content"
+local COLUMNS = entry.JSON .. ", l.root AS root, d.files AS files, d.dirs AS dirs,"
+  .. " d.bytes AS bytes_below, d.allocated AS allocated_below, c.kind AS content_kind,"
+  .. " c.entries AS same_content"
 local FROM = entry.FROM .. "LEFT JOIN directory d ON d.entry_id = e.id JOIN location l ON l.id = ?2"
   .. " WHERE e.id = ?1"
 
@@ -55,7 +55,7 @@ local function lines_of(row)
     { "type", row.mime and ("%s (%s)"):format(row.mime, row.content_kind) },
     { "same content", row.same_content and row.same_content > 1
       and ("%s entries"):format(text.count(row.same_content)) },
-    { "uuid", row.uuid },
+    { "unverified", row.unverified }, { "uuid", row.uuid },
   }
 end
 
@@ -88,6 +88,7 @@ end
 ---@return integer status
 function M.main(args)
   local parsed = command:parse(args)
+  command:only_one(parsed, "format", "json")
   return ask.run(parsed, function(query)
     query:stay()
     check_template(query, parsed)

@@ -16,20 +16,26 @@ local function plain(value)
   return tostring(value)
 end
 
-local function width(s)
-  return text.width(s)
-end
+local width = text.width
 
 -- ---- for people ----
 
+local SPACES = {}
+for i = 1, 99 do SPACES[i] = (" "):rep(i) end
+
 local function pad(s, columns, right)
-  local space = (" "):rep(columns - width(s))
+  local missing = columns - width(s)
+  if missing <= 0 then return s end
+  local space = SPACES[missing] or (" "):rep(missing)
   return right and space .. s or s .. space
 end
 
 local function escaped(row, n)
   local cells = {}
-  for i = 1, n do cells[i] = text.escape(plain(row[i])) end
+  for i = 1, n do
+    local value = row[i]
+    cells[i] = type(value) == "string" and text.escape(value) or plain(value)
+  end
   return cells
 end
 
@@ -49,7 +55,8 @@ end
 local function line_of(cells, widths, right)
   local parts = {}
   for i, cell in ipairs(cells) do parts[i] = pad(cell, widths[i], right[i]) end
-  return (table.concat(parts, "  "):gsub(" +$", "")) .. "\n"
+  -- Without spaces at the end. `gsub(" +$", "")` would try each run of spaces from each of them.
+  return (table.concat(parts, "  "):match("^.*[^ ]") or "") .. "\n"
 end
 
 local function rows_ahead(cursor, n)
@@ -78,7 +85,9 @@ local function write_table(cursor, options)
 end
 
 local function markdown_line(cells)
-  for i, cell in ipairs(cells) do cells[i] = cell:gsub("|", "\\|") end
+  for i, cell in ipairs(cells) do
+    if cell:find("|", 1, true) then cells[i] = cell:gsub("|", "\\|") end
+  end
   return "| " .. table.concat(cells, " | ") .. " |\n"
 end
 

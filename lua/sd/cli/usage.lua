@@ -209,6 +209,17 @@ function Usage:wrong(message)
   error(require "sd.failure".usage(message, parser_for(self):get_usage()), 0)
 end
 
+--- Raises where more than one of these options is given: all but one would be ignored.
+---@param parsed table
+---@param ... string Keys.
+function Usage:only_one(parsed, ...)
+  local given = {}
+  for _, key in ipairs { ... } do
+    if parsed[key] then given[#given + 1] = "--" .. key:gsub("_", "-") end
+  end
+  if #given > 1 then self:wrong(("%s and %s exclude each other"):format(given[1], given[2])) end
+end
+
 --- The values of both ways, for tests: nil where the quick one does not decide.
 ---@package
 Usage.quick = quick

@@ -38,15 +38,18 @@ end
 
 local AGES = { s = 1, m = 60, h = 3600, d = 86400, w = 7 * 86400, y = 31556952 }
 
-local function age_of(given)
-  local number, unit = given:match("^(%d+%.?%d*)([smhdwy])$")
-  return number and core.sys.wall_ns() - math.floor(tonumber(number) * AGES[unit] * 1000000000)
-end
-
 -- The nearest time that there is.
 local function nanoseconds(seconds)
   if seconds > 9223372036 then return math.maxinteger end
-  return seconds < -9223372036 and math.mininteger or seconds * 1000000000
+  return seconds < -9223372036 and math.mininteger or math.floor(seconds * 1000000000)
+end
+
+local function age_of(given)
+  local number, unit = given:match("^(%d+%.?%d*)([smhdwy])$")
+  if not number then return nil end
+  local age, now = tonumber(number) * (AGES[unit] + 0.0), core.sys.wall_ns()
+  if age < 9000000000 then return now - math.floor(age * 1000000000) end
+  return nanoseconds(now // 1000000000 - age)
 end
 
 local function date_of(given)

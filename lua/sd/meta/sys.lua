@@ -63,6 +63,14 @@ function M.winsize(fd) end
 ---@return string? code The errno's name.
 function M.realpath(path) end
 
+--- Opens a file for reading: without following a symlink that it may be, without waiting, and where
+--- that is allowed without a new access time. It may be no regular file: look with fs_fstat().
+---@param path string
+---@return integer? fd Close it with luv's fs_close().
+---@return string? message Without the path.
+---@return string? code The errno's name; ELOOP: a symlink, ENXIO: a socket.
+function M.open_file(path) end
+
 --- What the system calls a user; nil where it has no name for it.
 ---@param uid integer
 ---@return string?
