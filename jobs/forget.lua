@@ -18,12 +18,22 @@ local Forget = sd.job.define {
   progress = ForgetProgress,
 }
 
+-- Whoever came to the end of a removal may have been killed then, and what has that root now is
+-- another location.
+local function check_begun(location)
+  if location.state == "removing" then return end
+  error(sd.failure.new(location.root .. " was added again since its removal began; remove it again",
+    "EBUSY"), 0)
+end
+
 function Forget:run(ctx)
   local locations = ctx.library.locations
   local location = locations:find(self.args.root)
   if not location then return { root = self.args.root, removed = 0 } end
   local state = ctx:state(function() return { begun = false } end)
-  if not state.begun then
+  if state.begun then check_begun(location)
+  else
+    locations:check_idle(location, ctx.id)
     ctx:commit(function(tx)
       locations:begin_removal(tx, location, ctx.id)
       state.begun = true

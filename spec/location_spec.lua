@@ -1,5 +1,6 @@
 -- `sdlua location`: what is added, listed, shown, changed and removed.
 local fixture = require "support.fixture"
+local jobs = require "support.jobs"
 local json = require "dkjson"
 local uv = require "sd.core".luv
 
@@ -40,6 +41,28 @@ local function index(path, ...)
 end
 
 local function query(sql) return fixture.sql(library, sql) end
+
+local function fill_tree()
+  fixture.sh(("cd %s; for i in $(seq 300); do mkdir d$i; touch d$i/$(seq -s ' d'$i/ 60); done")
+    :format(tree))
+end
+
+-- Kills a removal that has begun; the state of the location then.
+local function stop_removal()
+  fill_tree()
+  for _ = 1, 10 do
+    assert.equal(0, index(nil, "--mode", "shallow").status)
+    local process = fixture.start { fixture.sdlua, "location", "remove", tree,
+      "--library", library }
+    repeat
+      local row = query("SELECT state FROM locations")[1]
+    until not row or row[1] == "removing" or process:sleep(1)
+    process:kill("sigkill")
+    process:wait()
+    local row = query("SELECT state FROM locations")[1]
+    if row then return row[1] end
+  end
+end
 
 describe("sdlua location", function()
   it("adds, lists and shows", function()
@@ -160,8 +183,7 @@ describe("sdlua location", function()
   end)
 
   it("goes on with a removal that was killed", function()
-    fixture.sh(("cd %s; for i in $(seq 300); do mkdir d$i; touch d$i/$(seq -s ' d'$i/ 60); done")
-      :format(tree))
+    fill_tree()
     assert.equal(0, index(nil, "--mode", "shallow").status)
     local killed = 0
     for ms = 1, 60, 3 do
@@ -177,6 +199,56 @@ describe("sdlua location", function()
     assert.same({ { "0", "0", "0" } }, query("SELECT (SELECT count(*) FROM entry),"
       .. " (SELECT count(*) FROM directory), (SELECT count(*) FROM location)"))
     print(("removal: killed %d times"):format(killed))
+  end)
+
+  it("is left alone until its removal has come to its end", function()
+    assert.equal("removing", stop_removal())
+    for _, result in ipairs { index(), index(nil, "--fresh"),
+      location("set", tree, "--mode", "deep"),
+      sdlua("run", "indexer", tree, "--library", library) } do
+      assert.equal(1, result.status, result.err)
+      assert.is_truthy(result.err:find(tree .. " is being removed", 1, true), result.err)
+    end
+    assert.equal(1, sdlua("verify", tree, "--library", library).status)
+    assert.same({ { "removing" } }, query("SELECT state FROM locations"))
+    succeeds(location("remove", tree))
+    fixture.check_nothing_left(library)
+    assert.equal(0, index(nil, "--mode", "shallow").status)
+    assert.equal(0, index(nil, "--mode", "shallow").status)
+    assert.same({ { "complete", "18305" } },
+      query("SELECT state, (SELECT count(*) FROM entries) FROM locations"))
+    fixture.check_library(library)
+  end)
+
+  -- The process was killed after the location had gone, and before its job had ended; then the same
+  -- tree became a location again.
+  it("is not removed by the job that removed its predecessor", function()
+    assert.equal("removing", stop_removal())
+    fixture.sh(("sqlite3 %s/library.db \"UPDATE location SET state = 'new'\""):format(library))
+    assert.equal(0, index(nil, "--mode", "shallow").status)
+    local before = query("SELECT path, uuid FROM entries ORDER BY 1")
+    local result = location("remove", tree)
+    assert.equal(1, result.status, result.err)
+    assert.is_truthy(result.err:find("was added again", 1, true), result.err)
+    assert.same(before, query("SELECT path, uuid FROM entries ORDER BY 1"))
+    succeeds(location("remove", tree))
+    assert.same({ { "0", "0", "0" } }, query("SELECT (SELECT count(*) FROM entry),"
+      .. " (SELECT count(*) FROM directory), (SELECT count(*) FROM location)"))
+  end)
+
+  it("stays while a job waits that has not written anything", function()
+    assert.equal(0, index().status)
+    jobs.with(dir, function(queue)
+      queue:dispatch_by_name("indexer", { root = tree }, { run_at = os.time() + 86400 })
+    end)
+    fixture.sh("mkdir " .. dir .. "/moved")
+    for _, result in ipairs { location("remove", tree),
+      location("set", tree, "--root", dir .. "/moved") } do
+      assert.equal(1, result.status, result.err)
+      assert.is_truthy(result.err:find("a job of this location has not ended", 1, true), result.err)
+    end
+    assert.same({ { "complete", "5" } },
+      query("SELECT state, (SELECT count(*) FROM entries) FROM locations"))
   end)
 
   it("says what is wrong", function()

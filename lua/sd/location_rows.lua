@@ -3,6 +3,7 @@
 local core = require "sd.core"
 local failure = require "sd.failure"
 local json = require "sd.json"
+local location_jobs = require "sd.location_jobs"
 
 local M = {}
 
@@ -76,16 +77,29 @@ function M.check_apart(library, root, but)
   error(failure.new(message:format(root), "EEXIST", failure.EXIT.USAGE), 0)
 end
 
---- Refuses roots that have entries in common with a location; one that is a location is none.
+--- Refuses a location whose removal was begun, code EBUSY: what it had is gone from the views, and
+--- its row is to go too.
+---@param row {root: string, state: string}
+function M.check_stays(row)
+  if row.state ~= "removing" then return end
+  error(failure.new(row.root .. " is being removed; sdlua location remove ends that", "EBUSY"), 0)
+end
+
+--- Refuses roots that have entries in common with a location; one that is a location is none,
+--- unless it is being removed.
 ---@async
 ---@param library sd.Library
 ---@param roots string[] Absolute paths.
 function M.check_roots(library, roots)
-  local ids = {}
-  for _, row in ipairs(library:fresh_rows("SELECT id, root FROM location")) do
-    ids[row.root] = row.id
+  local known = {}
+  for _, row in ipairs(library:fresh_rows("SELECT id, root, state FROM location")) do
+    known[row.root] = row
   end
-  for _, root in ipairs(roots) do M.check_apart(library, root, ids[root]) end
+  for _, root in ipairs(roots) do
+    local row = known[root]
+    M.check_apart(library, root, row and row.id)
+    if row then M.check_stays(row) end
+  end
 end
 
 --- The location that `text` names: its number, the beginning of its uuid, or its root.
@@ -120,12 +134,6 @@ function M.add(library, root, settings)
   return M.find(library, root)
 end
 
-local function check_idle(row)
-  if row.open_jobs == 0 then return end
-  error(failure.new(("%s: a job of this location has not ended; see sdlua job list"):format(
-    row.root), "EBUSY"), 0)
-end
-
 local function base_name(path)
   return path:match("([^/]+)/*$") or path
 end
@@ -138,12 +146,13 @@ end
 ---@return sd.LocationRow
 function M.set(library, row, changes)
   local sql = {}
+  M.check_stays(row)
   if changes.settings then
     sql[1] = { "UPDATE location SET settings = ?2 WHERE id = ?1",
       { row.id, encode(changes.settings), n = 2 } }
   end
   if changes.root and changes.root ~= row.root then
-    check_idle(row)
+    location_jobs.check_idle(library, row)
     M.check_apart(library, changes.root, row.id)
     sql[#sql + 1] = { "UPDATE location SET root = ?2 WHERE id = ?1", { row.id, changes.root } }
     sql[#sql + 1] = { "UPDATE entry SET name = ?2 WHERE id = (SELECT entry_id FROM location"
@@ -152,8 +161,5 @@ function M.set(library, row, changes)
   failure.check(library.core:commit { sql = sql })
   return M.find(library, tostring(row.id))
 end
-
---- What is to be removed must not be in use.
-M.check_idle = check_idle
 
 return M
