@@ -251,6 +251,58 @@ describe("sdlua location", function()
       query("SELECT state, (SELECT count(*) FROM entries) FROM locations"))
   end)
 
+  -- What repeats, as name and the path that it is about, by number.
+  local function repeating()
+    local list = json.decode(succeeds(sdlua("job", "schedules", "--library", library, "--json")))
+    for i, one in ipairs(list) do list[i] = { one.name, one.args.root or one.args.photos } end
+    return list
+  end
+
+  it("takes what repeats for it to its new root, and drops it when it goes", function()
+    local other, moved, script = dir .. "/other", dir .. "/moved", dir .. "/own.lua"
+    fixture.write(script, [[
+      local sd = require "sd"
+      local J = sd.job.define { name = "own", args = {
+        photos = sd.arg.path { location = true, positional = true, required = true },
+        beside = sd.arg.path {} } }
+      function J:run() end
+      return J]])
+    fixture.sh("mkdir " .. other)
+    local function again(...) succeeds(sdlua(...)) end
+    for _, path in ipairs { tree, other } do
+      again("index", path, "--library", library, "--repeat", "every 1h")
+    end
+    again("run", "verify", tree, "--library", library, "--repeat", "every 1h")
+    again("run", script, tree, "--library", library, "--repeat", "every 1h")
+    again("run", script, other, "--beside", tree, "--library", library, "--repeat", "every 1h")
+    assert.equal(0, index().status)
+    fixture.sh(("mv %s %s"):format(tree, moved))
+    local result = location("set", tree, "--root", moved)
+    succeeds(result)
+    assert.equal("sdlua: 3 jobs repeat, now at the new root\n", result.err)
+    assert.same({ { "indexer", moved }, { "indexer", other }, { "verify", moved },
+      { "own", moved }, { "own", other } }, repeating())
+    result = location("remove", moved, "--json", "--progress", "plain")
+    assert.equal(3, json.decode(succeeds(result)).schedules)
+    assert.is_truthy(result.err:find("3 jobs repeated for this location", 1, true), result.err)
+    assert.same({ { "indexer", other }, { "own", other } }, repeating())
+  end)
+
+  it("is run at its new root by a runner that lives", function()
+    assert.equal(0, index().status)
+    local server = fixture.start { fixture.sdlua, "serve", "--library", library }
+    repeat local there = uv.fs_stat(library .. "/library.sock") until there or server:sleep(20)
+    succeeds(index(nil, "--repeat", "every 3s"))
+    fixture.sh(("mv %s %s/moved"):format(tree, dir))
+    succeeds(location("set", tree, "--root", dir .. "/moved"))
+    local ended = "SELECT count(*) FROM jobs WHERE finished_at IS NOT NULL"
+    repeat until tonumber(query(ended)[1][1]) >= 2 or server:sleep(50)
+    server:kill("sigterm")
+    assert.equal(143, (server:wait()))
+    assert.same({ { "completed" } }, query("SELECT DISTINCT status FROM jobs"))
+    assert.same({ { dir .. "/moved" } }, query("SELECT root FROM locations"))
+  end)
+
   it("says what is wrong", function()
     local missing = location("show", "nowhere")
     assert.equal(10, missing.status, missing.err) -- no library

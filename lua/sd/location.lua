@@ -251,10 +251,12 @@ end
 ---@param tx sd.Commit
 ---@param location sd.Location
 ---@param job_id integer
-function Locations:begin_removal(tx, location, job_id)
+---@param also table[] Statements: what is to end with it.
+function Locations:begin_removal(tx, location, job_id, also)
   for _, sql in ipairs(REMOVE) do
     tx:exec_own(sql, sql:find("?2", 1, true) and { location.id, job_id } or { location.id })
   end
+  for _, one in ipairs(also) do tx:exec_own(one[1], one[2]) end
 end
 
 -- The number may be given to another one.

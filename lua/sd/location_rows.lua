@@ -21,6 +21,7 @@ local M = {}
 ---@field bytes? integer Of everything.
 ---@field allocated? integer
 ---@field open_jobs integer
+---@field schedules? integer Jobs that repeat, and go on at its new root; from set() alone.
 
 local ROWS = "SELECT v.id, v.uuid, v.root, v.state, v.created_at, v.indexed_at, l.settings,"
   .. " d.files, d.dirs, d.symlinks, d.bytes, d.allocated, (SELECT count(*) FROM job j"
@@ -138,28 +139,39 @@ local function base_name(path)
   return path:match("([^/]+)/*$") or path
 end
 
---- Changes the settings, or the root: the same tree, in another place.
+-- What the library has of the root, and what repeats: statements, and how many jobs do.
+local function move(library, row, root)
+  location_jobs.check_idle(library, row)
+  M.check_apart(library, root, row.id)
+  local sql = library.jobs:schedules():moving(row.root, root)
+  local n = #sql
+  sql[n + 1] = { "UPDATE location SET root = ?2 WHERE id = ?1", { row.id, root } }
+  sql[n + 2] = { "UPDATE entry SET name = ?2 WHERE id = (SELECT entry_id FROM location"
+    .. " WHERE id = ?1)", { row.id, base_name(root) } }
+  return sql, n
+end
+
+--- Changes the settings, or the root: the same tree, in another place. What repeats follows it.
 ---@async
 ---@param library sd.Library
 ---@param row sd.LocationRow
 ---@param changes {root?: string, settings?: table<string, any>}
 ---@return sd.LocationRow
 function M.set(library, row, changes)
-  local sql = {}
+  local sql, schedules = {}, nil
   M.check_stays(row)
+  if changes.root and changes.root ~= row.root then
+    sql, schedules = move(library, row, changes.root)
+  end
   if changes.settings then
-    sql[1] = { "UPDATE location SET settings = ?2 WHERE id = ?1",
+    sql[#sql + 1] = { "UPDATE location SET settings = ?2 WHERE id = ?1",
       { row.id, encode(changes.settings), n = 2 } }
   end
-  if changes.root and changes.root ~= row.root then
-    location_jobs.check_idle(library, row)
-    M.check_apart(library, changes.root, row.id)
-    sql[#sql + 1] = { "UPDATE location SET root = ?2 WHERE id = ?1", { row.id, changes.root } }
-    sql[#sql + 1] = { "UPDATE entry SET name = ?2 WHERE id = (SELECT entry_id FROM location"
-      .. " WHERE id = ?1)", { row.id, base_name(changes.root) } }
-  end
   failure.check(library.core:commit { sql = sql })
-  return M.find(library, tostring(row.id))
+  if schedules then library.jobs:schedules():read() end
+  local now = M.find(library, tostring(row.id))
+  now.schedules = schedules
+  return now
 end
 
 return M

@@ -137,8 +137,13 @@ function RUN.set(runner, parsed)
   if not (next(given) or parsed.reset or parsed.root) then
     error(failure.new("set: say what is to be changed", "EINVAL", failure.EXIT.USAGE), 0)
   end
-  put_result(parsed, runner:call("location_set", { name = tostring(row.id),
-    root = parsed.root and roots.check(parsed.root), settings = settings }))
+  row = runner:call("location_set", { name = tostring(row.id),
+    root = parsed.root and roots.check(parsed.root), settings = settings })
+  put_result(parsed, row)
+  if (row.schedules or 0) > 0 and core.sys.writable(2) then
+    io.stderr:write(("sdlua: %s, now at the new root\n"):format(
+      text.counted(row.schedules, "job repeats", "jobs repeat")))
+  end
 end
 
 -- It may take a while: a job, which shows progress and is resumed.
