@@ -179,7 +179,9 @@ function M.command_line(options)
   local words = {}
   local function put(name, value)
     if value == nil then return end
-    words[#words + 1] = "--" .. name:gsub("_", "-") .. " " .. quoted(tostring(value))
+    value = tostring(value)
+    local joint = value:sub(1, 1) == "-" and "=" or " " -- else it would be taken for an option
+    words[#words + 1] = "--" .. name:gsub("_", "-") .. joint .. quoted(value)
   end
   put("rules", options.rules or next(options) == nil and "none" or nil)
   for _, name in ipairs(LISTS) do
