@@ -84,6 +84,27 @@ describe("sdlua location", function()
     assert.is_truthy(succeeds(location("list")):find("4 entries", 1, true))
   end)
 
+  it("finds a location by any path of its root", function()
+    local function at(where, ...)
+      return fixture.run({ fixture.sdlua, "location", ... },
+        ("cd %s && SDLUA_LIBRARY=%s"):format(where, library))
+    end
+    fixture.sh(("mkdir %s/1; ln -s tree %s/link"):format(dir, dir))
+    decoded("add", tree)
+    decoded("add", dir .. "/1")
+    for _, name in ipairs { "tree", "tree/", "./tree", "link", "1" } do -- a number comes first
+      assert.is_truthy(succeeds(at(dir, "show", name)):find(tree .. "\n", 1, true), name)
+    end
+    assert.is_truthy(succeeds(at(dir, "show", "1/")):find(dir .. "/1\n", 1, true))
+    assert.is_truthy(succeeds(at(tree, "show", ".")):find(tree .. "\n", 1, true))
+    succeeds(at(dir, "set", "tree", "--mode", "deep"))
+    local result = at(tree, "show", "a") -- there, and no location
+    assert.equal(1, result.status)
+    assert.equal("sdlua: there is no location a\n", result.err)
+    succeeds(at(dir, "remove", "tree"))
+    assert.same({ { dir .. "/1" } }, query("SELECT root FROM locations"))
+  end)
+
   it("settles what index does where it is not told", function()
     decoded("add", tree, "--mode", "shallow")
     assert.equal("shallow", json.decode(index(nil, "--json").out).mode)
