@@ -191,6 +191,26 @@ describe("what has changed", function()
     assert.equal("modified", seen["c/4"].change)
     assert.is_truthy(seen["c/4"].why:find("^size, mtime"))
   end)
+
+  it("names the rule where it is there and was removed", function()
+    shell("mkdir -p a/b .h c; touch a/b/1.o a/2.o a/3 .h/4 c/5 gone.o")
+    index()
+    shell("rm gone.o")
+    fixture.write(dir .. "/accept.lua",
+      "return { accept_directory = function(d) return d.path ~= 'c' end }")
+    local result = run(nil, { "--explain", "--exclude", "*.o", "--rules", "no_hidden", "--accept",
+      dir .. "/accept.lua" })
+    assert.equal(0, result.status, result.err)
+    local lines = {}
+    for line in result.err:gmatch("deleted [^\n]+") do lines[#lines + 1] = line end
+    table.sort(lines)
+    assert.same({
+      "deleted .h (left out by no_hidden)", "deleted .h/4 (left out by no_hidden)",
+      "deleted a/2.o (left out by exclude)", "deleted a/b/1.o (left out by exclude)",
+      "deleted c (left out by accept_directory)", "deleted c/5 (left out by accept_directory)",
+      "deleted gone.o",
+    }, lines)
+  end)
 end)
 
 describe("--changed-by", function()

@@ -1,5 +1,4 @@
 --- `sdlua rules`: which rules there are, those of the locations, and which one decides for a path.
-local accept = require "sd.accept"
 local core = require "sd.core"
 local failure = require "sd.failure"
 local json = require "sd.json"
@@ -102,23 +101,10 @@ local function around(query, parsed, path, given)
   return found.location.root, found.rest, given or stored(query, found.location)
 end
 
--- How far a walk comes on the way to a path before a rule leaves out what it is about: so far a
--- script is asked. A directory that is left empty stays itself.
-local function way_to(set, root, rest, about)
-  if about ~= rest and set:decide(root, about) then return about end
-  return about:match("^(.*)/") or ""
-end
-
 local function decide(root, rest, text)
-  local options = rules.options(text)
-  local set <close> = rules.compile(options)
-  local accepted, rule, about, detail = set:decide(root, rest)
+  local run <close> = rules.open(text)
+  local accepted, rule, about, detail = rules.decide(run, root, rest)
   if accepted == nil then failure.check_other(nil, rule, about) end
-  if options.accept then
-    local by, what = accept.decide(accept.load(options.accept), root,
-      accepted and rest or way_to(set, root, rest, about))
-    if by then accepted, rule, about, detail = false, by, what, options.accept end
-  end
   return { root = root, accepted = accepted, rule = rule, about = about,
     detail = detail ~= "" and detail or nil }
 end
