@@ -196,6 +196,29 @@ describe("predicates", function()
     assert.equal("left out by exclude (*.o)", test "c/g.o")
   end)
 
+  it("decide before the rules for what is below a directory that they leave out", function()
+    sh [[mkdir -p a/b/c d/e skip/f && touch a/b/c/x.o d/e/x.o d/e/y skip/f/x.o d/STOP
+      printf 'Signature: 8a477f597d28d172789f06886806bc55' >skip/CACHEDIR.TAG]]
+    local script = write [[
+      return { accept_entry = function(e) return not e.path:find("^d/") end,
+        accept_directory = function(d) return d.path ~= "a/b" and d.path ~= "skip" end }]]
+    local options = { "--accept", script, "--rules", "no_caches", "--reject-children", "STOP",
+      "--exclude", "*.o", "--exclude", "/a/b/c/" }
+    local output = index(table.unpack(options))
+    local function test(path)
+      return (fixture.run_sdlua("rules", "test", "--root", tree, tree .. "/" .. path,
+        table.unpack(options)).out:sub(#tree + #path + 4, -2):gsub(" %(.*", ""))
+    end
+    assert.equal("a d", paths())
+    assert.same({ accept_directory = 2, reject_children = 1 }, output.skipped)
+    assert.equal("left out with a/b by accept_directory", test "a/b/c/x.o")
+    assert.equal("left out with a/b by accept_directory", test "a/b/c")
+    assert.equal("left out by accept_directory", test "a/b")
+    assert.equal("left out with skip by accept_directory", test "skip/f/x.o")
+    assert.equal("left out with d by reject_children", test "d/e/y")
+    assert.equal("left out by exclude", test "x.o")
+  end)
+
   it("may be given by a job to its walker", function()
     sh "mkdir a && touch a/x a/y"
     fixture.write(dir .. "/walk.lua", ([[

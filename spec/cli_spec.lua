@@ -71,6 +71,10 @@ describe("--help", function()
         "--threads", "--batch", "--chunk", "--mime", "$SDLUA_LIBRARY", "$XDG_DATA_HOME" })
     end)
 
+    it("of verify says that it makes no library: " .. flag, function()
+      assert_find("it must be there", (assert_help({ "verify", flag }, {}):gsub("%s+", " ")))
+    end)
+
     it("of run says how to name a script: " .. flag, function()
       assert_help({ "run", flag }, { "usage: sdlua run SCRIPT|NAME [ARGS]", "$SDLUA_JOBS" })
     end)

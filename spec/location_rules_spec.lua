@@ -198,6 +198,17 @@ describe("sdlua rules", function()
     assert.equal(words, dkjson.decode(ask("show", "--json", "--library", library))[1].options)
   end)
 
+  it("show prints patterns that begin as options do", function()
+    sh "touch -- -a -b c"
+    index("--exclude=-[b\\]]", "--exclude=-b", "--reject-children=--x")
+    local words = ask("show", "--library", library):match(": (.*)\n$")
+    assert.equal("--exclude='-[b\\]]' --exclude=-b --reject-children=--x", words)
+    fixture.sh(("%s index --library %s --progress none %s %s"):format(fixture.quote(fixture.sdlua),
+      fixture.quote(library), words, fixture.quote(tree)))
+    assert.equal("-a c", paths())
+    assert.equal(words .. "\n", ask("show", "--library", library):match(": (.*)$"))
+  end)
+
   it("list names what --rules takes", function()
     local names = {}
     for _, rule in ipairs(dkjson.decode(ask("list", "--json"))) do

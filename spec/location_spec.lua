@@ -1,5 +1,6 @@
 -- `sdlua location`: what is added, listed, shown, changed and removed.
 local fixture = require "support.fixture"
+local jobs = require "support.jobs"
 local json = require "dkjson"
 local uv = require "sd.core".luv
 
@@ -41,6 +42,28 @@ end
 
 local function query(sql) return fixture.sql(library, sql) end
 
+local function fill_tree()
+  fixture.sh(("cd %s; for i in $(seq 300); do mkdir d$i; touch d$i/$(seq -s ' d'$i/ 60); done")
+    :format(tree))
+end
+
+-- Kills a removal that has begun; the state of the location then.
+local function stop_removal()
+  fill_tree()
+  for _ = 1, 10 do
+    assert.equal(0, index(nil, "--mode", "shallow").status)
+    local process = fixture.start { fixture.sdlua, "location", "remove", tree,
+      "--library", library }
+    repeat
+      local row = query("SELECT state FROM locations")[1]
+    until not row or row[1] == "removing" or process:sleep(1)
+    process:kill("sigkill")
+    process:wait()
+    local row = query("SELECT state FROM locations")[1]
+    if row then return row[1] end
+  end
+end
+
 describe("sdlua location", function()
   it("adds, lists and shows", function()
     local row = decoded("add", tree, "--mode", "shallow")
@@ -59,6 +82,27 @@ describe("sdlua location", function()
     assert.same(row, decoded("show", "1"))
     assert.is_truthy(succeeds(location("show", tree)):find("settings    --mode shallow", 1, true))
     assert.is_truthy(succeeds(location("list")):find("4 entries", 1, true))
+  end)
+
+  it("finds a location by any path of its root", function()
+    local function at(where, ...)
+      return fixture.run({ fixture.sdlua, "location", ... },
+        ("cd %s && SDLUA_LIBRARY=%s"):format(where, library))
+    end
+    fixture.sh(("mkdir %s/1; ln -s tree %s/link"):format(dir, dir))
+    decoded("add", tree)
+    decoded("add", dir .. "/1")
+    for _, name in ipairs { "tree", "tree/", "./tree", "link", "1" } do -- a number comes first
+      assert.is_truthy(succeeds(at(dir, "show", name)):find(tree .. "\n", 1, true), name)
+    end
+    assert.is_truthy(succeeds(at(dir, "show", "1/")):find(dir .. "/1\n", 1, true))
+    assert.is_truthy(succeeds(at(tree, "show", ".")):find(tree .. "\n", 1, true))
+    succeeds(at(dir, "set", "tree", "--mode", "deep"))
+    local result = at(tree, "show", "a") -- there, and no location
+    assert.equal(1, result.status)
+    assert.equal("sdlua: there is no location a\n", result.err)
+    succeeds(at(dir, "remove", "tree"))
+    assert.same({ { dir .. "/1" } }, query("SELECT root FROM locations"))
   end)
 
   it("settles what index does where it is not told", function()
@@ -160,8 +204,7 @@ describe("sdlua location", function()
   end)
 
   it("goes on with a removal that was killed", function()
-    fixture.sh(("cd %s; for i in $(seq 300); do mkdir d$i; touch d$i/$(seq -s ' d'$i/ 60); done")
-      :format(tree))
+    fill_tree()
     assert.equal(0, index(nil, "--mode", "shallow").status)
     local killed = 0
     for ms = 1, 60, 3 do
@@ -177,6 +220,108 @@ describe("sdlua location", function()
     assert.same({ { "0", "0", "0" } }, query("SELECT (SELECT count(*) FROM entry),"
       .. " (SELECT count(*) FROM directory), (SELECT count(*) FROM location)"))
     print(("removal: killed %d times"):format(killed))
+  end)
+
+  it("is left alone until its removal has come to its end", function()
+    assert.equal("removing", stop_removal())
+    for _, result in ipairs { index(), index(nil, "--fresh"),
+      location("set", tree, "--mode", "deep"),
+      sdlua("run", "indexer", tree, "--library", library) } do
+      assert.equal(1, result.status, result.err)
+      assert.is_truthy(result.err:find(tree .. " is being removed", 1, true), result.err)
+    end
+    assert.equal(1, sdlua("verify", tree, "--library", library).status)
+    assert.same({ { "removing" } }, query("SELECT state FROM locations"))
+    succeeds(location("remove", tree))
+    fixture.check_nothing_left(library)
+    assert.equal(0, index(nil, "--mode", "shallow").status)
+    assert.equal(0, index(nil, "--mode", "shallow").status)
+    assert.same({ { "complete", "18305" } },
+      query("SELECT state, (SELECT count(*) FROM entries) FROM locations"))
+    fixture.check_library(library)
+  end)
+
+  -- The process was killed after the location had gone, and before its job had ended; then the same
+  -- tree became a location again.
+  it("is not removed by the job that removed its predecessor", function()
+    assert.equal("removing", stop_removal())
+    fixture.sh(("sqlite3 %s/library.db \"UPDATE location SET state = 'new'\""):format(library))
+    assert.equal(0, index(nil, "--mode", "shallow").status)
+    local before = query("SELECT path, uuid FROM entries ORDER BY 1")
+    local result = location("remove", tree)
+    assert.equal(1, result.status, result.err)
+    assert.is_truthy(result.err:find("was added again", 1, true), result.err)
+    assert.same(before, query("SELECT path, uuid FROM entries ORDER BY 1"))
+    succeeds(location("remove", tree))
+    assert.same({ { "0", "0", "0" } }, query("SELECT (SELECT count(*) FROM entry),"
+      .. " (SELECT count(*) FROM directory), (SELECT count(*) FROM location)"))
+  end)
+
+  it("stays while a job waits that has not written anything", function()
+    assert.equal(0, index().status)
+    jobs.with(dir, function(queue)
+      queue:dispatch_by_name("indexer", { root = tree }, { run_at = os.time() + 86400 })
+    end)
+    fixture.sh("mkdir " .. dir .. "/moved")
+    for _, result in ipairs { location("remove", tree),
+      location("set", tree, "--root", dir .. "/moved") } do
+      assert.equal(1, result.status, result.err)
+      assert.is_truthy(result.err:find("a job of this location has not ended", 1, true), result.err)
+    end
+    assert.same({ { "complete", "5" } },
+      query("SELECT state, (SELECT count(*) FROM entries) FROM locations"))
+  end)
+
+  -- What repeats, as name and the path that it is about, by number.
+  local function repeating()
+    local list = json.decode(succeeds(sdlua("job", "schedules", "--library", library, "--json")))
+    for i, one in ipairs(list) do list[i] = { one.name, one.args.root or one.args.photos } end
+    return list
+  end
+
+  it("takes what repeats for it to its new root, and drops it when it goes", function()
+    local other, moved, script = dir .. "/other", dir .. "/moved", dir .. "/own.lua"
+    fixture.write(script, [[
+      local sd = require "sd"
+      local J = sd.job.define { name = "own", args = {
+        photos = sd.arg.path { location = true, positional = true, required = true },
+        beside = sd.arg.path {} } }
+      function J:run() end
+      return J]])
+    fixture.sh("mkdir " .. other)
+    local function again(...) succeeds(sdlua(...)) end
+    for _, path in ipairs { tree, other } do
+      again("index", path, "--library", library, "--repeat", "every 1h")
+    end
+    again("run", "verify", tree, "--library", library, "--repeat", "every 1h")
+    again("run", script, tree, "--library", library, "--repeat", "every 1h")
+    again("run", script, other, "--beside", tree, "--library", library, "--repeat", "every 1h")
+    assert.equal(0, index().status)
+    fixture.sh(("mv %s %s"):format(tree, moved))
+    local result = location("set", tree, "--root", moved)
+    succeeds(result)
+    assert.equal("sdlua: 3 jobs repeat, now at the new root\n", result.err)
+    assert.same({ { "indexer", moved }, { "indexer", other }, { "verify", moved },
+      { "own", moved }, { "own", other } }, repeating())
+    result = location("remove", moved, "--json", "--progress", "plain")
+    assert.equal(3, json.decode(succeeds(result)).schedules)
+    assert.is_truthy(result.err:find("3 jobs repeated for this location", 1, true), result.err)
+    assert.same({ { "indexer", other }, { "own", other } }, repeating())
+  end)
+
+  it("is run at its new root by a runner that lives", function()
+    assert.equal(0, index().status)
+    local server = fixture.start { fixture.sdlua, "serve", "--library", library }
+    repeat local there = uv.fs_stat(library .. "/library.sock") until there or server:sleep(20)
+    succeeds(index(nil, "--repeat", "every 3s"))
+    fixture.sh(("mv %s %s/moved"):format(tree, dir))
+    succeeds(location("set", tree, "--root", dir .. "/moved"))
+    local ended = "SELECT count(*) FROM jobs WHERE finished_at IS NOT NULL"
+    repeat until tonumber(query(ended)[1][1]) >= 2 or server:sleep(50)
+    server:kill("sigterm")
+    assert.equal(143, (server:wait()))
+    assert.same({ { "completed" } }, query("SELECT DISTINCT status FROM jobs"))
+    assert.same({ { dir .. "/moved" } }, query("SELECT root FROM locations"))
   end)
 
   it("says what is wrong", function()

@@ -1,6 +1,7 @@
 -- What a second run takes for changed, for moved, for unknown; and what it says of it.
 local fixture = require "support.fixture"
 local json = require "dkjson"
+local uv = require "sd.core".luv
 
 local dir, tree, library
 
@@ -71,6 +72,39 @@ describe("a run in which little changed", function()
     shell("echo 1 > d7/s/7")
     assert.is_true(pages_written("--mode", "shallow") <= 17 + 3)
     assert.equal("2", value("SELECT size FROM entries WHERE path = 'd7/s/7'"))
+  end)
+end)
+
+describe("a file with many names", function()
+  -- Makes `n` names of one file, moves them from a to b, and removes a where that is asked for:
+  -- what the run cost that saw it.
+  local function move_names(n, remove)
+    shell("rm -rf * %s; mkdir a b; echo 1 > a/1", library)
+    for i = 2, n do assert(uv.fs_link(tree .. "/a/1", ("%s/a/%d"):format(tree, i))) end
+    index()
+    local names = "SELECT id, uuid FROM entries WHERE kind = 'file' ORDER BY 1"
+    local before = query(names)
+    for i = 1, n do
+      assert(uv.fs_rename(("%s/a/%d"):format(tree, i), ("%s/b/%d"):format(tree, i)))
+    end
+    if remove then shell("rmdir a") end
+    local output = index()
+    assert.same({ n, 0, remove and 1 or 0 },
+      { output.changes.moved, output.changes.new, output.changes.deleted })
+    assert.same(before, query(names))
+    assert.equal(tostring(n), value("SELECT count(*) FROM entries WHERE path LIKE 'b/_%'"))
+    return output.metrics
+  end
+
+  it("is found at other names in a time that grows as their number does", function()
+    local few, many = move_names(1000).cpu_ns, move_names(8000).cpu_ns
+    assert.is_true(many / few < 24, many / few)
+  end)
+
+  it("is found in little memory where the directory is gone", function()
+    local metrics = move_names(4000, true)
+    if fixture.is_sanitized() then return end
+    assert.is_true(metrics.max_rss < 64 * 1048576, metrics.max_rss)
   end)
 end)
 
@@ -156,6 +190,26 @@ describe("what has changed", function()
     assert.equal("n", seen.m.from)
     assert.equal("modified", seen["c/4"].change)
     assert.is_truthy(seen["c/4"].why:find("^size, mtime"))
+  end)
+
+  it("names the rule where it is there and was removed", function()
+    shell("mkdir -p a/b .h c; touch a/b/1.o a/2.o a/3 .h/4 c/5 gone.o")
+    index()
+    shell("rm gone.o")
+    fixture.write(dir .. "/accept.lua",
+      "return { accept_directory = function(d) return d.path ~= 'c' end }")
+    local result = run(nil, { "--explain", "--exclude", "*.o", "--rules", "no_hidden", "--accept",
+      dir .. "/accept.lua" })
+    assert.equal(0, result.status, result.err)
+    local lines = {}
+    for line in result.err:gmatch("deleted [^\n]+") do lines[#lines + 1] = line end
+    table.sort(lines)
+    assert.same({
+      "deleted .h (left out by no_hidden)", "deleted .h/4 (left out by no_hidden)",
+      "deleted a/2.o (left out by exclude)", "deleted a/b/1.o (left out by exclude)",
+      "deleted c (left out by accept_directory)", "deleted c/5 (left out by accept_directory)",
+      "deleted gone.o",
+    }, lines)
   end)
 end)
 

@@ -1,4 +1,7 @@
 --- Why each entry was touched, for who wants to know: updates of type "explain" of a job's handle.
+local core = require "sd.core"
+local rules = require "sd.rules"
+
 local M = {}
 
 ---@class sd.Explained
@@ -7,7 +10,7 @@ local M = {}
 --- bytes are looked at again.
 ---@field path string Below the root.
 ---@field from? string Of what moved: where it was.
----@field why? string What differs, in words; "racy", "asked for", "replaced".
+---@field why? string What differs, in words; "racy", "asked for", "replaced", "left out by …".
 
 local AT_ONCE = 500
 
@@ -61,12 +64,26 @@ function M.tell(ctx, list)
   end
 end
 
+-- Of what was removed and is on the disk: the rule that leaves it out. A script that cannot be
+-- asked here says nothing.
+local function why_removed(run, root, path)
+  if not core.luv.fs_lstat((root == "/" and "" or root) .. "/" .. path) then return nil end
+  local ok, accepted, rule = pcall(rules.decide, run, root, path)
+  return ok and accepted == false and "left out by " .. rule or nil
+end
+
 --- Tells what matching and sweeping did.
+---@async
 ---@param ctx sd.Context
+---@param location sd.Location
 ---@param told? {change: string, path: string, from?: string}[]
-function M.told(ctx, told)
-  for _, one in ipairs(told or {}) do
+function M.told(ctx, location, told)
+  if not told or #told == 0 then return end
+  local run <close> = rules.open(rules.stored(ctx.library, location))
+  for i, one in ipairs(told) do
+    if i % AT_ONCE == 0 then ctx:check_interrupt() end
     if one.change == "replaced" then one.change, one.why = "modified", "replaced" end
+    if one.change == "deleted" then one.why = why_removed(run, location.root, one.path) end
     emit(ctx, one, one.path)
   end
 end

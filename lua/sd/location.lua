@@ -1,6 +1,7 @@
 --- Locations: directory trees that a library indexes.
 local core = require "sd.core"
 local failure = require "sd.failure"
+local location_jobs = require "sd.location_jobs"
 local rows = require "sd.location_rows"
 local blob = function(bytes) return { blob = bytes } end
 
@@ -67,13 +68,15 @@ function Locations:list()
   return list
 end
 
---- The location at `root`, made where there is none.
+--- The location at `root`, made where there is none. Raises EBUSY where it is being removed.
 ---@async
 ---@param root string Absolute path, free of symlinks.
 ---@return sd.Location
 function Locations:ensure(root)
   if not self:find(root) then rows.add(self.library, root) end
-  return assert(self:find(root))
+  local location = assert(self:find(root))
+  rows.check_stays(location)
+  return location
 end
 
 local function base_name(path)
@@ -236,14 +239,24 @@ local REMOVE = {
   "UPDATE location SET entry_id = NULL, state = 'removing' WHERE id = ?1",
 }
 
+--- Refuses a location with a job that has not ended, code EBUSY.
+---@async
+---@param location sd.Location
+---@param but integer The job that asks.
+function Locations:check_idle(location, but)
+  location_jobs.check_idle(self.library, location, but)
+end
+
 --- Adds to a transaction that the location is to be removed; then `ctx:clear()`.
 ---@param tx sd.Commit
 ---@param location sd.Location
 ---@param job_id integer
-function Locations:begin_removal(tx, location, job_id)
+---@param also table[] Statements: what is to end with it.
+function Locations:begin_removal(tx, location, job_id, also)
   for _, sql in ipairs(REMOVE) do
     tx:exec_own(sql, sql:find("?2", 1, true) and { location.id, job_id } or { location.id })
   end
+  for _, one in ipairs(also) do tx:exec_own(one[1], one[2]) end
 end
 
 -- The number may be given to another one.

@@ -3,6 +3,7 @@
 local core = require "sd.core"
 local failure = require "sd.failure"
 local json = require "sd.json"
+local location_jobs = require "sd.location_jobs"
 
 local M = {}
 
@@ -20,6 +21,7 @@ local M = {}
 ---@field bytes? integer Of everything.
 ---@field allocated? integer
 ---@field open_jobs integer
+---@field schedules? integer Jobs that repeat, and go on at its new root; from set() alone.
 
 local ROWS = "SELECT v.id, v.uuid, v.root, v.state, v.created_at, v.indexed_at, l.settings,"
   .. " d.files, d.dirs, d.symlinks, d.bytes, d.allocated, (SELECT count(*) FROM job j"
@@ -76,16 +78,29 @@ function M.check_apart(library, root, but)
   error(failure.new(message:format(root), "EEXIST", failure.EXIT.USAGE), 0)
 end
 
---- Refuses roots that have entries in common with a location; one that is a location is none.
+--- Refuses a location whose removal was begun, code EBUSY: what it had is gone from the views, and
+--- its row is to go too.
+---@param row {root: string, state: string}
+function M.check_stays(row)
+  if row.state ~= "removing" then return end
+  error(failure.new(row.root .. " is being removed; sdlua location remove ends that", "EBUSY"), 0)
+end
+
+--- Refuses roots that have entries in common with a location; one that is a location is none,
+--- unless it is being removed.
 ---@async
 ---@param library sd.Library
 ---@param roots string[] Absolute paths.
 function M.check_roots(library, roots)
-  local ids = {}
-  for _, row in ipairs(library:fresh_rows("SELECT id, root FROM location")) do
-    ids[row.root] = row.id
+  local known = {}
+  for _, row in ipairs(library:fresh_rows("SELECT id, root, state FROM location")) do
+    known[row.root] = row
   end
-  for _, root in ipairs(roots) do M.check_apart(library, root, ids[root]) end
+  for _, root in ipairs(roots) do
+    local row = known[root]
+    M.check_apart(library, root, row and row.id)
+    if row then M.check_stays(row) end
+  end
 end
 
 --- The location that `text` names: its number, the beginning of its uuid, or its root.
@@ -120,40 +135,43 @@ function M.add(library, root, settings)
   return M.find(library, root)
 end
 
-local function check_idle(row)
-  if row.open_jobs == 0 then return end
-  error(failure.new(("%s: a job of this location has not ended; see sdlua job list"):format(
-    row.root), "EBUSY"), 0)
-end
-
 local function base_name(path)
   return path:match("([^/]+)/*$") or path
 end
 
---- Changes the settings, or the root: the same tree, in another place.
+-- What the library has of the root, and what repeats: statements, and how many jobs do.
+local function move(library, row, root)
+  location_jobs.check_idle(library, row)
+  M.check_apart(library, root, row.id)
+  local sql = library.jobs:schedules():moving(row.root, root)
+  local n = #sql
+  sql[n + 1] = { "UPDATE location SET root = ?2 WHERE id = ?1", { row.id, root } }
+  sql[n + 2] = { "UPDATE entry SET name = ?2 WHERE id = (SELECT entry_id FROM location"
+    .. " WHERE id = ?1)", { row.id, base_name(root) } }
+  return sql, n
+end
+
+--- Changes the settings, or the root: the same tree, in another place. What repeats follows it.
 ---@async
 ---@param library sd.Library
 ---@param row sd.LocationRow
 ---@param changes {root?: string, settings?: table<string, any>}
 ---@return sd.LocationRow
 function M.set(library, row, changes)
-  local sql = {}
+  local sql, schedules = {}, nil
+  M.check_stays(row)
+  if changes.root and changes.root ~= row.root then
+    sql, schedules = move(library, row, changes.root)
+  end
   if changes.settings then
-    sql[1] = { "UPDATE location SET settings = ?2 WHERE id = ?1",
+    sql[#sql + 1] = { "UPDATE location SET settings = ?2 WHERE id = ?1",
       { row.id, encode(changes.settings), n = 2 } }
   end
-  if changes.root and changes.root ~= row.root then
-    check_idle(row)
-    M.check_apart(library, changes.root, row.id)
-    sql[#sql + 1] = { "UPDATE location SET root = ?2 WHERE id = ?1", { row.id, changes.root } }
-    sql[#sql + 1] = { "UPDATE entry SET name = ?2 WHERE id = (SELECT entry_id FROM location"
-      .. " WHERE id = ?1)", { row.id, base_name(changes.root) } }
-  end
   failure.check(library.core:commit { sql = sql })
-  return M.find(library, tostring(row.id))
+  if schedules then library.jobs:schedules():read() end
+  local now = M.find(library, tostring(row.id))
+  now.schedules = schedules
+  return now
 end
-
---- What is to be removed must not be in use.
-M.check_idle = check_idle
 
 return M

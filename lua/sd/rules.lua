@@ -179,7 +179,9 @@ function M.command_line(options)
   local words = {}
   local function put(name, value)
     if value == nil then return end
-    words[#words + 1] = "--" .. name:gsub("_", "-") .. " " .. quoted(tostring(value))
+    value = tostring(value)
+    local joint = value:sub(1, 1) == "-" and "=" or " " -- else it would be taken for an option
+    words[#words + 1] = "--" .. name:gsub("_", "-") .. joint .. quoted(value)
   end
   put("rules", options.rules or next(options) == nil and "none" or nil)
   for _, name in ipairs(LISTS) do
@@ -243,6 +245,7 @@ end
 ---@class sd.RunRules What `ctx:walker()` takes.
 ---@field rules sd.Rules
 ---@field accept? sd.Predicates
+---@field script? string Where the predicates come from.
 
 --- The rules of a run, ready for its walker.
 ---@param text string From `begin()`.
@@ -250,7 +253,32 @@ end
 function M.open(text)
   local options = M.options(text)
   return setmetatable({ rules = M.compile(options),
-    accept = options.accept and accept.load(options.accept) }, CLOSES)
+    accept = options.accept and accept.load(options.accept), script = options.accept }, CLOSES)
+end
+
+-- How far a walk comes on the way to a path before a rule leaves out what it is about: so far a
+-- script is asked. A directory that is left empty stays itself.
+local function way_to(set, root, path, about)
+  if about ~= path and set:decide(root, about) then return about end
+  return about:match("^(.*)/") or ""
+end
+
+--- Decides for a path as a walk of the root would; what is there is looked at.
+---@param run sd.RunRules
+---@param root string Absolute path.
+---@param path string Below the root.
+---@return boolean? accepted Nil: it could not be decided.
+---@return string? rule What leaves it out, or keeps it; else the message.
+---@return string? about The path, or a directory above it, that the rule is about; else the code.
+---@return string? detail The line of a file, a pattern, a child, the script.
+function M.decide(run, root, path)
+  local accepted, rule, about, detail = run.rules:decide(root, path)
+  if accepted ~= nil and run.accept then
+    local by, what = accept.decide(run.accept, root,
+      accepted and path or way_to(run.rules, root, path, about))
+    if by then return false, by, what, run.script end
+  end
+  return accepted, rule, about, detail
 end
 
 --- Adds counts by rule to others.

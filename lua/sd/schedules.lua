@@ -28,8 +28,8 @@ function M.of(jobs)
   return self
 end
 
+--- Takes what the library has by now.
 ---@async
----@package
 function Schedules:read()
   self.list = self.jobs.library:fresh_rows(READ)
 end
@@ -117,6 +117,59 @@ function Schedules:remove(id)
     { id })
   self:read()
   return #gone > 0
+end
+
+-- The arguments that name the root of a location: `root`, as the verifier has it, and those that
+-- its script declares.
+local function names_of_roots(self, one)
+  local names = { root = true }
+  local script = self.jobs:find_script { name = one.name, script = one.script }
+  for name, arg in pairs(script and script.definition.args or {}) do
+    if arg.location then names[name] = true end
+  end
+  return names
+end
+
+-- Those that have `root` for an argument that names a location, with their arguments; it is `new`
+-- there, which may be nil.
+local function about(self, root, new)
+  local found = {}
+  self:read()
+  for _, one in ipairs(self.list) do
+    local args, is_about = core.codec.decode(one.args) or {}, false
+    for name in pairs(names_of_roots(self, one)) do
+      if args[name] == root then args[name], is_about = new, true end
+    end
+    if is_about then found[#found + 1] = { id = one.id, args = args } end
+  end
+  return found
+end
+
+--- The statements that make what repeats for the location at `root` go on at another one, one for
+--- each; then `read()`.
+---@async
+---@param root string
+---@param new string
+---@return table[] statements
+function Schedules:moving(root, new)
+  local statements = {}
+  for i, one in ipairs(about(self, root, new)) do
+    statements[i] = { "UPDATE job_schedule SET args = ?2, error = NULL WHERE id = ?1",
+      { one.id, { blob = assert(core.codec.encode(one.args)) } } }
+  end
+  return statements
+end
+
+--- The statements that end what repeats for the location at `root`, one for each; then `read()`.
+---@async
+---@param root string
+---@return table[] statements
+function Schedules:dropping(root)
+  local statements = {}
+  for i, one in ipairs(about(self, root)) do
+    statements[i] = { "DELETE FROM job_schedule WHERE id = ?", { one.id } }
+  end
+  return statements
 end
 
 --- What repeats, for people: arguments decoded.

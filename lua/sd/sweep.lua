@@ -20,7 +20,7 @@ local function each_piece(self, fn, location, options, on_result)
     self:check_interrupt()
     local result = failure.check(fn(self.library.core, args))
     args.after = result.after
-    explain.told(self, result.told)
+    explain.told(self, location, result.told)
     if on_result then on_result(result) end
   until not result.left
 end

@@ -35,13 +35,14 @@
   "n.dev=r.dev AND n.ino=r.ino AND n.kind=r.kind AND CASE WHEN r.btime<>0 AND n.btime<>0" \
   " THEN r.btime=n.btime ELSE n.size=r.size AND n.mtime=r.mtime END"
 
-/* Of an entry that has vanished: who it is among those that are new, and whether its bytes are the
- * same, as far as ?3 wants it known: 0 by size and mtime, 1 also by ctime, 2 not at all. */
-#define MATCH                                                                                  \
-  "SELECT r.id,n.id,n.size=r.size AND n.mtime=r.mtime AND NOT r.mode&131072"                   \
-  " AND (?3=0 OR ?3=1 AND n.ctime=r.ctime) FROM entry r CROSS JOIN found f"                    \
-  " ON f.location_id=?1 AND f.dev=r.dev AND f.ino=r.ino CROSS JOIN entry n ON n.id=f.entry_id" \
-  " AND " SAME_FILE
+/* Of an entry `r` that has vanished: who it is, `n`, among those that are new. In the order of the
+ * key of `found` the first of many names is there without the others. */
+#define FOUND_AS "f.location_id=?1 AND f.dev=r.dev AND f.ino=r.ino AND " SAME_FILE
+
+/* Whether its bytes are the same, as far as ?3 wants it known: 0 by size and mtime, 1 also by
+ * ctime, 2 not at all. */
+#define SAME_BYTES \
+  "n.size=r.size AND n.mtime=r.mtime AND NOT r.mode&131072 AND (?3=0 OR ?3=1 AND n.ctime=r.ctime)"
 
 /* a + b modulo 2^64, as sd_totals_add() has it: SQLite would make a REAL of what overflows. */
 #define MOST "9223372036854775807"
@@ -190,8 +191,13 @@ static const char *const sql[ST_COUNT] = {
     [ST_FOUND_CLEAR] =
         "DELETE FROM found WHERE location_id=?1 AND (dev,ino,entry_id) IN"
         " (SELECT dev,ino,entry_id FROM found WHERE location_id=?1 LIMIT ?2)",
-    [ST_MATCH_ENTRY] = MATCH " WHERE r.id=?2 ORDER BY n.id LIMIT 1",
-    [ST_MATCH_CHILDREN] = MATCH " WHERE r.parent_id=?2 AND r.kind<>2 ORDER BY r.name,n.id",
+    [ST_MATCH_ENTRY] =
+        "SELECT n.id," SAME_BYTES " FROM entry r CROSS JOIN found f CROSS JOIN entry n"
+        " ON n.id=f.entry_id WHERE r.id=?2 AND " FOUND_AS
+        " ORDER BY f.entry_id LIMIT 1",
+    [ST_MATCH_CHILDREN] =
+        "SELECT r.id FROM entry r WHERE r.parent_id=?2 AND r.kind<>2 AND EXISTS(SELECT 1"
+        " FROM found f CROSS JOIN entry n ON n.id=f.entry_id WHERE " FOUND_AS ") ORDER BY r.name",
     [ST_HEIR] =
         "SELECT n.id FROM vanished v JOIN entry r ON r.id=v.entry_id JOIN entry n"
         " ON n.parent_id=v.heir_dir AND n.name=v.name AND n.kind=r.kind"

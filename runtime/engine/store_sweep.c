@@ -140,62 +140,55 @@ static int tell(struct sd_store *s, const struct sd_write_opts *o, enum sd_told_
 
 /* ---- matching ---- */
 
-struct pair {
-  int64_t old, new;
-  bool same_bytes;
-};
-
-struct pairs {
-  struct pair *items;
+struct ids {
+  int64_t *items;
   size_t items_len, items_cap;
 };
 
-/* Who of the entries that the statement asks for is new under another name; every name. */
-static int find_pairs(struct sd_store *s, sqlite3_stmt *st, struct pairs *out, struct sd_err *err) {
+/* The entry is who the statement finds first, if anybody: of several names of an inode each one
+ * that has vanished gets another of those that are new, since whoever was found is new no more. */
+static int match_entry(struct sd_store *s, const struct sd_write_opts *o, int64_t id,
+                       struct sd_sweep_count *n, struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_MATCH_ENTRY, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, o->location_id);
+  sqlite3_bind_int64(st, 2, id);
+  sqlite3_bind_int(st, 3, o->distrust);
+  int step = sqlite3_step(st);
+  int64_t now = step == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
+  bool same_bytes = step == SQLITE_ROW && sqlite3_column_int(st, 1);
+  int rc =
+      step == SQLITE_ROW || step == SQLITE_DONE ? 0 : sd_store_error(s, err, "read what vanished");
+  sqlite3_reset(st);
+  if (rc || !now) return rc;
+  n->moved++;
+  rc = tell(s, o, SD_TOLD_MOVED, now, id, err);
+  return rc ? rc : sd_store_take_place(s, o, id, now, same_bytes, err);
+}
+
+/* The files of a directory that are new elsewhere, by name. */
+static int get_found_children(struct sd_store *s, const struct sd_write_opts *o, int64_t id,
+                              struct ids *out, struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_MATCH_CHILDREN, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, o->location_id);
+  sqlite3_bind_int64(st, 2, id);
   int step = SQLITE_DONE, rc = 0;
   while (!rc && (step = sqlite3_step(st)) == SQLITE_ROW) {
     if (!SD_ARRAY_ROOM(out, items)) rc = sd_err_nomem(err);
-    else
-      out->items[out->items_len++] = (struct pair){.old = sqlite3_column_int64(st, 0),
-                                                   .new = sqlite3_column_int64(st, 1),
-                                                   .same_bytes = sqlite3_column_int(st, 2)};
+    else out->items[out->items_len++] = sqlite3_column_int64(st, 0);
   }
   if (!rc && step != SQLITE_DONE) rc = sd_store_error(s, err, "read what vanished");
   sqlite3_reset(st);
   return rc;
 }
 
-/* Of several names of an inode each old one gets another of the new ones. */
-static int join_pairs(struct sd_store *s, const struct sd_write_opts *o, const struct pairs *pairs,
-                      struct sd_sweep_count *n, struct sd_err *err) {
-  int64_t last = 0;
-  int rc = 0;
-  for (size_t i = 0; rc >= 0 && i < pairs->items_len; i++) {
-    const struct pair *p = &pairs->items[i];
-    struct sd_known k;
-    if (p->old == last) continue;
-    rc = sd_store_get(s, p->new, &k, err);
-    if (rc) continue; /* 1: it has been given to another */
-    rc = tell(s, o, SD_TOLD_MOVED, p->new, p->old, err);
-    if (!rc) rc = sd_store_take_place(s, o, p->old, p->new, p->same_bytes, err);
-    last = p->old;
-    n->moved++;
-  }
-  return rc < 0 ? rc : 0;
-}
-
-/* The entries that `which` finds for `id`. */
-static int match(struct sd_store *s, const struct sd_write_opts *o, enum sd_stmt which, int64_t id,
-                 struct sd_sweep_count *n, struct sd_err *err) {
-  struct pairs pairs = {0};
-  sqlite3_stmt *st = sd_store_stmt(s, which, err);
-  if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, o->location_id);
-  sqlite3_bind_int64(st, 2, id);
-  sqlite3_bind_int(st, 3, o->distrust);
-  int rc = find_pairs(s, st, &pairs, err);
-  if (!rc) rc = join_pairs(s, o, &pairs, n, err);
-  free(pairs.items);
+static int match_children(struct sd_store *s, const struct sd_write_opts *o, int64_t id,
+                          struct sd_sweep_count *n, struct sd_err *err) {
+  struct ids ids = {0};
+  int rc = get_found_children(s, o, id, &ids, err);
+  for (size_t i = 0; !rc && i < ids.items_len; i++) rc = match_entry(s, o, ids.items[i], n, err);
+  free(ids.items);
   return rc;
 }
 
@@ -203,8 +196,8 @@ static int match_note(struct sd_store *s, const struct sd_write_opts *o, const s
                       struct sd_sweep_count *n, struct sd_err *err) {
   int64_t heir;
   int count;
-  if (v->k.st.kind != SD_KIND_DIRECTORY) return match(s, o, ST_MATCH_ENTRY, v->entry, n, err);
-  int rc = match(s, o, ST_MATCH_CHILDREN, v->entry, n, err);
+  if (v->k.st.kind != SD_KIND_DIRECTORY) return match_entry(s, o, v->entry, n, err);
+  int rc = match_children(s, o, v->entry, n, err);
   if (!rc) rc = heir_of(s, o, v, &heir, err);
   return rc ? rc : note_below(s, o, v, heir, -1, false, &count, err);
 }

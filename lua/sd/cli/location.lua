@@ -67,9 +67,18 @@ local function put(...) io.stdout:write(...) end
 
 local function put_json(value) put(json.encode(value), "\n") end
 
--- A path that is there is looked for as the library knows it.
-local function name_of(parsed)
-  return parsed.name:find("/", 1, true) and core.sys.realpath(parsed.name) or parsed.name
+-- The location that is named. A path that is there is looked for as the library knows it; a word
+-- may also be a number or the beginning of a uuid, which come first.
+local function named(runner, parsed)
+  local name, path = parsed.name, core.sys.realpath(parsed.name)
+  if name:find("/", 1, true) then return runner:call("location", { name = path or name }) end
+  local ok, row = pcall(runner.call, runner, "location", { name = name })
+  if ok then return row end
+  if path and failure.is(row) and row.code == "ENOENT" then
+    ok, path = pcall(runner.call, runner, "location", { name = path })
+    if ok then return path end
+  end
+  error(row, 0)
 end
 
 local function when(ns)
@@ -121,7 +130,7 @@ function RUN.list(runner, parsed)
 end
 
 function RUN.show(runner, parsed)
-  put_result(parsed, runner:call("location", { name = name_of(parsed) }))
+  put_result(parsed, named(runner, parsed))
 end
 
 function RUN.add(runner, parsed)
@@ -130,15 +139,20 @@ function RUN.add(runner, parsed)
 end
 
 function RUN.set(runner, parsed)
-  local row = runner:call("location", { name = name_of(parsed) })
+  local row = named(runner, parsed)
   local given = options.declared_values(parsed)
   local settings = parsed.reset and {} or row.settings
   for key, value in pairs(given) do settings[key] = value end
   if not (next(given) or parsed.reset or parsed.root) then
     error(failure.new("set: say what is to be changed", "EINVAL", failure.EXIT.USAGE), 0)
   end
-  put_result(parsed, runner:call("location_set", { name = tostring(row.id),
-    root = parsed.root and roots.check(parsed.root), settings = settings }))
+  row = runner:call("location_set", { name = tostring(row.id),
+    root = parsed.root and roots.check(parsed.root), settings = settings })
+  put_result(parsed, row)
+  if (row.schedules or 0) > 0 and core.sys.writable(2) then
+    io.stderr:write(("sdlua: %s, now at the new root\n"):format(
+      text.counted(row.schedules, "job repeats", "jobs repeat")))
+  end
 end
 
 -- It may take a while: a job, which shows progress and is resumed.
@@ -146,7 +160,7 @@ local function remove(parsed)
   local forget, message = script.load("forget")
   if not forget then error(failure.new(message, "ENOENT"), 0) end
   return foreground.new(parsed, true):with_library(function(run)
-    local row = run:call("location", { name = name_of(parsed) })
+    local row = named(run, parsed)
     if row.open_jobs > 0 and row.state ~= "removing" then
       error(failure.new(("%s: a job of this location has not ended; see sdlua job list"):format(
         row.root), "EBUSY"), 0)

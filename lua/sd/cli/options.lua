@@ -41,8 +41,9 @@ end
 
 --- --library, --threads, --progress, --json, --detach, --fresh
 ---@param parser table
-function M.add_common(parser)
-  M.add_library(parser, "made where there is none")
+---@param existing? boolean The library must be there (default: it is made).
+function M.add_common(parser, existing)
+  M.add_library(parser, existing and "it must be there" or "made where there is none")
   M.add_threads(parser)
   parser:option("--progress", "how progress is shown on stderr (default: auto, which is bar on a"
     .. " terminal, else plain)")

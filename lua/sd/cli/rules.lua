@@ -1,5 +1,4 @@
 --- `sdlua rules`: which rules there are, those of the locations, and which one decides for a path.
-local accept = require "sd.accept"
 local core = require "sd.core"
 local failure = require "sd.failure"
 local json = require "sd.json"
@@ -103,14 +102,9 @@ local function around(query, parsed, path, given)
 end
 
 local function decide(root, rest, text)
-  local options = rules.options(text)
-  local set <close> = rules.compile(options)
-  local accepted, rule, about, detail = set:decide(root, rest)
+  local run <close> = rules.open(text)
+  local accepted, rule, about, detail = rules.decide(run, root, rest)
   if accepted == nil then failure.check_other(nil, rule, about) end
-  if accepted and options.accept then
-    local by, what = accept.decide(accept.load(options.accept), root, rest)
-    if by then accepted, rule, about, detail = false, by, what, options.accept end
-  end
   return { root = root, accepted = accepted, rule = rule, about = about,
     detail = detail ~= "" and detail or nil }
 end

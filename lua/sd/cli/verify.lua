@@ -12,7 +12,7 @@ local function parser_for(verify)
     .. " index is right, 3: there are differences.")
   parser:argument("PATH", "root of a location"):target("path")
   options.add_declared(parser, verify.definition.args, { root = true })
-  options.add_common(parser)
+  options.add_common(parser, true)
   return parser
 end
 
