@@ -8,6 +8,8 @@
 -- Each difference is an error of the job, of operation Verify: its code says what differs.
 local sd = require "sd"
 
+local rules = sd.rules
+
 local VerifyProgress = sd.progress.type("VerifyProgress", {
   phase = "table",         -- {name = …} and how much of it is done
   current_path = "string", -- below the root
@@ -38,11 +40,12 @@ local Verify = sd.job.define {
 local COMMIT_SECONDS = 0.25
 local SHOWN = 1000
 
-local function new_state(ctx)
+local function new_state(self, ctx)
   return {
     phase = "entries",
     dirs_to_walk = ctx:queue("dirs_to_walk"),
     root_pushed = false,
+    rules = rules.begin(ctx.library, self.location), left_out = {},
     stats = { files = 0, dirs = 0, bytes = 0, symlinks = 0 },
     differences = 0,
     content = { after = 0, files = 0, bytes = 0 },
@@ -88,6 +91,7 @@ end
 local function note_batch(ctx, state, batch)
   local seen, replaced = batch:stats(), {}
   for name, n in pairs(state.stats) do state.stats[name] = n + seen[name] end
+  rules.add(state.left_out, batch:skip_counts())
   for _, gone in ipairs(batch:vanished()) do
     if gone.replaced then replaced[gone.path] = true
     else note(ctx, state, "stale", gone.path, "is in the library, and not on the disk") end
@@ -98,10 +102,12 @@ end
 local phases = {}
 
 function phases.entries(self, ctx, state)
+  -- What the location leaves out is not to be in the library.
+  local wanted <close> = rules.open(state.rules)
   -- Whatever the inodes are, an entry is compared with what the library has under its name.
   local walker <close> = ctx:walker { root = self.args.root, root_id = self.location.entry_id,
     location_id = self.location.id, queue = state.dirs_to_walk, batch = self.args.batch,
-    changed_by = "mtime", paths = true }
+    changed_by = "mtime", paths = true, rules = wanted.rules, accept = wanted.accept }
   if not state.root_pushed then
     state.root_pushed = true
     walker:push_root()
@@ -188,6 +194,7 @@ local function VerifyOutput(self, ctx, state)
     duration = ctx:elapsed(),
     errors = errors.list,
     error_counts = errors.counts,
+    skipped = rules.add(ctx:skips(), state.left_out),
   }
 end
 
@@ -197,7 +204,7 @@ function Verify:run(ctx)
     local message = "%s is no location that was indexed"
     error(sd.failure.new(message:format(self.args.root), "ENOENT"), 0)
   end
-  local state = ctx:state(new_state)
+  local state = ctx:state(function() return new_state(self, ctx) end)
   while state.phase ~= "complete" do
     ctx:check_interrupt()
     phases[state.phase](self, ctx, state)

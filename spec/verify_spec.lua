@@ -103,6 +103,41 @@ describe("sdlua verify", function()
       fixture.sql(library, "SELECT hash, entries FROM contents ORDER BY 1"))
   end)
 
+  it("does not miss what the rules of the location leave out", function()
+    fixture.write(dir .. "/accept.lua",
+      'return { accept_entry = function(e) return e.name ~= "4" end }')
+    shell("echo '*.log' > .gitignore; mkdir .h; touch a/x.log .h/f c/big.o; touch -d @1000 c/old;"
+      .. " mkdir leave; touch leave/stop leave/f; head -c 5000 /dev/zero > a/large; sleep 0.05")
+    for _, case in ipairs {
+      { "--rules", "gitignore,no_hidden" }, { "--exclude", "*.log" }, { "--include", "*.o" },
+      { "--max-size", "4K" }, { "--min-size", "4K" }, { "--newer", "1000d" },
+      { "--older", "1000d" }, { "--reject-children", "stop" }, { "--accept-children", "stop" },
+      { "--accept", dir .. "/accept.lua" }, { "--rules", "only_images" },
+    } do
+      index("--mode", "shallow", table.unpack(case))
+      local found, output = differences(0)
+      assert.same({}, found, table.concat(case, " "))
+      assert.is_truthy(next(output.skipped), table.concat(case, " "))
+    end
+  end)
+
+  it("misses what new rules would let stay, and --fix makes the index what they say", function()
+    shell("touch a/x.log; sleep 0.05")
+    index("--exclude", "*.log")
+    shell("touch a/y.log a/y.c; sleep 0.05")
+    local expected = { ["a/y.c"] = "missing", a = "mtime" }
+    assert.same(expected, (differences(3)))
+    assert.same(expected, (differences(3, "--fix")))
+    assert.same({}, (differences(0)))
+    assert.same({ { "a/y.c" } },
+      fixture.sql(library, "SELECT path FROM entries WHERE path GLOB 'a/[xy].*'"))
+    -- A file that the ignore files leave out from now on is one that is not to be there.
+    index("--rules", "gitignore")
+    shell("echo y.log > .gitignore; sleep 0.05")
+    assert.same({ [".gitignore"] = "missing", ["a/y.log"] = "stale" },
+      (differences(3)))
+  end)
+
   it("goes on where it was killed", function()
     shell("for i in $(seq 200); do mkdir d$i; for k in $(seq 20); do echo $i $k > d$i/$k; done;"
       .. " done; sleep 0.05")
