@@ -7,6 +7,7 @@
 --
 -- Each difference is an error of the job, of operation Verify: its code says what differs.
 local sd = require "sd"
+local locations = require "sd.location_rows"
 
 local rules = sd.rules
 
@@ -168,11 +169,18 @@ end
 
 -- ---- phase 3: fixing ----
 
+-- What the indexer is to do: identify content as it was, and see changes as the location is set to.
+local function indexer_args(self, ctx)
+  local mode, mime = (self.location.content_mode or "shallow"):match("^(%a+)%+?(%a*)$")
+  local settings = locations.find(ctx.library, self.args.root).settings
+  return { root = self.args.root, mode = mode, mime = mime ~= "" and mime or nil,
+    changed_by = settings.changed_by }
+end
+
 function phases.fixing(self, ctx, state)
   if self.args.fix and state.differences > 0 and not state.fixing then
     state.fixing = true
-    ctx:spawn_child(ctx.library.jobs:load("indexer").definition {
-      root = self.args.root, mode = self.location.content_mode or "shallow" })
+    ctx:spawn_child(ctx.library.jobs:load("indexer").definition(indexer_args(self, ctx)))
     ctx:commit()
   end
   report(ctx, state, { name = "fixing" })

@@ -138,6 +138,32 @@ describe("sdlua verify", function()
       (differences(3)))
   end)
 
+  it("fixes in the mode in which content was identified", function()
+    for _, case in ipairs {
+      { "shallow", "magic", "-" }, { "content", "magic", "content" },
+      { "deep", "none", "deep+none" }, { "deep", "name", "deep+name" }, { "deep", "magic", "deep" },
+    } do
+      fixture.remove(library)
+      index("--mode", case[1], "--mime", case[2])
+      shell("echo more >> a/4; echo new > n.txt; sleep 0.05")
+      assert.is_true(select(2, differences(3, "--fix")).fixed)
+      assert.same({}, (differences(0)))
+      assert.same({ { case[3] } },
+        fixture.sql(library, "SELECT coalesce(content_mode, '-') FROM location"))
+      shell("rm n.txt; sleep 0.05")
+    end
+  end)
+
+  it("fixes with the policy that the location is set to", function()
+    index("--mode", "deep")
+    assert.equal(0, fixture.run_sdlua("location", "set", "--library", library, "--changed-by",
+      "ctime", tree).status)
+    shell("touch -r a/4 r; printf X | dd of=a/4 conv=notrunc 2>/dev/null; touch -r r a/4; rm r")
+    differences(3, "--fix")
+    assert.same({}, (differences(0, "--content")))
+    assert.same({}, fixture.differences(fixture.hashes(library), fixture.sums(tree)))
+  end)
+
   it("goes on where it was killed", function()
     shell("for i in $(seq 200); do mkdir d$i; for k in $(seq 20); do echo $i $k > d$i/$k; done;"
       .. " done; sleep 0.05")
