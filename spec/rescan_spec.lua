@@ -314,6 +314,29 @@ describe("what cannot be looked at", function()
       query("SELECT path FROM entries ORDER BY 1"))
   end)
 
+  it("stays while a file system is not mounted, whatever tells that a file has changed", function()
+    shell("mkdir m; echo 1 > 1")
+    local mounts <close>, why = fixture.mounts(
+      ("cd %s; mount -t tmpfs none m; mkdir m/d; echo 2 > m/d/2"):format(fixture.quote(tree)))
+    if not mounts then return pending(why) end
+    assert.equal(0, run(mounts.where, {}).status)
+    fixture.sh(("%s umount %s/m"):format(mounts.where, fixture.quote(tree)))
+    for _, by in ipairs { "mtime", "inode", "ctime", "content" } do
+      local result = run(mounts.where, { "--changed-by", by })
+      assert.equal(3, result.status, by)
+      assert.is_truthy(result.out:find("1 ENODEV", 1, true), result.out)
+      assert.same({ { "m/d", "unmounted" }, { "m/d/2", "unmounted" } },
+        query("SELECT path, unverified FROM entries WHERE path LIKE 'm/%' ORDER BY 1"), by)
+    end
+    -- Nor does verify say that they are gone.
+    local result = fixture.run({ fixture.sdlua, "verify", "--library", library, "--progress",
+      "none", "--json", "--fix", tree }, mounts.where)
+    assert.equal(3, result.status, result.err)
+    local output = json.decode(result.out)
+    assert.same({ ENODEV = 1 }, output.error_counts)
+    assert.is_false(output.fixed)
+  end)
+
   it("stays, and is marked, while the root itself is not mounted", function()
     local mounts <close>, why = fixture.mounts(
       ("mount -t tmpfs none %s; cd %s; mkdir d; echo 2 > d/2"):format(tree, tree))

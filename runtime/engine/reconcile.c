@@ -397,11 +397,13 @@ static int match(struct sd_reconcile *r, struct sd_listing *l, struct sd_entry *
   rc = read_stat(r, l->batch, e, err);
   if (!rc) rc = renumber_device(r, l, e, err);
   if (!rc && was_mount(l, e)) rc = look_into_mount(r, l, e, &empty, err);
+  empty = empty && e->st.dev != e->old->dev;
   if (!rc && empty) rc = has_rows(r, row->id, &empty, err);
   if (rc) return rc;
-  if (is_same_entry(r, &e->st, e->old)) compare(r, e);
-  else rc = empty ? leave_unmounted(r, l, e, err) : replace(r, l, e, row, err);
-  return rc;
+  if (empty) return leave_unmounted(r, l, e, err);
+  if (!is_same_entry(r, &e->st, e->old)) return replace(r, l, e, row, err);
+  compare(r, e);
+  return 0;
 }
 
 /* ---- a listing ---- */
