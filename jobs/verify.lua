@@ -89,8 +89,16 @@ local function note_entry(ctx, state, entry, replaced)
   end
 end
 
+-- The root is in the batch with its first part, and so in more than one where it is read in parts.
+local function note_root(ctx, state, root)
+  if state.root_noted then return end
+  state.root_noted = true
+  note(ctx, state, difference_of(root), "", "differs: " .. root.why)
+end
+
 local function note_batch(ctx, state, batch)
-  local seen, replaced = batch:stats(), {}
+  local seen, replaced, root = batch:stats(), {}, batch:root()
+  if root then note_root(ctx, state, root) end
   for name, n in pairs(state.stats) do state.stats[name] = n + seen[name] end
   rules.add(state.left_out, batch:skip_counts())
   for _, gone in ipairs(batch:vanished()) do

@@ -55,16 +55,33 @@ describe("sdlua verify", function()
     assert.same({
       ["a/1"] = "size", ["a/2"] = "mtime", ["a/3"] = "stale", ["a/4"] = "attributes",
       ["a/b/1"] = "inode", ["a/b/2"] = "kind", c = "stale", n = "missing", ["n/m"] = "missing",
-      ["n/m/n"] = "missing", a = "mtime", ["a/b"] = "mtime",
+      ["n/m/n"] = "missing", a = "mtime", ["a/b"] = "mtime", [""] = "mtime",
     }, found)
-    assert.equal(12, output.differences)
-    assert.same({ size = 1, mtime = 3, stale = 2, attributes = 1, inode = 1, kind = 1,
+    assert.equal(13, output.differences)
+    assert.same({ size = 1, mtime = 4, stale = 2, attributes = 1, inode = 1, kind = 1,
       missing = 3 }, output.error_counts)
     -- It has only looked.
     assert.same({ { "16" } }, fixture.sql(library, "SELECT count(*) FROM entries"))
     local result = verify()
     assert.equal(3, result.status)
-    assert.is_truthy(result.out:find("12 errors (", 1, true), result.out)
+    assert.is_truthy(result.out:find("13 errors (", 1, true), result.out)
+  end)
+
+  it("looks at the root's own row", function()
+    index()
+    shell("chmod 700 .")
+    assert.same({ [""] = "attributes" }, (differences(3)))
+    assert.same({ [""] = "attributes" }, (differences(3, "--batch", "2")))
+    assert.is_true(select(2, differences(3, "--fix")).fixed)
+    assert.same({}, (differences(0)))
+    assert.same({ { "700" } },
+      fixture.sql(library, "SELECT printf('%o', mode) FROM entries WHERE path = ''"))
+    -- Another directory is there, with the same in it.
+    shell("cp -a . ../copy; mv ../tree ../old; mv ../copy ../tree")
+    local found, output = differences(3)
+    assert.equal("inode", found[""])
+    assert.equal(output.differences,
+      tonumber(fixture.sh("find " .. fixture.quote(tree) .. " | wc -l")))
   end)
 
   it("finds bytes that have changed on their own", function()
@@ -134,7 +151,7 @@ describe("sdlua verify", function()
     -- A file that the ignore files leave out from now on is one that is not to be there.
     index("--rules", "gitignore")
     shell("echo y.log > .gitignore; sleep 0.05")
-    assert.same({ [".gitignore"] = "missing", ["a/y.log"] = "stale" },
+    assert.same({ [".gitignore"] = "missing", ["a/y.log"] = "stale", [""] = "mtime" },
       (differences(3)))
   end)
 
@@ -180,7 +197,8 @@ describe("sdlua verify", function()
     end
     local found = differences(3, "--content", "--batch", "10")
     found.d8 = nil
-    assert.same({ d7 = "stale", ["d8/x"] = "missing", ["d9/9"] = "attributes+content" }, found)
+    assert.same({ d7 = "stale", ["d8/x"] = "missing", ["d9/9"] = "attributes+content",
+      [""] = "mtime" }, found)
     print(("verify: killed %d times"):format(killed))
     fixture.check_nothing_left(library)
   end)

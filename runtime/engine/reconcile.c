@@ -534,6 +534,7 @@ int sd_reconcile_root(void *ud, struct sd_dir *root, int fd, const struct sd_sta
   if (sd_stat_sig(&now) == sd_stat_sig(&old)) return 0;
   b->root_id = root->id;
   b->root = now;
+  b->root_was = old;
   return 0;
 }
 
