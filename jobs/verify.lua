@@ -40,6 +40,7 @@ local Verify = sd.job.define {
 
 local COMMIT_SECONDS = 0.25
 local SHOWN = 1000
+local AT_ONCE = 500 -- paths in a question
 
 local function new_state(self, ctx)
   return {
@@ -131,18 +132,46 @@ end
 
 -- ---- phase 2: content ----
 
--- What is gone, or has changed in the eyes of stat(2), was named by the first phase.
-local function is_news(difference)
-  return difference.why == "content" or difference.error and difference.error ~= "ENOENT"
-    and difference.error ~= "changed"
+-- What is gone, with what is above it or alone, was named by the first phase.
+local GONE = { ENOENT = true, ENOTDIR = true, ELOOP = true }
+
+-- Of these paths, those that the first phase has named.
+local function named(ctx, paths)
+  local set = {}
+  for first = 1, #paths, AT_ONCE do
+    local some = table.move(paths, first, math.min(first + AT_ONCE - 1, #paths), 2, { ctx.root_id })
+    local sql = "SELECT path FROM job_error WHERE job_id = ? AND path IN (?%s)"
+    for _, row in ipairs(ctx.library:fresh_rows(sql:format((", ?"):rep(#some - 2)), some)) do
+      set[row.path] = true
+    end
+  end
+  return set
 end
 
-local function note_chunk(self, ctx, state, tx, chunk)
+-- What is to be told of a chunk: files with other bytes, and those that could not be compared. What
+-- has changed in the eyes of stat(2) is not, where the first phase saw it.
+local function news_of(ctx, chunk)
+  local news, changed = {}, {}
   for _, one in ipairs(chunk:differences()) do
-    if is_news(one) and one.error then
+    if one.error == "ECHANGED" or one.why == "changed" then
+      one.error, changed[#changed + 1] = "ECHANGED", one
+    elseif not GONE[one.error] then news[#news + 1] = one end
+  end
+  local paths = {}
+  for i, one in ipairs(changed) do paths[i] = one.path end
+  local known = named(ctx, paths)
+  for _, one in ipairs(changed) do
+    if not known[one.path] then news[#news + 1] = one end
+  end
+  return news
+end
+
+local function note_news(self, ctx, state, tx, news)
+  for _, one in ipairs(news) do
+    if one.error then
       ctx:add_non_critical_error { operation = "Verify", error = one.error, path = one.path,
-        message = "cannot be read" }
-    elseif is_news(one) then
+        message = one.error == "ECHANGED" and "changed while it was compared" or "cannot be read" }
+    else
       note(ctx, state, "content", one.path, "the bytes have changed, size and mtime have not")
       if self.args.fix then ctx.library.locations:forget_content(tx, one.id) end
     end
@@ -155,10 +184,12 @@ function phases.content(self, ctx, state)
     after = content.after, chunk = self.args.chunk, verify = true }
   local chunks, since = {}, ctx:elapsed()
   local function compare()
+    local news = {}
+    for i, chunk in ipairs(chunks) do news[i] = news_of(ctx, chunk) end
     ctx:commit(function(tx)
-      for _, chunk in ipairs(chunks) do
+      for i, chunk in ipairs(chunks) do
         local seen = chunk:stats()
-        note_chunk(self, ctx, state, tx, chunk)
+        note_news(self, ctx, state, tx, news[i])
         content.after = seen.cursor
         content.files, content.bytes = content.files + seen.files, content.bytes + seen.bytes
       end

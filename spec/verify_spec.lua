@@ -94,6 +94,18 @@ describe("sdlua verify", function()
     assert.same({ ["a/b/3"] = "content", big = "content" }, (differences(3, "--content")))
   end)
 
+  it("says once what has changed, with --content too", function()
+    shell("mkdir e; for i in 1 2 3 4 5 6 7; do echo e$i > e/$i; done; mkdir f g h;"
+      .. " echo f > f/1; echo g > g/1; echo h > h/1; sleep 0.05")
+    index("--mode", "deep")
+    shell("cd e; rm 1 2 3 4; mkdir 1; ln -s x 2; mkfifo 3; cp -p 5 t; mv t 5; echo more >> 6;"
+      .. " : > 7; cd ..; rm -r f g h; echo f > f; ln -s a g; mkdir h; echo H > h/1; sleep 0.05")
+    local found = differences(3)
+    assert.same({ "kind", "kind", "kind" }, { found["e/1"], found["e/2"], found["e/3"] })
+    assert.same({ "inode", "size", "size" }, { found["e/5"], found["e/6"], found["e/7"] })
+    assert.same(found, (differences(3, "--content")))
+  end)
+
   it("compares samples where the index has no more", function()
     index()
     shell("touch -r big r; printf X | dd of=big bs=1 seek=1 conv=notrunc 2>/dev/null;"
