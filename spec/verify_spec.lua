@@ -106,6 +106,23 @@ describe("sdlua verify", function()
     assert.same(found, (differences(3, "--content")))
   end)
 
+  -- The walk is over, and large holes are being hashed; what waits behind them changes meanwhile.
+  it("says what changes between its walk and its reading", function()
+    shell("rm -r *; truncate -s 40G b; mkdir m; for i in $(seq 10 40); do echo $i > m/$i; done;"
+      .. " sleep 0.05")
+    index("--mode", "deep")
+    local process = fixture.start({ fixture.sdlua, "verify", "--library", library, "--progress",
+      "none", "--json", "--content", "--chunk", "1", tree }, { out = dir .. "/out" })
+    local reading = "SELECT count(*) FROM job WHERE phase = 'content'"
+    for _ = 1, 400 do
+      if fixture.sql(library, reading)[1][1] == "1" then break end
+      process:sleep(10)
+    end
+    shell("cp -p m/39 m/t; mv m/t m/39; echo more >> m/40")
+    assert.equal(3, (process:wait(60000)))
+    assert.same({ ECHANGED = 2 }, json.decode(fixture.read(dir .. "/out")).error_counts)
+  end)
+
   it("compares samples where the index has no more", function()
     index()
     shell("touch -r big r; printf X | dd of=big bs=1 seek=1 conv=notrunc 2>/dev/null;"
