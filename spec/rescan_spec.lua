@@ -337,6 +337,27 @@ describe("what cannot be looked at", function()
     assert.is_false(output.fixed)
   end)
 
+  -- The tree was copied to another disk, and a directory of it is empty there.
+  it("is not what is gone from a tree that is on another device now", function()
+    local mounts <close>, why = fixture.mounts(("mount -t tmpfs none %s; cd %s; mkdir -p a/b c d;"
+      .. " echo 1 > a/b/1; echo 2 > c/2; echo 3 > d/3; cp -a . %s/copy")
+      :format(tree, tree, dir))
+    if not mounts then return pending(why) end
+    for _, by in ipairs { "mtime", "inode" } do
+      fixture.remove(library)
+      assert.equal(0, run(mounts.where, { "--changed-by", by }).status)
+      local other = dir .. "/" .. by
+      fixture.sh(("%s sh -c 'mkdir %s; mount -t tmpfs two %s; cp -a %s/copy/. %s; cd %s;"
+        .. " rm -r a/b/1 c/2 d; mount --move . %s'"):format(mounts.where, other, other, dir, other,
+        other, tree))
+      local result = run(mounts.where, { "--changed-by", by })
+      assert.equal(0, result.status, by .. ": " .. result.out)
+      assert.same({ { "" }, { "a" }, { "a/b" }, { "c" } },
+        query("SELECT path FROM entries ORDER BY 1"))
+      fixture.sh(("%s umount %s"):format(mounts.where, tree))
+    end
+  end)
+
   it("stays, and is marked, while the root itself is not mounted", function()
     local mounts <close>, why = fixture.mounts(
       ("mount -t tmpfs none %s; cd %s; mkdir d; echo 2 > d/2"):format(tree, tree))

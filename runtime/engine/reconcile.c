@@ -127,6 +127,7 @@ static void column_stat(sqlite3_stmt *q, struct sd_stat *st) {
   st->nlink = (uint32_t)sqlite3_column_int64(q, 11);
   st->flags = mode & SD_STORED_CLAMPED ? SD_ENTRY_CLAMPED : 0;
   if (mode & SD_STORED_RACY) st->flags |= SD_ENTRY_RACY;
+  if (mode & SD_STORED_MOUNT) st->flags |= SD_ENTRY_MOUNT;
   if (sqlite3_column_type(q, 5) != SQLITE_NULL) st->flags |= SD_ENTRY_BTIME;
 }
 
@@ -298,10 +299,12 @@ static bool is_empty(int fd) {
   return d && names <= 2; /* "." and ".." */
 }
 
-/* Whether the library has a file system of its own here, and not what is here now. */
+/* Whether the library has a file system of its own here, and not what is here now. The device alone
+ * does not say it: the whole tree may be on another one than before. */
 static bool was_mount(const struct sd_listing *l, const struct sd_entry *e) {
   return e->st.kind == SD_KIND_DIRECTORY && e->old->kind == SD_KIND_DIRECTORY &&
-         e->old->dev != l->dir->device && e->old->dev != e->st.dev;
+         e->old->flags & SD_ENTRY_MOUNT && e->old->dev != l->dir->device &&
+         e->old->dev != e->st.dev;
 }
 
 /* Whether the library has something in directory `id`. */
