@@ -7,6 +7,9 @@
 --
 -- Each difference is an error of the job, of operation Verify: its code says what differs.
 local sd = require "sd"
+local locations = require "sd.location_rows"
+
+local rules = sd.rules
 
 local VerifyProgress = sd.progress.type("VerifyProgress", {
   phase = "table",         -- {name = …} and how much of it is done
@@ -37,12 +40,14 @@ local Verify = sd.job.define {
 
 local COMMIT_SECONDS = 0.25
 local SHOWN = 1000
+local AT_ONCE = 500 -- paths in a question
 
-local function new_state(ctx)
+local function new_state(self, ctx)
   return {
     phase = "entries",
     dirs_to_walk = ctx:queue("dirs_to_walk"),
     root_pushed = false,
+    rules = rules.begin(ctx.library, self.location), left_out = {},
     stats = { files = 0, dirs = 0, bytes = 0, symlinks = 0 },
     differences = 0,
     content = { after = 0, files = 0, bytes = 0 },
@@ -85,9 +90,18 @@ local function note_entry(ctx, state, entry, replaced)
   end
 end
 
+-- The root is in the batch with its first part, and so in more than one where it is read in parts.
+local function note_root(ctx, state, root)
+  if state.root_noted then return end
+  state.root_noted = true
+  note(ctx, state, difference_of(root), "", "differs: " .. root.why)
+end
+
 local function note_batch(ctx, state, batch)
-  local seen, replaced = batch:stats(), {}
+  local seen, replaced, root = batch:stats(), {}, batch:root()
+  if root then note_root(ctx, state, root) end
   for name, n in pairs(state.stats) do state.stats[name] = n + seen[name] end
+  rules.add(state.left_out, batch:skip_counts())
   for _, gone in ipairs(batch:vanished()) do
     if gone.replaced then replaced[gone.path] = true
     else note(ctx, state, "stale", gone.path, "is in the library, and not on the disk") end
@@ -98,10 +112,12 @@ end
 local phases = {}
 
 function phases.entries(self, ctx, state)
+  -- What the location leaves out is not to be in the library.
+  local wanted <close> = rules.open(state.rules)
   -- Whatever the inodes are, an entry is compared with what the library has under its name.
   local walker <close> = ctx:walker { root = self.args.root, root_id = self.location.entry_id,
     location_id = self.location.id, queue = state.dirs_to_walk, batch = self.args.batch,
-    changed_by = "mtime", paths = true }
+    changed_by = "mtime", paths = true, rules = wanted.rules, accept = wanted.accept }
   if not state.root_pushed then
     state.root_pushed = true
     walker:push_root()
@@ -116,18 +132,46 @@ end
 
 -- ---- phase 2: content ----
 
--- What is gone, or has changed in the eyes of stat(2), was named by the first phase.
-local function is_news(difference)
-  return difference.why == "content" or difference.error and difference.error ~= "ENOENT"
-    and difference.error ~= "changed"
+-- What is gone, with what is above it or alone, was named by the first phase.
+local GONE = { ENOENT = true, ENOTDIR = true, ELOOP = true }
+
+-- Of these paths, those that the first phase has named.
+local function named(ctx, paths)
+  local set = {}
+  for first = 1, #paths, AT_ONCE do
+    local some = table.move(paths, first, math.min(first + AT_ONCE - 1, #paths), 2, { ctx.root_id })
+    local sql = "SELECT path FROM job_error WHERE job_id = ? AND path IN (?%s)"
+    for _, row in ipairs(ctx.library:fresh_rows(sql:format((", ?"):rep(#some - 2)), some)) do
+      set[row.path] = true
+    end
+  end
+  return set
 end
 
-local function note_chunk(self, ctx, state, tx, chunk)
+-- What is to be told of a chunk: files with other bytes, and those that could not be compared. What
+-- has changed in the eyes of stat(2) is not, where the first phase saw it.
+local function news_of(ctx, chunk)
+  local news, changed = {}, {}
   for _, one in ipairs(chunk:differences()) do
-    if is_news(one) and one.error then
+    if one.error == "ECHANGED" or one.why == "changed" then
+      one.error, changed[#changed + 1] = "ECHANGED", one
+    elseif not GONE[one.error] then news[#news + 1] = one end
+  end
+  local paths = {}
+  for i, one in ipairs(changed) do paths[i] = one.path end
+  local known = named(ctx, paths)
+  for _, one in ipairs(changed) do
+    if not known[one.path] then news[#news + 1] = one end
+  end
+  return news
+end
+
+local function note_news(self, ctx, state, tx, news)
+  for _, one in ipairs(news) do
+    if one.error then
       ctx:add_non_critical_error { operation = "Verify", error = one.error, path = one.path,
-        message = "cannot be read" }
-    elseif is_news(one) then
+        message = one.error == "ECHANGED" and "changed while it was compared" or "cannot be read" }
+    else
       note(ctx, state, "content", one.path, "the bytes have changed, size and mtime have not")
       if self.args.fix then ctx.library.locations:forget_content(tx, one.id) end
     end
@@ -140,10 +184,12 @@ function phases.content(self, ctx, state)
     after = content.after, chunk = self.args.chunk, verify = true }
   local chunks, since = {}, ctx:elapsed()
   local function compare()
+    local news = {}
+    for i, chunk in ipairs(chunks) do news[i] = news_of(ctx, chunk) end
     ctx:commit(function(tx)
-      for _, chunk in ipairs(chunks) do
+      for i, chunk in ipairs(chunks) do
         local seen = chunk:stats()
-        note_chunk(self, ctx, state, tx, chunk)
+        note_news(self, ctx, state, tx, news[i])
         content.after = seen.cursor
         content.files, content.bytes = content.files + seen.files, content.bytes + seen.bytes
       end
@@ -162,11 +208,18 @@ end
 
 -- ---- phase 3: fixing ----
 
+-- What the indexer is to do: identify content as it was, and see changes as the location is set to.
+local function indexer_args(self, ctx)
+  local mode, mime = (self.location.content_mode or "shallow"):match("^(%a+)%+?(%a*)$")
+  local settings = locations.find(ctx.library, self.args.root).settings
+  return { root = self.args.root, mode = mode, mime = mime ~= "" and mime or nil,
+    changed_by = settings.changed_by }
+end
+
 function phases.fixing(self, ctx, state)
   if self.args.fix and state.differences > 0 and not state.fixing then
     state.fixing = true
-    ctx:spawn_child(ctx.library.jobs:load("indexer").definition {
-      root = self.args.root, mode = self.location.content_mode or "shallow" })
+    ctx:spawn_child(ctx.library.jobs:load("indexer").definition(indexer_args(self, ctx)))
     ctx:commit()
   end
   report(ctx, state, { name = "fixing" })
@@ -188,6 +241,7 @@ local function VerifyOutput(self, ctx, state)
     duration = ctx:elapsed(),
     errors = errors.list,
     error_counts = errors.counts,
+    skipped = rules.add(ctx:skips(), state.left_out),
   }
 end
 
@@ -197,7 +251,7 @@ function Verify:run(ctx)
     local message = "%s is no location that was indexed"
     error(sd.failure.new(message:format(self.args.root), "ENOENT"), 0)
   end
-  local state = ctx:state(new_state)
+  local state = ctx:state(function() return new_state(self, ctx) end)
   while state.phase ~= "complete" do
     ctx:check_interrupt()
     phases[state.phase](self, ctx, state)

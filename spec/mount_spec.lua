@@ -62,6 +62,13 @@ local function index(status, ...)
   return json.decode(result.out)
 end
 
+-- What verify finds is told by its status.
+local function verify(status)
+  local result = fixture.run { fixture.sdlua, "verify", "--library", library, "--progress", "none",
+    tree }
+  assert.equal(status, result.status, result.err)
+end
+
 local function query(sql) return fixture.sql(library, sql) end
 
 local function identities()
@@ -97,13 +104,16 @@ describe("a mounted file system below the root", function()
     if not can then return pending(why) end
     mount("-o", "subtype=sshfs")
     assert.same({ remote = 1 }, index(0).skipped)
+    verify(0)
     assert.same({}, query("SELECT path FROM entries WHERE path LIKE 'm/%'"))
     assert.same({}, index(0, "--enter-remote").skipped)
+    verify(0)
     assert.same({ { "660" } }, query("SELECT count(*) FROM entries WHERE path LIKE 'm/%'"))
     assert.same({ remote = 1 }, index(0, "--rules", "none").skipped)
     unmount()
     mount()
     assert.same({ one_filesystem = 1 }, index(0, "-x").skipped)
+    verify(0)
   end)
 
   it("that is missing keeps its entries, unverified", function()

@@ -368,6 +368,50 @@ describe("what cannot be looked at", function()
       query("SELECT path FROM entries ORDER BY 1"))
   end)
 
+  it("stays while a file system is not mounted, whatever tells that a file has changed", function()
+    shell("mkdir m; echo 1 > 1")
+    local mounts <close>, why = fixture.mounts(
+      ("cd %s; mount -t tmpfs none m; mkdir m/d; echo 2 > m/d/2"):format(fixture.quote(tree)))
+    if not mounts then return pending(why) end
+    assert.equal(0, run(mounts.where, {}).status)
+    fixture.sh(("%s umount %s/m"):format(mounts.where, fixture.quote(tree)))
+    for _, by in ipairs { "mtime", "inode", "ctime", "content" } do
+      local result = run(mounts.where, { "--changed-by", by })
+      assert.equal(3, result.status, by)
+      assert.is_truthy(result.out:find("1 ENODEV", 1, true), result.out)
+      assert.same({ { "m/d", "unmounted" }, { "m/d/2", "unmounted" } },
+        query("SELECT path, unverified FROM entries WHERE path LIKE 'm/%' ORDER BY 1"), by)
+    end
+    -- Nor does verify say that they are gone.
+    local result = fixture.run({ fixture.sdlua, "verify", "--library", library, "--progress",
+      "none", "--json", "--fix", tree }, mounts.where)
+    assert.equal(3, result.status, result.err)
+    local output = json.decode(result.out)
+    assert.same({ ENODEV = 1 }, output.error_counts)
+    assert.is_false(output.fixed)
+  end)
+
+  -- The tree was copied to another disk, and a directory of it is empty there.
+  it("is not what is gone from a tree that is on another device now", function()
+    local mounts <close>, why = fixture.mounts(("mount -t tmpfs none %s; cd %s; mkdir -p a/b c d;"
+      .. " echo 1 > a/b/1; echo 2 > c/2; echo 3 > d/3; cp -a . %s/copy")
+      :format(tree, tree, dir))
+    if not mounts then return pending(why) end
+    for _, by in ipairs { "mtime", "inode" } do
+      fixture.remove(library)
+      assert.equal(0, run(mounts.where, { "--changed-by", by }).status)
+      local other = dir .. "/" .. by
+      fixture.sh(("%s sh -c 'mkdir %s; mount -t tmpfs two %s; cp -a %s/copy/. %s; cd %s;"
+        .. " rm -r a/b/1 c/2 d; mount --move . %s'"):format(mounts.where, other, other, dir, other,
+        other, tree))
+      local result = run(mounts.where, { "--changed-by", by })
+      assert.equal(0, result.status, by .. ": " .. result.out)
+      assert.same({ { "" }, { "a" }, { "a/b" }, { "c" } },
+        query("SELECT path FROM entries ORDER BY 1"))
+      fixture.sh(("%s umount %s"):format(mounts.where, tree))
+    end
+  end)
+
   it("stays, and is marked, while the root itself is not mounted", function()
     local mounts <close>, why = fixture.mounts(
       ("mount -t tmpfs none %s; cd %s; mkdir d; echo 2 > d/2"):format(tree, tree))

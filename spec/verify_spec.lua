@@ -55,16 +55,33 @@ describe("sdlua verify", function()
     assert.same({
       ["a/1"] = "size", ["a/2"] = "mtime", ["a/3"] = "stale", ["a/4"] = "attributes",
       ["a/b/1"] = "inode", ["a/b/2"] = "kind", c = "stale", n = "missing", ["n/m"] = "missing",
-      ["n/m/n"] = "missing", a = "mtime", ["a/b"] = "mtime",
+      ["n/m/n"] = "missing", a = "mtime", ["a/b"] = "mtime", [""] = "mtime",
     }, found)
-    assert.equal(12, output.differences)
-    assert.same({ size = 1, mtime = 3, stale = 2, attributes = 1, inode = 1, kind = 1,
+    assert.equal(13, output.differences)
+    assert.same({ size = 1, mtime = 4, stale = 2, attributes = 1, inode = 1, kind = 1,
       missing = 3 }, output.error_counts)
     -- It has only looked.
     assert.same({ { "16" } }, fixture.sql(library, "SELECT count(*) FROM entries"))
     local result = verify()
     assert.equal(3, result.status)
-    assert.is_truthy(result.out:find("12 errors (", 1, true), result.out)
+    assert.is_truthy(result.out:find("13 errors (", 1, true), result.out)
+  end)
+
+  it("looks at the root's own row", function()
+    index()
+    shell("chmod 700 .")
+    assert.same({ [""] = "attributes" }, (differences(3)))
+    assert.same({ [""] = "attributes" }, (differences(3, "--batch", "2")))
+    assert.is_true(select(2, differences(3, "--fix")).fixed)
+    assert.same({}, (differences(0)))
+    assert.same({ { "700" } },
+      fixture.sql(library, "SELECT printf('%o', mode) FROM entries WHERE path = ''"))
+    -- Another directory is there, with the same in it.
+    shell("cp -a . ../copy; mv ../tree ../old; mv ../copy ../tree")
+    local found, output = differences(3)
+    assert.equal("inode", found[""])
+    assert.equal(output.differences,
+      tonumber(fixture.sh("find " .. fixture.quote(tree) .. " | wc -l")))
   end)
 
   it("finds bytes that have changed on their own", function()
@@ -75,6 +92,35 @@ describe("sdlua verify", function()
     index("--mode", "deep") -- which does not look at the bytes
     assert.same({}, (differences(0)))
     assert.same({ ["a/b/3"] = "content", big = "content" }, (differences(3, "--content")))
+  end)
+
+  it("says once what has changed, with --content too", function()
+    shell("mkdir e; for i in 1 2 3 4 5 6 7; do echo e$i > e/$i; done; mkdir f g h;"
+      .. " echo f > f/1; echo g > g/1; echo h > h/1; sleep 0.05")
+    index("--mode", "deep")
+    shell("cd e; rm 1 2 3 4; mkdir 1; ln -s x 2; mkfifo 3; cp -p 5 t; mv t 5; echo more >> 6;"
+      .. " : > 7; cd ..; rm -r f g h; echo f > f; ln -s a g; mkdir h; echo H > h/1; sleep 0.05")
+    local found = differences(3)
+    assert.same({ "kind", "kind", "kind" }, { found["e/1"], found["e/2"], found["e/3"] })
+    assert.same({ "inode", "size", "size" }, { found["e/5"], found["e/6"], found["e/7"] })
+    assert.same(found, (differences(3, "--content")))
+  end)
+
+  -- The walk is over, and large holes are being hashed; what waits behind them changes meanwhile.
+  it("says what changes between its walk and its reading", function()
+    shell("rm -r *; truncate -s 40G b; mkdir m; for i in $(seq 10 40); do echo $i > m/$i; done;"
+      .. " sleep 0.05")
+    index("--mode", "deep")
+    local process = fixture.start({ fixture.sdlua, "verify", "--library", library, "--progress",
+      "none", "--json", "--content", "--chunk", "1", tree }, { out = dir .. "/out" })
+    local reading = "SELECT count(*) FROM job WHERE phase = 'content'"
+    for _ = 1, 400 do
+      if fixture.sql(library, reading)[1][1] == "1" then break end
+      process:sleep(10)
+    end
+    shell("cp -p m/39 m/t; mv m/t m/39; echo more >> m/40")
+    assert.equal(3, (process:wait(60000)))
+    assert.same({ ECHANGED = 2 }, json.decode(fixture.read(dir .. "/out")).error_counts)
   end)
 
   it("compares samples where the index has no more", function()
@@ -103,6 +149,67 @@ describe("sdlua verify", function()
       fixture.sql(library, "SELECT hash, entries FROM contents ORDER BY 1"))
   end)
 
+  it("does not miss what the rules of the location leave out", function()
+    fixture.write(dir .. "/accept.lua",
+      'return { accept_entry = function(e) return e.name ~= "4" end }')
+    shell("echo '*.log' > .gitignore; mkdir .h; touch a/x.log .h/f c/big.o; touch -d @1000 c/old;"
+      .. " mkdir leave; touch leave/stop leave/f; head -c 5000 /dev/zero > a/large; sleep 0.05")
+    for _, case in ipairs {
+      { "--rules", "gitignore,no_hidden" }, { "--exclude", "*.log" }, { "--include", "*.o" },
+      { "--max-size", "4K" }, { "--min-size", "4K" }, { "--newer", "1000d" },
+      { "--older", "1000d" }, { "--reject-children", "stop" }, { "--accept-children", "stop" },
+      { "--accept", dir .. "/accept.lua" }, { "--rules", "only_images" },
+    } do
+      index("--mode", "shallow", table.unpack(case))
+      local found, output = differences(0)
+      assert.same({}, found, table.concat(case, " "))
+      assert.is_truthy(next(output.skipped), table.concat(case, " "))
+    end
+  end)
+
+  it("misses what new rules would let stay, and --fix makes the index what they say", function()
+    shell("touch a/x.log; sleep 0.05")
+    index("--exclude", "*.log")
+    shell("touch a/y.log a/y.c; sleep 0.05")
+    local expected = { ["a/y.c"] = "missing", a = "mtime" }
+    assert.same(expected, (differences(3)))
+    assert.same(expected, (differences(3, "--fix")))
+    assert.same({}, (differences(0)))
+    assert.same({ { "a/y.c" } },
+      fixture.sql(library, "SELECT path FROM entries WHERE path GLOB 'a/[xy].*'"))
+    -- A file that the ignore files leave out from now on is one that is not to be there.
+    index("--rules", "gitignore")
+    shell("echo y.log > .gitignore; sleep 0.05")
+    assert.same({ [".gitignore"] = "missing", ["a/y.log"] = "stale", [""] = "mtime" },
+      (differences(3)))
+  end)
+
+  it("fixes in the mode in which content was identified", function()
+    for _, case in ipairs {
+      { "shallow", "magic", "-" }, { "content", "magic", "content" },
+      { "deep", "none", "deep+none" }, { "deep", "name", "deep+name" }, { "deep", "magic", "deep" },
+    } do
+      fixture.remove(library)
+      index("--mode", case[1], "--mime", case[2])
+      shell("echo more >> a/4; echo new > n.txt; sleep 0.05")
+      assert.is_true(select(2, differences(3, "--fix")).fixed)
+      assert.same({}, (differences(0)))
+      assert.same({ { case[3] } },
+        fixture.sql(library, "SELECT coalesce(content_mode, '-') FROM location"))
+      shell("rm n.txt; sleep 0.05")
+    end
+  end)
+
+  it("fixes with the policy that the location is set to", function()
+    index("--mode", "deep")
+    assert.equal(0, fixture.run_sdlua("location", "set", "--library", library, "--changed-by",
+      "ctime", tree).status)
+    shell("touch -r a/4 r; printf X | dd of=a/4 conv=notrunc 2>/dev/null; touch -r r a/4; rm r")
+    differences(3, "--fix")
+    assert.same({}, (differences(0, "--content")))
+    assert.same({}, fixture.differences(fixture.hashes(library), fixture.sums(tree)))
+  end)
+
   it("goes on where it was killed", function()
     shell("for i in $(seq 200); do mkdir d$i; for k in $(seq 20); do echo $i $k > d$i/$k; done;"
       .. " done; sleep 0.05")
@@ -119,7 +226,8 @@ describe("sdlua verify", function()
     end
     local found = differences(3, "--content", "--batch", "10")
     found.d8 = nil
-    assert.same({ d7 = "stale", ["d8/x"] = "missing", ["d9/9"] = "attributes+content" }, found)
+    assert.same({ d7 = "stale", ["d8/x"] = "missing", ["d9/9"] = "attributes+content",
+      [""] = "mtime" }, found)
     print(("verify: killed %d times"):format(killed))
     fixture.check_nothing_left(library)
   end)

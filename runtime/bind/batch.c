@@ -157,6 +157,19 @@ static void push_entry(lua_State *L, const struct sd_entry *e) {
   lua_setfield(L, -2, "again");
 }
 
+/* root() -> {why}, where the walk's root differs from the library; not known of a batch that a
+ * queue has stored */
+static int lsd_batch_root(lua_State *L) {
+  const struct sd_batch *b = check_handle(L, 1)->found->batch;
+  char why[SD_DIFFERENCES_MAX];
+  if (!b->root_id || !b->root_was.kind) return 0;
+  sd_stat_differences(&b->root, &b->root_was, why);
+  lua_createtable(L, 0, 1);
+  lua_pushstring(L, why);
+  lua_setfield(L, -2, "why");
+  return 1;
+}
+
 static int next_entry(lua_State *L) {
   const struct sd_batch *b = check_handle(L, lua_upvalueindex(1))->found->batch;
   size_t i = (size_t)lua_tointeger(L, lua_upvalueindex(2));
@@ -238,6 +251,7 @@ static int lsd_batch_skip_counts(lua_State *L) {
 static const luaL_Reg methods[] = {
     {"stats", lsd_batch_stats},
     {"last_path", lsd_batch_last_path},
+    {"root", lsd_batch_root},
     {"each", lsd_batch_each},
     {"vanished", lsd_batch_vanished},
     {"errors", lsd_batch_errors},

@@ -106,10 +106,11 @@ struct sd_batch {
   void **done; /* leases of the directories that are finished with this batch */
   size_t done_len, done_cap;
   uint64_t skipped[SD_RULE_COUNT]; /* names that rules left out, by enum sd_rule */
-  int64_t root_id;       /* the root of the walk, where it differs from the library; else 0 */
-  struct sd_stat root;   /* its attributes */
-  struct sd_totals seen; /* everything listed, changed or not */
-  uint64_t listed;       /* directories read */
+  int64_t root_id;         /* the root of the walk, where it differs from the library; else 0 */
+  struct sd_stat root;     /* its attributes */
+  struct sd_stat root_was; /* what the library has; kind 0 in a batch that a queue has stored */
+  struct sd_totals seen;   /* everything listed, changed or not */
+  uint64_t listed;         /* directories read */
   const char *last_path; /* the directory read last, for progress; its end where it is very long */
   uint32_t last_path_len;
 };

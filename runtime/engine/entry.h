@@ -23,7 +23,7 @@ enum sd_kind {
 enum {
   SD_ENTRY_CLAMPED = 1, /* a time did not fit 64-bit nanoseconds; stored */
   SD_ENTRY_BTIME = 2,   /* the file system says when the entry was made; else btime is 0 */
-  SD_ENTRY_MOUNT = 4,   /* the root of a mount, as statx tells; not stored */
+  SD_ENTRY_MOUNT = 4,   /* the root of a mount, as statx tells; stored, and no difference */
   SD_ENTRY_RACY = 8,    /* hashed so soon after it was written that it may have been written again
                            without a trace; stored, of what the library has only */
 };
@@ -96,10 +96,12 @@ bool sd_stat_same_file(const struct sd_stat *a, const struct sd_stat *b);
  * thirteen columns. Stored, so frozen. Never 0. */
 int64_t sd_stat_sig(const struct sd_stat *st);
 
-/* Column mode: the permission bits, whether a time was clamped, whether it was hashed too soon. */
-enum { SD_STORED_CLAMPED = 65536, SD_STORED_RACY = 131072 };
+/* Column mode: the permission bits, whether a time was clamped, whether it was hashed too soon,
+ * whether it was the root of a mount when the row was written. */
+enum { SD_STORED_CLAMPED = 65536, SD_STORED_RACY = 131072, SD_STORED_MOUNT = 262144 };
 static inline int64_t sd_stat_stored_mode(const struct sd_stat *st) {
-  return (int64_t)st->mode | (st->flags & SD_ENTRY_CLAMPED ? SD_STORED_CLAMPED : 0);
+  return (int64_t)st->mode | (st->flags & SD_ENTRY_CLAMPED ? SD_STORED_CLAMPED : 0) |
+         (st->flags & SD_ENTRY_MOUNT ? SD_STORED_MOUNT : 0);
 }
 
 /* What differs, in words ("size, mtime"), for who wants to know; at most SD_DIFFERENCES_MAX

@@ -127,6 +127,7 @@ static void column_stat(sqlite3_stmt *q, struct sd_stat *st) {
   st->nlink = (uint32_t)sqlite3_column_int64(q, 11);
   st->flags = mode & SD_STORED_CLAMPED ? SD_ENTRY_CLAMPED : 0;
   if (mode & SD_STORED_RACY) st->flags |= SD_ENTRY_RACY;
+  if (mode & SD_STORED_MOUNT) st->flags |= SD_ENTRY_MOUNT;
   if (sqlite3_column_type(q, 5) != SQLITE_NULL) st->flags |= SD_ENTRY_BTIME;
 }
 
@@ -298,10 +299,12 @@ static bool is_empty(int fd) {
   return d && names <= 2; /* "." and ".." */
 }
 
-/* Whether the library has a file system of its own here, and not what is here now. */
+/* Whether the library has a file system of its own here, and not what is here now. The device alone
+ * does not say it: the whole tree may be on another one than before. */
 static bool was_mount(const struct sd_listing *l, const struct sd_entry *e) {
   return e->st.kind == SD_KIND_DIRECTORY && e->old->kind == SD_KIND_DIRECTORY &&
-         e->old->dev != l->dir->device && e->old->dev != e->st.dev;
+         e->old->flags & SD_ENTRY_MOUNT && e->old->dev != l->dir->device &&
+         e->old->dev != e->st.dev;
 }
 
 /* Whether the library has something in directory `id`. */
@@ -397,11 +400,13 @@ static int match(struct sd_reconcile *r, struct sd_listing *l, struct sd_entry *
   rc = read_stat(r, l->batch, e, err);
   if (!rc) rc = renumber_device(r, l, e, err);
   if (!rc && was_mount(l, e)) rc = look_into_mount(r, l, e, &empty, err);
+  empty = empty && e->st.dev != e->old->dev;
   if (!rc && empty) rc = has_rows(r, row->id, &empty, err);
   if (rc) return rc;
-  if (is_same_entry(r, &e->st, e->old)) compare(r, e);
-  else rc = empty ? leave_unmounted(r, l, e, err) : replace(r, l, e, row, err);
-  return rc;
+  if (empty) return leave_unmounted(r, l, e, err);
+  if (!is_same_entry(r, &e->st, e->old)) return replace(r, l, e, row, err);
+  compare(r, e);
+  return 0;
 }
 
 /* ---- a listing ---- */
@@ -532,6 +537,7 @@ int sd_reconcile_root(void *ud, struct sd_dir *root, int fd, const struct sd_sta
   if (sd_stat_sig(&now) == sd_stat_sig(&old)) return 0;
   b->root_id = root->id;
   b->root = now;
+  b->root_was = old;
   return 0;
 }
 

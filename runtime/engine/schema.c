@@ -7,7 +7,8 @@
 
 /* Names are TEXT where they are valid UTF-8, BLOB where not: ANY keeps both as they are. Times are
  * nanoseconds since 1970. entry.kind: 1 file, 2 directory, 3 symlink, 4 fifo, 5 socket, 6 char,
- * 7 block, 8 unknown. entry.mode: permission bits; 65536 is added where a time was clamped.
+ * 7 block, 8 unknown. entry.mode: permission bits; 65536 is added where a time was clamped,
+ * 131072 where it was hashed too soon, 262144 where it was the root of a mount.
  * entry.sig: sd_stat_sig() of the other columns, NULL where these must be compared. Only the key is
  * checked for NULL: a check costs as much as a column, and one function writes them all.
  * entry.content_id: NULL where none is wanted, 0 where it is still to be found. A root's entry has

@@ -61,6 +61,14 @@ function Batch:each() end
 ---@field replaced boolean Something else has its name.
 ---@field path? string Below the root; where the walker was asked for paths.
 
+---@class sd.RootDifference
+---@field why string What differs, in words: "mode, ctime".
+
+--- What differs in the row of the walk's root itself, which is none of `each()`. In the batch with
+--- the first part of the root; nil in a batch that a queue has stored.
+---@return sd.RootDifference?
+function Batch:root() end
+
 --- Entries of the library that are not where it has them.
 ---@return sd.Gone[]
 function Batch:vanished() end
