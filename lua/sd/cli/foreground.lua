@@ -130,7 +130,7 @@ local function say_failed(self, handle, status)
   local err = handle.error
   self.show:clear()
   if failure.is(err) then io.stderr:write("sdlua: ", text.escape(err.message), "\n")
-  else io.stderr:write("sdlua: ", tostring(err), "\n") end
+  else io.stderr:write("sdlua: ", failure.message_of(err), "\n") end
   if status == EXIT.UNWRITABLE then
     io.stderr:write("sdlua: nothing that was committed is lost;",
       " the same command goes on from there\n")
