@@ -64,6 +64,61 @@ describe("a job", function()
     assert.is_true(at[4] - at[3] >= 0.3, at[4] - at[3]) -- 0.4 s, give or take a quarter
   end)
 
+  -- How often it is tried where it always ends with `raise`, and what is stored of its error.
+  local function attempts(raise)
+    local n, handle = 0, nil
+    with_jobs(function(jobs)
+      local Job = define({ name = "shaky", retries = 2, retry_delay = 0.01 }, function()
+        n = n + 1
+        raise()
+      end)
+      handle = jobs:dispatch(Job())
+      handle:wait()
+      assert.equal("failed", handle.status)
+    end)
+    return n, sql("SELECT error FROM jobs ORDER BY id DESC LIMIT 1")[1][1]
+  end
+
+  it("is tried again where a check fails with a code that may pass", function()
+    local n, stored = attempts(function() sd.check(nil, "/x: Input/output error", "EIO") end)
+    assert.equal(3, n)
+    assert.equal("/x: Input/output error", stored)
+    assert.equal(1, (attempts(function() sd.check(nil, "/x: Permission denied", "EACCES") end)))
+  end)
+
+  it("is tried again where a function of Lua fails with such an errno", function()
+    local n, stored = attempts(function()
+      local full <close> = sd.check(io.open("/dev/full", "w"))
+      full:setvbuf("no")
+      sd.check(full:write("x"))
+    end)
+    assert.equal(3, n)
+    assert.equal("No space left on device", stored)
+    assert.equal(1, (attempts(function() sd.check(io.open("/no/such/file")) end)))
+  end)
+
+  it("is tried again where the error is a table with such a code", function()
+    local n, stored = attempts(function() error { message = "no luck", code = "EIO" } end)
+    assert.equal(3, n)
+    assert.equal("no luck", stored)
+    assert.equal(1, (attempts(function() error { message = "no", code = "EACCES" } end)))
+  end)
+
+  it("fails with what its error says, whatever that is", function()
+    local function stored(err) return (select(2, attempts(function() error(err, 0) end))) end
+    assert.equal("no luck", stored { message = "no luck" })
+    assert.equal("own words", stored(setmetatable({}, { __tostring = function()
+      return "own words"
+    end })))
+    assert.equal("an error that is a table", stored { 1, 2 })
+    assert.equal("an error that is a function", stored(print))
+    assert.equal("an error that is nil", stored(nil))
+  end)
+
+  it("passes on what a check finds right", function()
+    assert.same({ false, "b", 3 }, { sd.check(false, "b", 3) })
+  end)
+
   it("is tried again at once where somebody asks for it", function()
     local n = 0
     with_jobs(function(jobs)

@@ -223,6 +223,35 @@ describe("--json", function()
     assert.same({ "paused", "incomplete" }, { object.status, object.completeness })
   end)
 
+  -- The script itself sends the signal, when nothing is left to do but to close the library.
+  it("is printed also where a signal comes just after the job has ended", function()
+    local script = dir .. "/ended.lua"
+    fixture.write(script, [[local sd = require "sd"
+      local uv = require "luv"
+      local J = sd.job.define { name = "ended" }
+      function J:run(ctx)
+        local class = getmetatable(ctx.library).__index
+        local close = class.close
+        function class.close(...)
+          uv.kill(uv.os_getpid(), os.getenv("SIGNAL"))
+          return close(...)
+        end
+        return { worked = true }
+      end
+      return J
+    ]])
+    for _, signal in ipairs { "sigint", "sigterm" } do
+      local words = { sdlua, "run", script, "--library", library, "--progress", "none" }
+      local prefix = "SIGNAL=" .. signal
+      local plain = fixture.run(words, prefix)
+      assert.same({ 0, "ended: complete\n", "" }, { plain.status, plain.out, plain.err })
+      words[#words + 1] = "--json"
+      local result = fixture.run(words, prefix)
+      assert.equal(0, result.status, result.err)
+      assert.is_true(decode(result).worked)
+    end
+  end)
+
   it("says of a run that was paused what it was about, how far it came, what it cost", function()
     fixture.sh(("truncate -s 30G %s/sparse && echo x > %s/y"):format(tree, tree))
     local process = fixture.start({ sdlua, "index", "--library", library, "--mode", "deep",

@@ -73,8 +73,8 @@ end
 -- process ended, has not failed. What failed is counted in the row, across processes.
 local function retry_at(run, err)
   local definition, row = run.ctx.definition, run.row
-  local passes = failure.is(err) and failure.TRANSIENT[err.code]
-  if not passes or err.exit == failure.EXIT.UNWRITABLE then return nil end
+  local code = failure.code_of(err)
+  if not failure.TRANSIENT[code or ""] or err.exit == failure.EXIT.UNWRITABLE then return nil end
   if row.failures >= definition.retries then return nil end
   row.failures = row.failures + 1
   local seconds = definition.retry_delay * 2 ^ (row.failures - 1)
@@ -93,18 +93,18 @@ local function fail(run, err)
   local ctx, handle = run.ctx, run.handle
   metrics.fill(ctx)
   local at, seconds = retry_at(run, err)
+  local message = failure.message_of(err)
   if at then
-    ctx:log("attempt %d failed: %s; trying again in %.1f s", run.row.attempt, tostring(err),
-      seconds)
+    ctx:log("attempt %d failed: %s; trying again in %.1f s", run.row.attempt, message, seconds)
     failure.check(ctx.library.core:commit { state = leftovers(run) })
-    rows.put_back(ctx.library, ctx.id, at, text.escape(tostring(err)), run.row.failures)
+    rows.put_back(ctx.library, ctx.id, at, text.escape(message), run.row.failures)
     handle:set_status("queued")
     return
   end
-  if is_interrupted(err) then run.jobs:set_interrupted(ctx.id, tostring(err))
+  if is_interrupted(err) then run.jobs:set_interrupted(ctx.id, message)
   else
     run.jobs:cancel_below(ctx.id)
-    end_row(run, "failed", { error = tostring(err) })
+    end_row(run, "failed", { error = message })
     run.jobs:cancel_dependents(ctx.id, "failed")
   end
   handle.error = err

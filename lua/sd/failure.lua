@@ -1,4 +1,6 @@
 --- What the world did wrong, as an error that a job raises: message, code, and the exit status.
+local core = require "sd.core"
+
 local M = {}
 
 ---@class sd.Failure
@@ -63,6 +65,40 @@ function M.is(value)
   return getmetatable(value) == Failure
 end
 
+-- "EIO" of "EIO" or of 5, as Lua's own functions give it.
+local function symbol(code)
+  if math.type(code) ~= "integer" then return code end
+  local _, name = core.luv.translate_sys_error(code)
+  return name
+end
+
+--- The symbolic code of an error that has one: a failure, or a table with a field `code`, which may
+--- also be the number of an errno.
+---@param err any
+---@return string?
+function M.code_of(err)
+  if type(err) ~= "table" then return nil end
+  local code = symbol(err.code)
+  return type(code) == "string" and code or nil
+end
+
+local function has_tostring(err)
+  local meta = getmetatable(err)
+  return type(meta) == "table" and meta.__tostring ~= nil
+end
+
+--- What an error says, whatever it is: of a table its field `message`.
+---@param err any
+---@return string
+function M.message_of(err)
+  if type(err) == "string" or type(err) == "number" or has_tostring(err) then
+    return tostring(err)
+  elseif type(err) == "table" and type(err.message) == "string" then
+    return err.message
+  end
+  return "an error that is " .. (err == nil and "nil" or "a " .. type(err))
+end
+
 --- The status that a process ends with after this error: a failure's own, 17 where memory is out,
 --- else that of an error in a script.
 ---@param err any
@@ -78,9 +114,16 @@ function M.check(result, message, code, ...)
   error(M.new(message, code, LIBRARY_EXIT[code] or M.EXIT.UNWRITABLE), 0)
 end
 
---- The same for everything that is not the library: exit 1, or 17 where memory is out.
+--- The same for everything that is not the library, of functions of Lua, too: exit 1, or 17 where
+--- memory is out. Scripts know it as `sd.check`.
+---@param result any Nil: what follows is what went wrong.
+---@param message? string
+---@param code? string|integer Symbolic, or the number of an errno.
+---@return any result
+---@return any ... What followed it.
 function M.check_other(result, message, code, ...)
   if result ~= nil then return result, message, code, ... end
+  code, message = symbol(code), message or "failed without a reason"
   error(M.new(message, code, code == "ENOMEM" and M.EXIT.MEMORY or M.EXIT.FAILED), 0)
 end
 

@@ -18,6 +18,7 @@ local M = {
 
 local task = require "sd.task"
 
+M.check = M.failure.check_other
 M.spawn = task.spawn
 M.sleep = task.sleep
 M.run = task.run

@@ -1,6 +1,7 @@
 --- What a job tells while it runs: lines for the user, errors that do not end it, how far it is. A
 --- part of sd.Context.
 local core = require "sd.core"
+local failure = require "sd.failure"
 local progresses = require "sd.progress"
 
 ---@class sd.Context
@@ -57,7 +58,7 @@ end
 --- "complete, except for errors".
 ---@param err string|sd.JobError
 function Messages:add_non_critical_error(err)
-  if type(err) ~= "table" then err = { message = tostring(err) } end
+  if type(err) ~= "table" then err = { message = failure.message_of(err) } end
   if type(err.message) ~= "string" then
     error("add_non_critical_error: a message is missing", 2)
   end

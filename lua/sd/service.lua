@@ -42,8 +42,8 @@ end
 local function plain(update)
   if update.type ~= "failed" then return update end
   local err = update.error
-  return { type = "failed", status = "failed", error = tostring(err),
-    code = failure.is(err) and err.code or nil, exit = failure.exit_of(err) }
+  return { type = "failed", status = "failed", error = failure.message_of(err),
+    code = failure.code_of(err), exit = failure.exit_of(err) }
 end
 
 local function send_updates(self, handle, session, updates, closer)
@@ -78,7 +78,7 @@ function Service:start(params, session)
   self.jobs.scheduler:admit(handle.id)
   return { id = handle.id, status = handle.status, messages = messages,
     output = ended and handle.result or nil, error = ended and handle.error
-      and tostring(handle.error) or nil }
+      and failure.message_of(handle.error) or nil }
 end
 
 --- Queues a job. `id`.

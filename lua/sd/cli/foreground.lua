@@ -28,6 +28,9 @@ local PAUSE_MS = 120
 ---@field package silent? boolean Standard output is for what follows the job.
 ---@field several? boolean Several jobs were asked for: --json prints a list.
 ---@field stopped? integer The status of the signal that came.
+---@field package handle? sd.Handle Of the job that is waited for.
+---@field package late? boolean The signal came when no job was waited for.
+---@field package signals? userdata[] While signals are ours.
 local Foreground = {}
 Foreground.__index = Foreground
 
@@ -74,11 +77,8 @@ local function ask(self, handle, status)
     end)
 end
 
--- The first signal pauses; the second one, or a pause that takes too long, ends the process as it
--- is.
-local function on_signal(self, handle, status)
-  if self.stopped then core.sys.exit_now(status) end
-  self.stopped = status
+local function interrupt(self, status)
+  local handle = self.handle
   if is_remote(self) then return ask(self, handle, status) end
   handle:pause()
   local timer = core.luv.new_timer()
@@ -93,19 +93,38 @@ local function on_signal(self, handle, status)
   self.pause_timer = timer
 end
 
-local function watch_signals(self, handle)
-  local handles = {}
-  for name, status in pairs(SIGNALS) do
+-- The first signal pauses; the second one, or a pause that takes too long, ends the process as it
+-- is. Where the job has just ended, nothing is to be paused: what it came to is still printed.
+local function on_signal(self, status)
+  if self.stopped then core.sys.exit_now(status) end
+  self.stopped = status
+  if self.handle then interrupt(self, status) else self.late = true end
+end
+
+-- From the start of a job on signals are ours, until the process ends or goes on with something
+-- else.
+local function watch_signals(self)
+  for name, status in pairs(not self.signals and SIGNALS or {}) do
     local signal = core.luv.new_signal()
-    signal:start(name, function() on_signal(self, handle, status) end)
+    signal:start(name, function() on_signal(self, status) end)
     signal:unref()
-    handles[#handles + 1] = signal
+    self.signals = self.signals or {}
+    table.insert(self.signals, signal)
   end
-  if not is_remote(self) then self.runner:guard_signals() end
-  return setmetatable(handles, { __close = function()
-    for _, signal in ipairs(handles) do signal:close() end
-    if self.pause_timer and not self.pause_timer:is_closing() then self.pause_timer:close() end
-  end })
+  if self.runner and not is_remote(self) then self.runner:guard_signals() end
+end
+
+local function leave_signals(self)
+  for _, signal in ipairs(self.signals or {}) do signal:close() end
+  self.signals = nil
+end
+
+-- What is printed may wait for a reader; then a signal is to end the process.
+local function print_with(self, fn, ...)
+  leave_signals(self)
+  fn(self, ...)
+  io.stdout:flush()
+  if not self.silent then watch_signals(self) end
 end
 
 local function show_logs(self, handle)
@@ -130,36 +149,44 @@ local function say_failed(self, handle, status)
   local err = handle.error
   self.show:clear()
   if failure.is(err) then io.stderr:write("sdlua: ", text.escape(err.message), "\n")
-  else io.stderr:write("sdlua: ", tostring(err), "\n") end
+  else io.stderr:write("sdlua: ", failure.message_of(err), "\n") end
   if status == EXIT.UNWRITABLE then
     io.stderr:write("sdlua: nothing that was committed is lost;",
       " the same command goes on from there\n")
   end
 end
 
-local function finish(self, handle, script, args)
-  local status = status_of(self, handle)
+local function print_end(self, handle, status, output)
   self.show:clear()
   if handle.status == "failed" then say_failed(self, handle, status) end
-  local output = summary.output(handle, script, args)
-  self.outputs[#self.outputs + 1] = output
   if self.silent then
     -- Nothing else tells why the answer is not complete.
     summary.print_silent(handle, output, self.quiet and show.new "plain" or self.show)
   elseif not self.json then
     summary.print(handle, output, self.show)
   end
+end
+
+local function finish(self, handle, script, args)
+  local status = status_of(self, handle)
+  local output = summary.output(handle, script, args)
+  self.outputs[#self.outputs + 1] = output
+  print_with(self, print_end, handle, status, output)
   return status
 end
 
--- No longer than this are signals ours: what is printed after it may wait for a reader, and then a
--- signal is to end the process.
 local function wait_for(self, handle)
-  local signals <close> = watch_signals(self, handle)
+  watch_signals(self)
+  local guard <close> = setmetatable({}, { __close = function()
+    self.handle = nil
+    if self.pause_timer and not self.pause_timer:is_closing() then self.pause_timer:close() end
+  end })
+  self.handle = handle
+  if self.late then interrupt(self, self.stopped) end -- it came while this job was being started
   local progress <close> = self.show:follow(handle)
   handle:wait()
   progress.stop()
-  return signals and nil
+  return guard and nil
 end
 
 -- Starts it, in whatever process; where the runner goes away meanwhile, the job goes on here.
@@ -288,7 +315,7 @@ function Foreground:with_library(fn)
     finish_for_others(self)
     return result, guard and nil
   end)
-  print_outputs(self, ok)
+  print_with(self, print_outputs, ok)
   if not ok then error(status, 0) end
   return status
 end

@@ -1,4 +1,5 @@
 --- What a run came to: the closing line, and the object that --json prints.
+local failure = require "sd.failure"
 local json = require "sd.json"
 local text = require "sd.text"
 
@@ -44,7 +45,7 @@ function M.output(handle, script, args)
   end
   if handle.status ~= "completed" then add_incomplete(output, handle, args) end
   output.error_counts = output.error_counts or M.error_counts(handle)
-  if handle.error then output.error = tostring(handle.error) end
+  if handle.error then output.error = failure.message_of(handle.error) end
   if output.errors then json.array(output.errors) end
   return output
 end

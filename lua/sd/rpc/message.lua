@@ -61,7 +61,7 @@ function M.raised(err)
   elseif err == "not enough memory" then
     return M.error(CODE.INTERNAL, err, "ENOMEM", EXIT.MEMORY)
   end
-  local first, traceback = tostring(err):match("^([^\n]*)\n?(.*)$")
+  local first, traceback = failure.message_of(err):match("^([^\n]*)\n?(.*)$")
   local one = M.error(CODE.INTERNAL, first)
   one.data.traceback = traceback ~= "" and traceback or nil
   return one
