@@ -50,6 +50,14 @@ for version = 1, 2 do
         SELECT path, hash IS NOT NULL FROM entries WHERE location_id = 2 ORDER BY path]]))
     end)
 
+    it("keeps what lies below a mount, which it told by its device only", function()
+      fixture.sql(library, "UPDATE entry SET dev = dev + 1 WHERE id = (SELECT max(id) FROM entry"
+        .. " WHERE kind = 2 AND parent_id > 0)")
+      assert.equal(0, fixture.run_sdlua("location", "list", "--library", library).status)
+      assert.same(fixture.sql(library, "SELECT max(id) FROM entry WHERE kind = 2"),
+        fixture.sql(library, "SELECT id FROM entry WHERE mode & 262144"))
+    end)
+
     it("is read as it is, or says what is to be done", function()
       for _, words in ipairs { { "search", "three" }, { "ls" }, { "tree" }, { "du" },
         { "export" }, { "top", "files" }, { "sql", "SELECT count(unverified) FROM entries" } } do

@@ -313,7 +313,10 @@ static const char no_views[] =
     "DROP VIEW locations; DROP VIEW entries; DROP VIEW directories; DROP VIEW contents;"
     "DROP VIEW jobs; DROP VIEW errors; DROP VIEW IF EXISTS skips;";
 
+/* What versions before 3 did not keep of a directory is told by its device. */
 static const char since_2[] =
+    "UPDATE entry SET mode = mode | 262144 WHERE kind = 2"
+    " AND dev <> (SELECT above.dev FROM entry above WHERE above.id = entry.parent_id);"
     "ALTER TABLE content ADD COLUMN mime_named INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE counter ADD COLUMN names_end INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE job ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;"
