@@ -40,7 +40,8 @@ local Verify = sd.job.define {
 
 local COMMIT_SECONDS = 0.25
 local SHOWN = 1000
-local AT_ONCE = 500 -- paths in a question
+local AT_ONCE = 500 -- values in a question
+local STALE = "is in the library, and not on the disk"
 
 local function new_state(self, ctx)
   return {
@@ -97,6 +98,46 @@ local function note_root(ctx, state, root)
   note(ctx, state, difference_of(root), "", "differs: " .. root.why)
 end
 
+-- Pieces of a list, of at most AT_ONCE.
+local function pieces(list)
+  local first = 1 - AT_ONCE
+  return function()
+    first = first + AT_ONCE
+    if first > #list then return nil end
+    return table.move(list, first, math.min(first + AT_ONCE - 1, #list), 1, {})
+  end
+end
+
+local function marks(list)
+  return ("?" .. (", ?"):rep(#list - 1))
+end
+
+-- What is not at its place any more has taken with it what is below: by id, how many entries.
+local function find_below(ctx, batch)
+  local ids, below = {}, {}
+  for i, gone in ipairs(batch:vanished()) do ids[i] = gone.id end
+  for some in pieces(ids) do
+    for _, row in ipairs(ctx.library:fresh_rows("SELECT entry_id AS id, files + dirs + symlinks"
+      .. " AS n FROM directory WHERE n > 0 AND entry_id IN (" .. marks(some) .. ")", some)) do
+      below[row.id] = row.n
+    end
+  end
+  return below
+end
+
+local NOTE_BELOW = "WITH RECURSIVE below(id) AS (SELECT id FROM entry WHERE parent_id = ?1"
+  .. " UNION ALL SELECT e.id FROM below b JOIN entry e ON e.parent_id = b.id)"
+  .. " INSERT INTO job_error(job_id, location_id, path, operation, error, message, at)"
+  .. " SELECT ?2, ?3, path, 'Verify', 'stale', ?4, ?5 FROM entries"
+  .. " WHERE id IN (SELECT id FROM below) ORDER BY path"
+
+local function note_below(self, ctx, state, tx, below)
+  for id, n in pairs(below) do
+    state.differences = state.differences + n
+    tx:exec_own(NOTE_BELOW, { id, ctx.root_id, self.location.id, STALE, sd.sys.wall_ns() })
+  end
+end
+
 local function note_batch(ctx, state, batch)
   local seen, replaced, root = batch:stats(), {}, batch:root()
   if root then note_root(ctx, state, root) end
@@ -104,7 +145,7 @@ local function note_batch(ctx, state, batch)
   rules.add(state.left_out, batch:skip_counts())
   for _, gone in ipairs(batch:vanished()) do
     if gone.replaced then replaced[gone.path] = true
-    else note(ctx, state, "stale", gone.path, "is in the library, and not on the disk") end
+    else note(ctx, state, "stale", gone.path, STALE) end
   end
   for entry in batch:each() do note_entry(ctx, state, entry, replaced) end
 end
@@ -123,9 +164,13 @@ function phases.entries(self, ctx, state)
     walker:push_root()
   end
   for batch in walker:batches() do
+    local below = find_below(ctx, batch)
     note_batch(ctx, state, batch)
     report(ctx, state, { name = "entries" }, batch:last_path())
-    ctx:commit(function(tx) tx:write(batch, self.location, { notes_only = true }) end)
+    ctx:commit(function(tx)
+      tx:write(batch, self.location, { notes_only = true })
+      note_below(self, ctx, state, tx, below)
+    end)
   end
   state.phase = self.args.content and "content" or "fixing"
 end
@@ -138,10 +183,10 @@ local GONE = { ENOENT = true, ENOTDIR = true, ELOOP = true }
 -- Of these paths, those that the first phase has named.
 local function named(ctx, paths)
   local set = {}
-  for first = 1, #paths, AT_ONCE do
-    local some = table.move(paths, first, math.min(first + AT_ONCE - 1, #paths), 2, { ctx.root_id })
-    local sql = "SELECT path FROM job_error WHERE job_id = ? AND path IN (?%s)"
-    for _, row in ipairs(ctx.library:fresh_rows(sql:format((", ?"):rep(#some - 2)), some)) do
+  for some in pieces(paths) do
+    local sql = "SELECT path FROM job_error WHERE path IN (" .. marks(some) .. ") AND job_id = ?"
+    some[#some + 1] = ctx.root_id
+    for _, row in ipairs(ctx.library:fresh_rows(sql, some)) do
       set[row.path] = true
     end
   end

@@ -81,6 +81,86 @@ end
 
 local UNVERIFIED = "SELECT DISTINCT coalesce(unverified, '') FROM entries WHERE path LIKE 'm/%'"
 
+-- As a desktop has a stick: the directory that it is mounted on is made for it. `where` as in
+-- fixture.mounts(), or nil and why there can be none.
+local function stick()
+  if not fixture.has("mkfs.ext4") then return nil, "mkfs.ext4 is not installed" end
+  return fixture.mounts(([[cd %s; rmdir tree/m; mkdir tree/s; truncate -s 4M image
+    mkfs.ext4 -q image; mount -o loop image tree/s; mkdir tree/s/a; echo 1 >tree/s/a/1]])
+    :format(quote(dir)))
+end
+
+describe("a disk that is gone with its mount point", function()
+  local mounts
+
+  local function sh(script)
+    fixture.sh(("%s sh -ec %s"):format(mounts.where, quote(("cd %s; %s"):format(dir, script))))
+  end
+
+  local function indexed(status, ...)
+    local result = fixture.run(words(...), mounts.where)
+    assert.equal(status, result.status, result.err)
+    return json.decode(result.out)
+  end
+
+  local STICK = "SELECT path, id, coalesce(unverified, '') FROM entries WHERE path LIKE 's%/%'"
+    .. " AND path NOT LIKE '%lost+found' ORDER BY 1"
+
+  it("keeps its entries, unverified", function()
+    local held <close>, why = stick()
+    if not held then return pending(why) end
+    mounts = held
+    indexed(0)
+    local before = query(STICK)
+    sh "umount tree/s; rmdir tree/s"
+    for _, by in ipairs { "inode", "mtime" } do
+      local output = indexed(3, "--changed-by", by)
+      assert.same({ ENODEV = 1 }, output.error_counts)
+      assert.equal("s", output.errors[1].path)
+      assert.equal(0, output.changes.deleted)
+    end
+    assert.same({ { "s/a", before[1][2], "unmounted" }, { "s/a/1", before[2][2], "unmounted" } },
+      query(STICK))
+    assert.equal(3, fixture.run({ fixture.sdlua, "verify", "--library", library, "--progress",
+      "none", tree }, mounts.where).status)
+    sh "mkdir tree/s; mount -o loop image tree/s"
+    assert.equal(0, indexed(0).changes.new)
+    assert.same(before, query(STICK))
+    -- Under another name it has moved.
+    sh "umount tree/s; rmdir tree/s; mkdir tree/s1; mount -o loop image tree/s1"
+    assert.equal(1, indexed(0).changes.moved)
+    assert.same({ { "s1/a", before[1][2], "" }, { "s1/a/1", before[2][2], "" } }, query(STICK))
+    fixture.check_library(library)
+  end)
+
+  it("is given up where rules leave it out", function()
+    local held <close>, why = stick()
+    if not held then return pending(why) end
+    mounts = held
+    for _, case in ipairs {
+      { "rmdir tree/s", "--exclude", "/s" }, { "rmdir tree/s", "-x" }, { "true", "-x" },
+      { "true", "--exclude", "/s" },
+    } do
+      indexed(0, "--rules", "none")
+      sh("umount tree/s;" .. case[1])
+      assert.equal(0, indexed(3).changes.new)
+      indexed(0, table.unpack(case, 2))
+      assert.same({}, query(STICK))
+      sh "mkdir -p tree/s; mount -o loop image tree/s"
+    end
+  end)
+
+  it("is one that was mounted there: not a directory, nor what has no disk", function()
+    local held <close>, why = stick()
+    if not held then return pending(why) end
+    mounts = held
+    sh "mkdir tree/s2; mount -t tmpfs none tree/s2; mkdir tree/s2/b tree/s/c; echo 2 >tree/s2/b/2"
+    indexed(0)
+    sh "umount tree/s2; rmdir tree/s2; rmdir tree/s/c"
+    assert.equal(4, indexed(0).changes.deleted)
+  end)
+end)
+
 describe("a mounted file system below the root", function()
   it("keeps its identities when it is mounted anew, and its moves are moves", function()
     local can, why = can_mount()

@@ -54,17 +54,39 @@ describe("sdlua verify", function()
     local found, output = differences(3)
     assert.same({
       ["a/1"] = "size", ["a/2"] = "mtime", ["a/3"] = "stale", ["a/4"] = "attributes",
-      ["a/b/1"] = "inode", ["a/b/2"] = "kind", c = "stale", n = "missing", ["n/m"] = "missing",
+      ["a/b/1"] = "inode", ["a/b/2"] = "kind", n = "missing", ["n/m"] = "missing",
       ["n/m/n"] = "missing", a = "mtime", ["a/b"] = "mtime", [""] = "mtime",
+      c = "stale", ["c/5"] = "stale", ["c/one"] = "stale", ["c/link"] = "stale",
     }, found)
-    assert.equal(13, output.differences)
-    assert.same({ size = 1, mtime = 4, stale = 2, attributes = 1, inode = 1, kind = 1,
+    assert.equal(16, output.differences)
+    assert.same({ size = 1, mtime = 4, stale = 5, attributes = 1, inode = 1, kind = 1,
       missing = 3 }, output.error_counts)
     -- It has only looked.
     assert.same({ { "16" } }, fixture.sql(library, "SELECT count(*) FROM entries"))
     local result = verify()
     assert.equal(3, result.status)
-    assert.is_truthy(result.out:find("13 errors (", 1, true), result.out)
+    assert.is_truthy(result.out:find("16 errors (", 1, true), result.out)
+  end)
+
+  it("names all that is below what is gone", function()
+    shell("mkdir -p deep/er/est k/er; touch deep/er/est/$(printf '\\377') deep/er/x k/er/y k/z;"
+      .. " sleep 0.05")
+    index("--mode", "shallow")
+    shell("rm -r deep k; echo k > k; sleep 0.05")
+    local expected = { [""] = "mtime", deep = "stale", ["deep/er"] = "stale",
+      ["deep/er/est"] = "stale", ["deep/er/est/\255"] = "stale", ["deep/er/x"] = "stale",
+      k = "kind", ["k/er"] = "stale", ["k/er/y"] = "stale", ["k/z"] = "stale" }
+    local _, output = differences(3)
+    assert.equal(10, output.differences)
+    assert.same({ stale = 8, kind = 1, mtime = 1 }, output.error_counts)
+    local found = {}
+    for _, row in ipairs(fixture.sql(library, "SELECT hex(CAST(path AS BLOB)), error FROM errors"
+      .. " WHERE operation = 'Verify'")) do
+      found[fixture.unhex(row[1])] = row[2]
+    end
+    assert.same(expected, found)
+    differences(3, "--fix")
+    assert.same({}, (differences(0)))
   end)
 
   it("looks at the root's own row", function()
@@ -226,6 +248,10 @@ describe("sdlua verify", function()
     end
     local found = differences(3, "--content", "--batch", "10")
     found.d8 = nil
+    for i = 1, 20 do
+      assert.equal("stale", found["d7/" .. i])
+      found["d7/" .. i] = nil
+    end
     assert.same({ d7 = "stale", ["d8/x"] = "missing", ["d9/9"] = "attributes+content",
       [""] = "mtime" }, found)
     print(("verify: killed %d times"):format(killed))

@@ -59,7 +59,7 @@ static int new_name(struct sd_devices *d, uint64_t st_dev, struct sd_batch *b, u
   uint64_t now;
   int rc;
   *id = st_dev;
-  while ((rc = ask(d->by_id, *id, &now)) == 0) *id += UINT64_C(1) << 48;
+  while ((rc = ask(d->by_id, *id, &now)) == 0) *id += UINT64_C(1) << SD_DEVICE_BITS;
   if (rc < 0) return rc;
   return *id == st_dev ? 0 : sd_batch_device(b, (int64_t)*id, st_dev);
 }

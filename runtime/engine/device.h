@@ -12,10 +12,15 @@
 #define SD_ENGINE_DEVICE_H
 
 #include <sqlite3.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/sysmacros.h>
 
 struct sd_batch;
+
+/* Bits of a number as stat(2) gives it; the library's own have a count above them. */
+enum { SD_DEVICE_BITS = 48 };
 
 /* What was looked up stays true as long as a file system is mounted, so as long as a walk. */
 struct sd_devices {
@@ -33,6 +38,12 @@ int sd_devices_find(struct sd_devices *d, uint64_t st_dev, struct sd_batch *b, u
 
 /* The device that the library calls `id` is `st_dev` now. Added to the batch where that is news. */
 int sd_devices_renumber(struct sd_devices *d, uint64_t id, uint64_t st_dev, struct sd_batch *b);
+
+/* Whether it is a disk, or a part of one; else the file system has a number of its own, as tmpfs,
+ * overlays, network file systems and btrfs have. The first number that it had says so. */
+static inline bool sd_device_is_disk(uint64_t id) {
+  return major(id & ((UINT64_C(1) << SD_DEVICE_BITS) - 1)) != 0;
+}
 
 /* SQL for the number of device `dev` (an expression). */
 #define SD_DEVICE_NUMBER(dev) "coalesce((SELECT st_dev FROM device WHERE id=" dev ")," dev ")"

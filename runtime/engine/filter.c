@@ -140,6 +140,13 @@ int sd_filter_entry(struct sd_filter *f, const struct sd_name *name, const struc
   return 0;
 }
 
+int sd_filter_absent(struct sd_filter *f, const char *name, size_t len, uint8_t *rule) {
+  const struct sd_rules *r = f->tree->rules;
+  const struct sd_name n = {.name = name, .len = (uint16_t)len};
+  *rule = r->one_filesystem ? SD_RULE_ONE_FILESYSTEM : 0;
+  return *rule || !r->names ? 0 : ask(f, &n, SD_KIND_DIRECTORY, rule);
+}
+
 uint8_t sd_filter_mount(const struct sd_filter *f, const struct sd_dir *d, int fd,
                         uint64_t root_dev) {
   const struct sd_rules *r = f->tree->rules;

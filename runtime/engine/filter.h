@@ -49,6 +49,10 @@ int sd_filter_names(struct sd_filter *f, struct sd_names *names, struct sd_dir_c
 int sd_filter_entry(struct sd_filter *f, const struct sd_name *name, const struct sd_stat *st,
                     uint8_t *rule);
 
+/* Asked in the directory that it was turned to. *rule: what leaves out a mount of this name, though
+ * none is there now, or 0. */
+int sd_filter_absent(struct sd_filter *f, const char *name, size_t len, uint8_t *rule);
+
 /* The rule that does not let the walk into a mount, or 0. `fd`: the directory, or -1 where it is
  * not open yet and d->dev is known. */
 uint8_t sd_filter_mount(const struct sd_filter *f, const struct sd_dir *d, int fd,

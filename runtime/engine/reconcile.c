@@ -10,9 +10,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/array.h"
 #include "engine/cursor.h"
 #include "engine/device.h"
 #include "engine/dir_path.h"
+#include "engine/filter.h"
 
 #define STAT_COLUMNS                                                            \
   "e.kind,e.size,e.allocated,e.mtime,e.ctime,e.btime,e.dev,e.ino,e.mode,e.uid," \
@@ -44,6 +46,8 @@ struct sd_reconcile {
   struct sd_reconcile_opts opts;
   sqlite3_stmt *q[Q_COUNT];
   struct sd_devices devices;
+  struct sd_gone *away; /* of the listing: file systems that are gone with their mount points */
+  size_t away_len, away_cap;
   struct sd_buf path, here; /* scratch */
 };
 
@@ -70,6 +74,7 @@ void sd_reconcile_close(struct sd_reconcile *r) {
   if (!r) return;
   for (int i = 0; i < Q_COUNT; i++) sqlite3_finalize(r->q[i]);
   sd_devices_close(&r->devices);
+  free(r->away);
   sd_buf_fini(&r->path);
   sd_buf_fini(&r->here);
   free(r);
@@ -174,11 +179,12 @@ static bool has_inode(int rc, const struct stat *st, const struct sd_entry *e) {
   return rc == 0 && st->st_ino == e->st.ino && st->st_dev == e->st_dev;
 }
 
-static int put_path_of(const struct sd_listing *l, const struct sd_entry *e, struct sd_buf *path) {
+static int put_path_of(const struct sd_listing *l, const char *name, size_t len,
+                       struct sd_buf *path) {
   path->len = 0;
   int rc = sd_dir_path(l->dir, SIZE_MAX, path);
   if (!rc && path->len) rc = sd_buf_put(path, "/", 1);
-  return rc ? rc : sd_buf_put(path, e->name, e->name_len);
+  return rc ? rc : sd_buf_put(path, name, len);
 }
 
 /* Whether the path in r->path is that of the entry itself: its row is that of a directory whose
@@ -186,7 +192,7 @@ static int put_path_of(const struct sd_listing *l, const struct sd_entry *e, str
 static int is_path_of(struct sd_reconcile *r, const struct sd_listing *l,
                       const struct sd_entry *e) {
   struct sd_buf *path = &r->here;
-  int rc = put_path_of(l, e, path);
+  int rc = put_path_of(l, e->name, e->name_len, path);
   return rc ? rc : path->len == r->path.len && !memcmp(path->data, r->path.data, path->len);
 }
 
@@ -339,20 +345,91 @@ static int note_unmounted(struct sd_batch *b, int64_t id, const char *path, size
   return rc ? rc : sd_batch_readable(b, id, SD_UNMOUNTED);
 }
 
+static int keep_unmounted(struct sd_reconcile *r, struct sd_listing *l, int64_t id,
+                          const char *name, size_t len, struct sd_err *err) {
+  struct sd_buf *path = &r->here;
+  int rc = put_path_of(l, name, len, path);
+  if (!rc) rc = note_unmounted(l->batch, id, (char *)path->data, path->len);
+  return rc ? sd_err_nomem(err) : 0;
+}
+
 /* It counts as what is there, and cannot be looked at. */
 static int leave_unmounted(struct sd_reconcile *r, struct sd_listing *l, struct sd_entry *e,
                            struct sd_err *err) {
-  struct sd_buf *path = &r->here;
-  int rc = put_path_of(l, e, path);
-  if (!rc) rc = note_unmounted(l->batch, e->id, (char *)path->data, path->len);
   e->st.kind = 0;
-  return rc ? sd_err_nomem(err) : 0;
+  return keep_unmounted(r, l, e->id, e->name, e->name_len, err);
+}
+
+/* Whether the rules let a mount of this name stay that is not there. */
+static int may_stay(const struct sd_listing *l, const char *name, size_t len, bool *stays,
+                    struct sd_err *err) {
+  uint8_t rule = 0;
+  if (l->filter && sd_filter_absent(l->filter, name, len, &rule)) return sd_err_nomem(err);
+  *stays = !rule;
+  return 0;
 }
 
 /* ---- one entry ---- */
 
 static int note_gone(struct sd_batch *b, const struct sd_gone *g, struct sd_err *err) {
   return sd_batch_gone(b, g) ? sd_err_nomem(err) : 0;
+}
+
+/* Whether no such name is in the directory; else a rule has left it out of the listing. */
+static bool is_absent(const struct sd_listing *l, const struct sd_gone *row) {
+  char name[NAME_MAX + 1];
+  struct stat st;
+  if (row->name_len > NAME_MAX) return true;
+  memcpy(name, row->name, row->name_len);
+  name[row->name_len] = '\0';
+  return fstatat(l->fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
+}
+
+/* Whether the row is that of a disk's file system, which is gone with its mount point: desktops do
+ * so with what is unplugged. What has no disk comes with a program, and mostly goes for good. */
+static int is_away(struct sd_reconcile *r, const struct sd_listing *l, const struct sd_gone *row,
+                   bool *away, struct sd_err *err) {
+  struct sd_stat was;
+  *away = false;
+  if (l->refused) return 0;
+  int rc = read_row(r, row->id, &was, err);
+  if (rc) return rc < 0 ? rc : 0;
+  if (!(was.flags & SD_ENTRY_MOUNT) || was.kind != SD_KIND_DIRECTORY) return 0;
+  if (was.dev == l->dir->device || !sd_device_is_disk(was.dev) || !is_absent(l, row)) return 0;
+  rc = may_stay(l, row->name, row->name_len, away, err);
+  return rc || !*away ? rc : has_rows(r, row->id, away, err);
+}
+
+/* The name of the row is not in the listing. */
+static int vanish(struct sd_reconcile *r, struct sd_listing *l, const struct sd_gone *row,
+                  struct sd_err *err) {
+  bool away;
+  int rc = is_away(r, l, row, &away, err);
+  if (rc) return rc;
+  if (!away) return note_gone(l->batch, row, err);
+  if (!SD_ARRAY_ROOM(r, away)) return sd_err_nomem(err);
+  struct sd_gone *g = &r->away[r->away_len++];
+  *g = *row;
+  g->name = sd_arena_copy(&l->batch->arena, row->name, row->name_len);
+  return g->name ? 0 : sd_err_nomem(err);
+}
+
+static bool has_moved(const struct sd_listing *l, int64_t id) {
+  for (size_t i = 0; i < l->count; i++)
+    if (l->entries[i].change == SD_CHANGE_MOVE && l->entries[i].id == id) return true;
+  return false;
+}
+
+/* When all names are known: one that is mounted under another name beside it has moved. */
+static int settle_away(struct sd_reconcile *r, struct sd_listing *l, struct sd_err *err) {
+  int rc = 0;
+  for (size_t i = 0; !rc && i < r->away_len; i++) {
+    const struct sd_gone *g = &r->away[i];
+    rc = has_moved(l, g->id) ? note_gone(l->batch, g, err)
+                             : keep_unmounted(r, l, g->id, g->name, g->name_len, err);
+  }
+  r->away_len = 0;
+  return rc;
 }
 
 /* The name is that of `row`, and what has it now is something else. */
@@ -396,10 +473,11 @@ static int match(struct sd_reconcile *r, struct sd_listing *l, struct sd_entry *
   int rc = find_device(r, l, e, err);
   bool all = r->opts.changed_by == SD_CHANGED_BY_CONTENT && has_bytes(e);
   if (rc || (!all && row_sig == sd_stat_sig(&e->st))) return rc;
-  bool empty = false;
+  bool empty = false, stays = false;
   rc = read_stat(r, l->batch, e, err);
   if (!rc) rc = renumber_device(r, l, e, err);
-  if (!rc && was_mount(l, e)) rc = look_into_mount(r, l, e, &empty, err);
+  if (!rc && was_mount(l, e)) rc = may_stay(l, e->name, e->name_len, &stays, err);
+  if (!rc && stays) rc = look_into_mount(r, l, e, &empty, err);
   empty = empty && e->st.dev != e->old->dev;
   if (!rc && empty) rc = has_rows(r, row->id, &empty, err);
   if (rc) return rc;
@@ -448,7 +526,7 @@ static int diff_whole(struct sd_reconcile *r, struct sd_listing *l, struct sd_er
     code = diff_new(r, l, &i, i + n, err);
     if (!code)
       code = hit ? match(r, l, &l->entries[i++], sqlite3_column_int64(q, 2), &row, err)
-                 : note_gone(l->batch, &row, err);
+                 : vanish(r, l, &row, err);
   }
   if (!code) code = diff_new(r, l, &i, l->count, err);
   return finish(r, q, rc, code, err);
@@ -485,7 +563,7 @@ static int vanished_rest(struct sd_reconcile *r, struct sd_listing *l, struct sd
   while (!code && (rc = sqlite3_step(q)) == SQLITE_ROW) {
     struct sd_gone row = read_place(q, 0, 1, l->dir->id);
     if (!sd_dir_cursor_has(l->dir->cursor, sd_name_hash(row.name, row.name_len)))
-      code = note_gone(l->batch, &row, err);
+      code = vanish(r, l, &row, err);
   }
   return finish(r, q, rc, code, err);
 }
@@ -544,8 +622,10 @@ int sd_reconcile_root(void *ud, struct sd_dir *root, int fd, const struct sd_sta
 int sd_reconcile_diff(void *ud, struct sd_listing *l, struct sd_err *err) {
   struct sd_reconcile *r = ud;
   size_t i = 0;
+  r->away_len = 0;
   if (!l->dir->known) return diff_new(r, l, &i, l->count, err);
   int rc = l->whole ? diff_whole(r, l, err) : diff_part(r, l, err);
   if (!rc && l->last && !l->whole) rc = vanished_rest(r, l, err);
+  if (!rc) rc = settle_away(r, l, err);
   return rc || !l->last ? rc : end_listing(r, l, err);
 }

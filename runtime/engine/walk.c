@@ -475,7 +475,8 @@ static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_b
   if (end < 0) return cannot_read(wk, d, b, end) ? sd_err_nomem(err) : 0;
   memset(wk->skipped, 0, sizeof(wk->skipped));
   if (wk->filter && (rc = sift(wk, d, fd, b, whole && end)) < 0) return sd_err_nomem(err);
-  if (rc) { /* nothing is in it, whatever else there is to read */
+  bool refused = rc; /* nothing is in it, whatever else there is to read */
+  if (refused) {
     whole = true;
     end = 1;
   }
@@ -491,6 +492,8 @@ static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_b
     return 2;
   }
   struct sd_listing l = {.dir = d, .fd = fd, .batch = b, .whole = whole && end, .last = end};
+  l.filter = wk->filter;
+  l.refused = refused;
   l.count = b->entries_len - first;
   l.entries = b->entries ? b->entries + first : NULL;
   l.delta = rc ? NULL : add_delta(b, d);
@@ -519,7 +522,7 @@ static int note_last_path(struct sd_walker *wk, struct sd_batch *b) {
 /* A mount that a rule does not let us into: nothing is below it, whatever the library has there. */
 static int refuse_mount(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b, uint8_t rule,
                         struct sd_err *err) {
-  struct sd_listing l = {.dir = d, .batch = b, .whole = true, .last = true};
+  struct sd_listing l = {.dir = d, .batch = b, .refused = true, .whole = true, .last = true};
   if (note(wk, b, 0, 0, d, NULL, sd_rule_name(rule))) return sd_err_nomem(err);
   if (!d->known) return 1;
   if (!(l.delta = add_delta(b, d))) return sd_err_nomem(err);

@@ -50,10 +50,14 @@ struct sd_walk_opts {
   sd_root_fn root_fn;           /* may be NULL */
 };
 
+struct sd_filter;
+
 /* What a directory holds, or a part of it. */
 struct sd_listing {
   struct sd_dir *dir;
-  int fd; /* it is open here */
+  int fd;                   /* it is open here, if it is not refused */
+  struct sd_filter *filter; /* the rules, turned to it; NULL where there are none */
+  bool refused;             /* a rule leaves it empty, whatever is in it */
   struct sd_batch *batch;
   struct sd_entry *entries; /* in the order of sd_name_compare(); kind 0: there, but not readable */
   size_t count;
