@@ -1,6 +1,7 @@
 --- `sdlua job`: looks at the jobs of a library and steers them, wherever they run.
 local failure = require "sd.failure"
 local force = require "sd.cli.force"
+local job_reader = require "sd.job_reader"
 local json = require "sd.json"
 local options = require "sd.cli.options"
 local retention = require "sd.retention"
@@ -217,12 +218,27 @@ local function act(runner, parsed)
   RUN[parsed.action](runner, parsed)
 end
 
+local READS = { list = true, show = true, watch = true, log = true }
+
+-- The runner, whichever process that is; where it does not answer, the library itself for who only
+-- looks.
+local function open(parsed, path)
+  local ok, runner = pcall(runners.open, path, {})
+  if ok then
+    -- What waits would be begun, and left again in the next moment.
+    if not runner.client then runner.library.jobs.scheduler:hold() end
+    return runner
+  end
+  local silent = failure.is(runner) and runner.code == "ELOCKED"
+  if not (silent and READS[parsed.action]) then error(runner, 0) end
+  io.stderr:write("sdlua: ", text.escape(runner.message), "\n")
+  return job_reader.open(path)
+end
+
 -- Where the runner goes away in the middle of it, the library is asked for the rest: all but
 -- `retry` may be said twice.
 local function run_action(parsed, path)
-  local runner <close> = runners.open(path, {})
-  -- What waits would be begun, and left again in the next moment.
-  if not runner.client then runner.library.jobs.scheduler:hold() end
+  local runner <close> = open(parsed, path)
   local ok, err = pcall(act, runner, parsed)
   if ok then return runner and nil end
   if not (failure.is(err) and err.code == "EPIPE") or parsed.action == "retry" then
