@@ -144,8 +144,12 @@ function Service:settle(seconds)
   while is_telling() and core.sys.mono_ns() < until_ns do task.sleep(0.005) end
 end
 
+-- What an answer holds where the client names no limit.
+local LISTED = 1000
+
 function Service:list(params)
-  local list = view.list(self.jobs.library, params)
+  local list = view.list(self.jobs.library, { all = params.all, children = params.children,
+    limit = params.limit or LISTED })
   list.changes = nil
   for _, row in ipairs(list) do
     local run = self.jobs.running[row.id]

@@ -32,12 +32,15 @@ local function number(flag, min)
   end
 end
 
+local LISTED = 1000 -- where nothing else is asked for
+
 local ADD = {}
 
 function ADD.list(p)
   p:flag("--all -a", "also those that have ended")
   p:flag("--children", "also ended jobs that are parts of others")
-  p:option("--limit", "the newest N (default 1000)"):argname("N"):convert(number("--limit", 1))
+  p:option("--limit", ("the newest N (default %d)"):format(LISTED)):argname("N")
+    :convert(number("--limit", 1))
 end
 
 function ADD.watch(p)
@@ -109,7 +112,11 @@ local RUN = {}
 
 function RUN.list(runner, parsed)
   local list = runner:call("list", { all = parsed.all, children = parsed.children,
-    limit = parsed.limit and parsed.limit // 1 | 0 })
+    limit = parsed.limit and parsed.limit // 1 | 0 or LISTED + 1 })
+  if not parsed.limit and #list > LISTED then
+    table.remove(list, 1) -- the oldest
+    io.stderr:write(("sdlua: these are the newest %d; --limit N lists more\n"):format(LISTED))
+  end
   if parsed.json then put_json(table_of.plain(list))
   else put(table_of.lines(list), "\n") end
 end
