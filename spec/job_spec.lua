@@ -120,6 +120,38 @@ describe("a job script's arguments", function()
   end)
 end)
 
+describe("an argument with the name of an option of sdlua run", function()
+  local TAKEN = { "library", "threads", "progress", "json", "repeat", "detach", "fresh", "help" }
+
+  local function write(name, option)
+    write_job("return { given = self.args.library }",
+      ('args = { ["%s"] = sd.arg.string { %s } }'):format(name, option or ""))
+  end
+
+  it("is refused, whichever it is", function()
+    local help = fixture.run_sdlua("run", "forget", "--help").out
+    for option in help:gmatch("%-%-(%l+)") do -- of a job that has none of its own but `root`
+      local known = option == "root"
+      for _, name in ipairs(TAKEN) do known = known or name == option end
+      assert.is_true(known, option)
+    end
+    for _, name in ipairs(TAKEN) do
+      write(name)
+      local result = run()
+      assert.equal(15, result.status, name)
+      assert_find(("job custom: an argument cannot be called '%s': --%s is an option of"):format(
+        name, name), result.err)
+    end
+  end)
+
+  it("is allowed where nobody types the name", function()
+    write("library", "positional = true")
+    assert.equal("x", run_json("x").given)
+    write("library", 'hidden = true, default = "y"')
+    assert.equal("y", run_json().given)
+  end)
+end)
+
 describe("a job script", function()
   it("is found by its name in SDLUA_JOBS, before those of the program", function()
     write_job("return { mine = true }")

@@ -418,6 +418,33 @@ describe("children", function()
   end)
 end)
 
+describe("a list of jobs", function()
+  it("has all of them, unless a limit is given", function()
+    with_jobs(function(jobs)
+      jobs.scheduler:hold()
+      jobs:dispatch(define({ name = "one" })())
+      local columns = "name, version, script, script_hash, args, status, priority, due_at, created_at"
+      jobs.library:fresh_rows(("INSERT INTO job(uuid, %s) SELECT randomblob(16), %s FROM job,"
+        .. " (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)"
+        .. " SELECT i FROM n)"):format(columns, columns))
+      assert.equal(1201, #jobs:list { all = false })
+      assert.equal(1201, #jobs:list())
+      local newest = jobs:list { limit = 3 }
+      assert.same({ 3, 1201 }, { #newest, newest[3].id })
+    end)
+    local function list(...)
+      local result = fixture.run_sdlua("job", "list", "--library", dir .. "/library", ...)
+      assert.equal(0, result.status, result.err)
+      return select(2, result.out:gsub("\n", "")) - 1, result.err -- without the head
+    end
+    local n, said = list()
+    assert.equal(1000, n)
+    assert.equal("sdlua: these are the newest 1000; --limit N lists more\n", said)
+    assert.same({ 1201, "" }, { list("--limit", "5000") })
+    assert.same({ 2, "" }, { list("--limit", "2") })
+  end)
+end)
+
 describe("many small jobs", function()
   it("are dispatched by thousands a second, listed at once, and all run", function()
     local ran, N = 0, fixture.is_sanitized() and 500 or 10000

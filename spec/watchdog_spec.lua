@@ -395,9 +395,34 @@ describe("sdlua job cancel --force", function()
     start_runner()
     dispatch(write_job(LOOP))
     wait_for("stuck", function() return note() ~= "" end)
-    local result = job("list", "--library", library)
+    local result = job("pause", "1", "--library", library)
     assert.equal(14, result.status)
     assert_find(("(pid %d), in which job 1 lets nothing else run: it does not answer; see"
       .. " sdlua job cancel --force"):format(serve.pid), result.err)
+  end)
+
+  it("is named also by what only looks, which answers from the library then", function()
+    start_runner()
+    dispatch(write_job('ctx:log "before" ctx:commit() ' .. LOOP))
+    wait_for("stuck", function() return note() ~= "" end)
+    local processes, statuses_of = {}, {}
+    local asked = { { "list", "--json" }, { "show", "1", "--json" }, { "log", "1" },
+      { "watch", "1" }, { "show", "77" } }
+    for i, words in ipairs(asked) do -- at the same time: each waits for some seconds
+      processes[i] = fixture.start({ fixture.sdlua, "job", words[1], "--library", library,
+        table.unpack(words, 2) }, { out = dir .. "/out" .. i, err = dir .. "/err" .. i })
+    end
+    for i, process in ipairs(processes) do statuses_of[i] = process:wait(30000) end
+    assert.same({ 0, 0, 0, 0, 1 }, statuses_of)
+    local out = {}
+    for i = 1, #asked do
+      assert_find("does not answer; see sdlua job cancel --force", fixture.read(dir .. "/err" .. i))
+      out[i] = fixture.read(dir .. "/out" .. i)
+    end
+    assert.equal("running", dkjson.decode(out[1])[1].status)
+    assert.equal("running", dkjson.decode(out[2]).status)
+    assert_find("before", out[3])
+    assert_find("running", out[4])
+    assert_find("there is no job 77", fixture.read(dir .. "/err5"))
   end)
 end)

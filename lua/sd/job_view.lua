@@ -14,7 +14,7 @@ local OPEN = LIST:format("progress, NULL AS output, NULL AS duration_ns, run_at"
 local ENDED = LIST:format("progress, output, duration_ns, NULL AS run_at", "job_history")
 
 --- Open jobs, and with `all` those that have ended, with `children` also parts of others: newest
---- last, at most `limit`.
+--- last, at most `limit` (default: no limit).
 ---@async
 ---@param options? {all?: boolean, children?: boolean, limit?: integer}
 ---@return table[]
@@ -23,7 +23,7 @@ function M.list(library, options)
   local ended = ENDED .. (options.children and "" or " WHERE parent_id IS NULL")
   local source = options.all and (OPEN .. " UNION ALL " .. ended) or OPEN
   return library:rows("SELECT * FROM (SELECT * FROM (" .. source
-    .. ") ORDER BY id DESC LIMIT ?) ORDER BY id", { options.limit or 1000 })
+    .. ") ORDER BY id DESC LIMIT ?) ORDER BY id", { options.limit or -1 })
 end
 
 --- One job, open or ended, with its arguments.

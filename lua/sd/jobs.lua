@@ -352,9 +352,10 @@ function Jobs:get(id)
   return row and self:handle_for(id, row.status)
 end
 
---- Open jobs, and with `all` those that have ended.
+--- Without options all jobs, else open ones, and with `all` those that have ended, with `children`
+--- also ended ones that are parts of others: newest last, the newest `limit` (default: no limit).
 ---@async
----@param options? {all?: boolean, limit?: integer}
+---@param options? {all?: boolean, children?: boolean, limit?: integer}
 ---@return table[]
 function Jobs:list(options)
   return view.list(self.library, options or { all = true, children = true })

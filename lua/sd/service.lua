@@ -16,7 +16,7 @@ local view = require "sd.job_view"
 local M = {}
 
 ---@class sd.Service
----@field package jobs sd.Jobs
+---@field package jobs sd.Jobs Or what sd.job_reader has of them.
 ---@field package watched table<integer, integer> By job: how many watch it.
 local Service = {}
 Service.__index = Service
@@ -144,12 +144,19 @@ function Service:settle(seconds)
   while is_telling() and core.sys.mono_ns() < until_ns do task.sleep(0.005) end
 end
 
+-- What an answer holds where the client names no limit.
+local LISTED = 1000
+
 function Service:list(params)
-  local list = view.list(self.jobs.library, params)
+  local list = view.list(self.jobs.library, { all = params.all, children = params.children,
+    limit = params.limit or LISTED })
   list.changes = nil
   for _, row in ipairs(list) do
     local run = self.jobs.running[row.id]
-    if row.status == "running" and not run then row.status = "queued" end -- its process has died
+    -- Its process has died.
+    if row.status == "running" and not (run or self.jobs.run_elsewhere) then
+      row.status = "queued"
+    end
     if run then row.live = run.handle:progress() end
   end
   return list

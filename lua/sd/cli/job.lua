@@ -1,6 +1,7 @@
 --- `sdlua job`: looks at the jobs of a library and steers them, wherever they run.
 local failure = require "sd.failure"
 local force = require "sd.cli.force"
+local job_reader = require "sd.job_reader"
 local json = require "sd.json"
 local options = require "sd.cli.options"
 local retention = require "sd.retention"
@@ -31,12 +32,15 @@ local function number(flag, min)
   end
 end
 
+local LISTED = 1000 -- where nothing else is asked for
+
 local ADD = {}
 
 function ADD.list(p)
   p:flag("--all -a", "also those that have ended")
   p:flag("--children", "also ended jobs that are parts of others")
-  p:option("--limit", "the newest N (default 1000)"):argname("N"):convert(number("--limit", 1))
+  p:option("--limit", ("the newest N (default %d)"):format(LISTED)):argname("N")
+    :convert(number("--limit", 1))
 end
 
 function ADD.watch(p)
@@ -108,7 +112,11 @@ local RUN = {}
 
 function RUN.list(runner, parsed)
   local list = runner:call("list", { all = parsed.all, children = parsed.children,
-    limit = parsed.limit and parsed.limit // 1 | 0 })
+    limit = parsed.limit and parsed.limit // 1 | 0 or LISTED + 1 })
+  if not parsed.limit and #list > LISTED then
+    table.remove(list, 1) -- the oldest
+    io.stderr:write(("sdlua: these are the newest %d; --limit N lists more\n"):format(LISTED))
+  end
   if parsed.json then put_json(table_of.plain(list))
   else put(table_of.lines(list), "\n") end
 end
@@ -217,12 +225,27 @@ local function act(runner, parsed)
   RUN[parsed.action](runner, parsed)
 end
 
+local READS = { list = true, show = true, watch = true, log = true }
+
+-- The runner, whichever process that is; where it does not answer, the library itself for who only
+-- looks.
+local function open(parsed, path)
+  local ok, runner = pcall(runners.open, path, {})
+  if ok then
+    -- What waits would be begun, and left again in the next moment.
+    if not runner.client then runner.library.jobs.scheduler:hold() end
+    return runner
+  end
+  local silent = failure.is(runner) and runner.code == "ELOCKED"
+  if not (silent and READS[parsed.action]) then error(runner, 0) end
+  io.stderr:write("sdlua: ", text.escape(runner.message), "\n")
+  return job_reader.open(path)
+end
+
 -- Where the runner goes away in the middle of it, the library is asked for the rest: all but
 -- `retry` may be said twice.
 local function run_action(parsed, path)
-  local runner <close> = runners.open(path, {})
-  -- What waits would be begun, and left again in the next moment.
-  if not runner.client then runner.library.jobs.scheduler:hold() end
+  local runner <close> = open(parsed, path)
   local ok, err = pcall(act, runner, parsed)
   if ok then return runner and nil end
   if not (failure.is(err) and err.code == "EPIPE") or parsed.action == "retry" then

@@ -39,7 +39,22 @@ function M.add_threads(parser)
     end)
 end
 
---- --library, --threads, --progress, --json, --detach, --fresh
+-- What add_common() gives, and the parser itself.
+local COMMON = { library = true, threads = true, progress = true, json = true, ["repeat"] = true,
+  detach = true, fresh = true, help = true }
+
+--- The first of the declared arguments that the command line would take for an option of every job;
+--- nil where there is none.
+---@param declared table<string, sd.Arg>
+---@return string? name
+function M.find_taken(declared)
+  for _, name in ipairs(args.sorted_names(declared)) do
+    local arg = declared[name]
+    if COMMON[name] and not (arg.hidden or arg.positional) then return name end
+  end
+end
+
+--- --library, --threads, --progress, --json, --repeat, --detach, --fresh
 ---@param parser table
 ---@param existing? boolean The library must be there (default: it is made).
 function M.add_common(parser, existing)

@@ -17,6 +17,11 @@ $SDLUA_JOBS or one that comes with sdlua. An unfinished job with the same argume
 ]]
 
 local function parser_for(name, definition)
+  local taken = options.find_taken(definition.args)
+  if taken then
+    error(failure.new(("job %s: an argument cannot be called '%s': --%s is an option of sdlua run")
+      :format(definition.name, taken, taken), "EINVAL", failure.EXIT.SCRIPT), 0)
+  end
   local parser = options.parser("sdlua run " .. name, definition.description)
   options.add_declared(parser, definition.args)
   options.add_common(parser)
