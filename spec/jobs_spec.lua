@@ -423,7 +423,8 @@ describe("a list of jobs", function()
     with_jobs(function(jobs)
       jobs.scheduler:hold()
       jobs:dispatch(define({ name = "one" })())
-      local columns = "name, version, script, script_hash, args, status, priority, due_at, created_at"
+      local columns = "name, version, script, script_hash, args, status, priority, due_at,"
+        .. " created_at"
       jobs.library:fresh_rows(("INSERT INTO job(uuid, %s) SELECT randomblob(16), %s FROM job,"
         .. " (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1200)"
         .. " SELECT i FROM n)"):format(columns, columns))

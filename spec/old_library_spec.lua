@@ -51,8 +51,8 @@ for version = 1, 2 do
     end)
 
     it("keeps what lies below a mount, which it told by its device only", function()
-      fixture.sql(library, "UPDATE entry SET dev = dev + 1 WHERE id = (SELECT max(id) FROM entry"
-        .. " WHERE kind = 2 AND parent_id > 0)")
+      fixture.sh(("sqlite3 %s/library.db 'UPDATE entry SET dev = dev + 1 WHERE id ="
+        .. " (SELECT max(id) FROM entry WHERE kind = 2 AND parent_id > 0)'"):format(quote(library)))
       assert.equal(0, fixture.run_sdlua("location", "list", "--library", library).status)
       assert.same(fixture.sql(library, "SELECT max(id) FROM entry WHERE kind = 2"),
         fixture.sql(library, "SELECT id FROM entry WHERE mode & 262144"))

@@ -120,11 +120,13 @@ local function leave_signals(self)
 end
 
 -- What is printed may wait for a reader; then a signal is to end the process.
-local function print_with(self, fn, ...)
+local function print_now(self, status, fn, ...)
   leave_signals(self)
   fn(self, ...)
-  io.stdout:flush()
+  local ok, why = io.stdout:flush()
   if not self.silent then watch_signals(self) end
+  if ok or status ~= EXIT.OK and status ~= EXIT.WITH_ERRORS then return end -- said
+  error(failure.new("cannot write to standard output: " .. why, "EIO"), 0)
 end
 
 local function show_logs(self, handle)
@@ -171,7 +173,7 @@ local function finish(self, handle, script, args)
   local status = status_of(self, handle)
   local output = summary.output(handle, script, args)
   self.outputs[#self.outputs + 1] = output
-  print_with(self, print_end, handle, status, output)
+  print_now(self, status, print_end, handle, status, output)
   return status
 end
 
@@ -315,7 +317,8 @@ function Foreground:with_library(fn)
     finish_for_others(self)
     return result, guard and nil
   end)
-  print_with(self, print_outputs, ok)
+  leave_signals(self)
+  print_outputs(self, ok)
   if not ok then error(status, 0) end
   return status
 end
