@@ -363,6 +363,34 @@ static void a_path_longer_than_path_max_is_reached_from_a_checkpoint(void **stat
   assert_int_equal(in_child(0, reach_deep_without_openat2, (void *)root), 0);
 }
 
+/* A directory from a checkpoint, whose device is another one than that of where it should be: its
+ * file system is not mounted. */
+static void a_missing_directory_is_gone_from_its_own_device_only(void **state) {
+  const char *root = at(*state, "missing");
+  enum { DEVICE = 32 }; /* where a checkpoint has it */
+  make_dir(root);
+  for (int elsewhere = 0; elsewhere < 2; elsewhere++) {
+    struct result r;
+    struct sd_buf bytes = SD_BUF_INIT;
+    make_dir(at(root, "d"));
+    walk_begin(&r, (struct sd_walk_opts){.root = root, .batch = 1});
+    walk_step(&r);
+    assert_int_equal(r.todo_len, 1);
+    assert_int_equal(sd_walk_encode(r.todo[0], &bytes), 0);
+    sd_dir_put(r.todo[0]);
+    bytes.data[DEVICE] ^= (uint8_t)elsewhere;
+    r.todo[0] = sd_walk_restore(r.walk, bytes.data, bytes.len);
+    assert_non_null(r.todo[0]);
+    assert_int_equal(rmdir(at(root, "d")), 0);
+    walk_step(&r);
+    assert_int_equal(TOTAL(&r, vanished), !elsewhere);
+    assert_int_equal(TOTAL(&r, errors), elsewhere);
+    if (elsewhere) assert_int_equal(first_note(&r, false)->code, -ENODEV);
+    sd_buf_fini(&bytes);
+    walk_end(&r);
+  }
+}
+
 static void open_below_stops_at_symlinks(void *ud) {
   int root = open(ud, O_PATH | O_DIRECTORY | O_CLOEXEC);
   for (int old = 0; old < 2; old++) {
@@ -973,6 +1001,7 @@ int main(void) {
       temp_test(times_before_1970_keep_their_fraction),
       temp_test(ten_thousand_directories_deep_with_32_descriptors),
       temp_test(a_path_longer_than_path_max_is_reached_from_a_checkpoint),
+      temp_test(a_missing_directory_is_gone_from_its_own_device_only),
       temp_test(nothing_is_opened_through_a_symlink),
       temp_test(a_large_directory_is_listed_in_parts_each_name_once),
       temp_test(large_directories_inside_each_other_need_few_descriptors),

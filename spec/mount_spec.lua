@@ -150,6 +150,37 @@ describe("a disk that is gone with its mount point", function()
     end
   end)
 
+  -- A run is interrupted; the stick is gone when it goes on.
+  it("keeps them where the run had listed it before", function()
+    local held <close>, why = stick()
+    if not held then return pending(why) end
+    mounts = held
+    sh "cd tree/s; for i in $(seq 400); do mkdir d$i; echo $i >d$i/f; done"
+    indexed(0)
+    local before, resumed = identities(), 0
+    for i, gone in ipairs { "umount tree/s", "umount tree/s; rmdir tree/s" } do
+      for ms = 10, 60, 5 do
+        sh "touch tree/s/*/f"
+        local list = words("--threads", "1", "--batch", "7")
+        local process = fixture.start({ "/usr/bin/nsenter", "-t", tostring(mounts.process.pid),
+          "-m", table.unpack(list) }, { out = dir .. "/out" })
+        process:sleep(ms)
+        process:kill("sigint")
+        local stopped = process:wait() == 130
+        sh(gone)
+        local result = fixture.run(list, mounts.where)
+        if stopped and result.status == 3 then resumed = resumed + 1 end
+        assert.is_true(before == identities(), ("%d, %d ms"):format(i, ms))
+        sh "mkdir -p tree/s; mount -o loop image tree/s"
+      end
+    end
+    print(("mount: %d runs resumed"):format(resumed))
+    assert.is_true(resumed > 0)
+    indexed(0)
+    assert.same({ { "0" } }, query("SELECT count(unverified) FROM entries"))
+    assert.is_true(before == identities())
+  end)
+
   it("is one that was mounted there: not a directory, nor what has no disk", function()
     local held <close>, why = stick()
     if not held then return pending(why) end

@@ -5,6 +5,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -12,6 +13,7 @@
 #include "bind/library.h"
 #include "bind/op.h"
 #include "bind/table.h"
+#include "engine/device.h"
 #include "engine/dir.h"
 #include "engine/hash.h"
 #include "engine/mime.h"
@@ -104,6 +106,20 @@ static int open_parent(struct handle *h, struct worker *w, const struct sd_conte
   return w->dir_code;
 }
 
+/* Whether a file is gone since its disk is not mounted: the nearest directory above it is on
+ * another one. Where there is no disk, a file and its directory may differ (overlays). */
+static bool is_unmounted(struct handle *h, const struct sd_content *i) {
+  struct stat st;
+  if (!sd_device_is_disk(i->st_dev)) return false;
+  for (size_t len = i->dir_len;; len--) {
+    if (len && len < i->dir_len && i->dir[len] != '/') continue;
+    int fd = sd_open_below(h->root_fd, i->dir, len, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    bool there = fd >= 0 && fstat(fd, &st) == 0;
+    if (fd >= 0) close(fd);
+    if (there || !len) return there && st.st_dev != i->st_dev;
+  }
+}
+
 static void find_mime(struct handle *h, struct worker *w, struct chunk *c, struct sd_content *i,
                       const struct sd_hash_result *r) {
   const char *mime = h->names ? sd_mime_by_name(h->names, i->name, i->name_len) : NULL;
@@ -135,6 +151,7 @@ static void hash_item(struct handle *h, struct worker *w, struct chunk *c, struc
   if (!i->code) i->code = open_parent(h, w, i);
   i->hashed_at = sd_clock_wall();
   if (!i->code) i->code = sd_hash_file(w->hasher, w->dir_fd, i->name, &want, &r, &err);
+  if (i->code == -ENOENT && is_unmounted(h, i)) i->code = -ENODEV;
   if (i->code) return;
   memcpy(i->hash, r.hash, sizeof(i->hash));
   i->kind = (uint8_t)r.kind;

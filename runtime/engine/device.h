@@ -39,10 +39,15 @@ int sd_devices_find(struct sd_devices *d, uint64_t st_dev, struct sd_batch *b, u
 /* The device that the library calls `id` is `st_dev` now. Added to the batch where that is news. */
 int sd_devices_renumber(struct sd_devices *d, uint64_t id, uint64_t st_dev, struct sd_batch *b);
 
+/* The first number that stat(2) gave the device which the library calls `id`. */
+static inline uint64_t sd_device_first(uint64_t id) {
+  return id & ((UINT64_C(1) << SD_DEVICE_BITS) - 1);
+}
+
 /* Whether it is a disk, or a part of one; else the file system has a number of its own, as tmpfs,
  * overlays, network file systems and btrfs have. The first number that it had says so. */
 static inline bool sd_device_is_disk(uint64_t id) {
-  return major(id & ((UINT64_C(1) << SD_DEVICE_BITS) - 1)) != 0;
+  return major(sd_device_first(id)) != 0;
 }
 
 /* SQL for the number of device `dev` (an expression). */

@@ -223,15 +223,17 @@ static int open_above(const struct sd_dir *d, size_t name_len) {
   return fd;
 }
 
-bool sd_dir_is_gone(const struct sd_dir *d) {
+bool sd_dir_is_gone(const struct sd_dir *d, uint64_t *above) {
   struct stat st;
   size_t len;
   if (!d->parent) return false;
   const char *name = sd_dir_name(d, &len);
-  int above = name == d->name ? d->parent->fd : -1;
-  int fd = above >= 0 ? above : open_above(d, len);
+  int open = name == d->name ? d->parent->fd : -1;
+  int fd = open >= 0 ? open : open_above(d, len);
   bool gone = fd >= 0 && fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
-  if (fd >= 0 && fd != above) close(fd);
+  gone = gone && TEMP_FAILURE_RETRY(fstat(fd, &st)) == 0;
+  if (gone) *above = st.st_dev;
+  if (fd >= 0 && fd != open) close(fd);
   return gone;
 }
 

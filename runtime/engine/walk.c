@@ -15,6 +15,7 @@
 #include "base/utf8.h"
 #include "base/uuid.h"
 #include "engine/cursor.h"
+#include "engine/device.h"
 #include "engine/filter.h"
 #include "engine/fstype.h"
 #include "engine/gather.h"
@@ -542,12 +543,21 @@ static int put_gone_path(struct sd_walker *wk, const struct sd_dir *d, struct sd
   return g->dir ? 0 : -ENOMEM;
 }
 
+/* Whether the directory is missing where its file system is, `above` being the device of the one
+ * that it should be in. Else that was unmounted since it was listed: the next run says what there
+ * is. Of one from a checkpoint only the library's name of the device is known. */
+static bool is_missing_on(uint64_t above, const struct sd_dir *d) {
+  return above == (d->dev ? d->dev : sd_device_first(d->device));
+}
+
 /* The directory is not there: it has vanished, or something above it. */
 static int note_gone(struct sd_walker *wk, const struct sd_dir *d, struct sd_batch *b) {
   const struct sd_dir *top = d;
+  uint64_t above;
   size_t len;
-  while (top->parent && !sd_dir_is_gone(top)) top = top->parent;
+  while (top->parent && !sd_dir_is_gone(top, &above)) top = top->parent;
   if (!top->parent) return cannot_read(wk, d, b, -ENOENT);
+  if (!is_missing_on(above, top)) return cannot_read(wk, top, b, -ENODEV);
   struct sd_gone gone = {.id = top->id, .parent_id = top->parent_id};
   gone.name = sd_dir_name(top, &len);
   gone.name_len = (uint16_t)len;
