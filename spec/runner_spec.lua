@@ -118,6 +118,29 @@ describe("a second process", function()
     assert.same({ { "completed", "2" } }, sql("SELECT status, count(*) FROM jobs GROUP BY 1"))
   end)
 
+  -- A pseudo-terminal, where ^C is typed: `typed` after the question.
+  local function detach_on_terminal(name, typed)
+    local out, command = dir .. "/terminal", {}
+    for i, word in ipairs(words("--name", name, "--to", "100")) do
+      command[i] = fixture.quote(word)
+    end
+    local see = "for i in $(seq 400); do grep -aq '%s' " .. out .. " && break; sleep 0.05; done; "
+    local status = fixture.sh((": >%s; { %s printf '\\003'; %s printf '%s'; sleep 1; } |"
+      .. " TERM=xterm script -qefc %s %s >%s/ignored; echo $?"):format(out, see:format("runs in process"),
+      see:format("ause it"), typed, fixture.quote(table.concat(command, " ")), out, dir))
+    assert.is_truthy(said("terminal"):find("goes on in process", 1, true), said("terminal"))
+    return math.tointeger(tonumber(status))
+  end
+
+  it("may leave by an answer, or by a second signal in its place, and is told so", function()
+    local first = start("first", "--to", "1000")
+    wait_until(runs "a", first)
+    assert.equal(0, detach_on_terminal("b", "d\\n"))
+    assert.equal(130, detach_on_terminal("c", "\\003"))
+    first:kill("sigterm")
+    assert.equal(143, (first:wait()))
+  end)
+
   it("goes on with a job that was paused there", function()
     local first = start("first", "--to", "1000")
     wait_until(runs "a", first)
