@@ -446,6 +446,55 @@ describe("a list of jobs", function()
   end)
 end)
 
+describe("the time of a job", function()
+  local function look(jobs, id)
+    local service = require "sd.service".of(jobs)
+    local list = service:call("list", { all = true })
+    local shown = service:call("show", { id = id })
+    for _, row in ipairs(list) do
+      if row.id == id then
+        assert.equal(row.duration_ns == nil, shown.duration_ns == nil)
+        local line = require "sd.cli.job_table".lines({ row }):match("\n(.*)$")
+        return row.duration_ns and row.duration_ns / 1e9, line
+      end
+    end
+  end
+
+  it("is the time that it has worked, whether it is open or has ended", function()
+    with_jobs(function(jobs)
+      local go_on = false
+      local Job = define({ name = "works" }, function(_, ctx)
+        ctx:sleep(0.3)
+        ctx:commit()
+        while not go_on do ctx:sleep(0.01) end
+      end)
+      local handle = jobs:dispatch(Job())
+      repeat sd.sleep(0.01) until (look(jobs, handle.id) or 0) > 0.3 -- it grows
+      handle:pause()
+      handle:wait()
+      local paused = look(jobs, handle.id)
+      sd.sleep(0.4)
+      local later, line = look(jobs, handle.id)
+      assert.is_true(later - paused < 0.1, ("%g, %g"):format(paused, later))
+      assert.matches("%d  works  paused  normal +0%.%d+ s$", line)
+      go_on = true
+      handle:resume()
+      handle:wait()
+      local ended = look(jobs, handle.id)
+      assert.is_true(ended >= paused and ended < paused + 0.3, ("%g, %g"):format(paused, ended))
+    end)
+  end)
+
+  it("is nothing where it never ran", function()
+    with_jobs(function(jobs)
+      jobs.scheduler:hold()
+      local seconds, line = look(jobs, jobs:dispatch(define({ name = "waits" })()).id)
+      assert.is_nil(seconds)
+      assert.matches("waits  queued  normal$", line)
+    end)
+  end)
+end)
+
 describe("many small jobs", function()
   it("are dispatched by thousands a second, listed at once, and all run", function()
     local ran, N = 0, fixture.is_sanitized() and 500 or 10000

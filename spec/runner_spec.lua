@@ -118,6 +118,30 @@ describe("a second process", function()
     assert.same({ { "completed", "2" } }, sql("SELECT status, count(*) FROM jobs GROUP BY 1"))
   end)
 
+  -- A pseudo-terminal, where ^C is typed: `typed` after the question.
+  local function detach_on_terminal(name, typed)
+    local out, command = dir .. "/terminal", {}
+    for i, word in ipairs(words("--name", name, "--to", "100")) do
+      command[i] = fixture.quote(word)
+    end
+    local see = "for i in $(seq 400); do grep -aq '%s' " .. out .. " && break; sleep 0.05; done; "
+    local status = fixture.sh((": >%s; { %s printf '\\003'; %s printf '%s'; sleep 1; } |"
+      .. " TERM=xterm script -qefc %s %s >%s/ignored; echo $?"):format(out,
+      see:format("runs in process"), see:format("ause it"), typed,
+      fixture.quote(table.concat(command, " ")), out, dir))
+    assert.is_truthy(said("terminal"):find("goes on in process", 1, true), said("terminal"))
+    return math.tointeger(tonumber(status))
+  end
+
+  it("may leave by an answer, or by a second signal in its place, and is told so", function()
+    local first = start("first", "--to", "1000")
+    wait_until(runs "a", first)
+    assert.equal(0, detach_on_terminal("b", "d\\n"))
+    assert.equal(130, detach_on_terminal("c", "\\003"))
+    first:kill("sigterm")
+    assert.equal(143, (first:wait()))
+  end)
+
   it("goes on with a job that was paused there", function()
     local first = start("first", "--to", "1000")
     wait_until(runs "a", first)
@@ -148,6 +172,52 @@ describe("a second process", function()
     assert.equal(14, second.status, second.err)
     first:kill("sigint")
     assert.equal(130, (first:wait()))
+  end)
+end)
+
+describe("a runner of another version", function()
+  local rpc, sd = require "sd.rpc", require "sd"
+
+  -- `sdlua run` as the client of one that answers so.
+  local function run_as_client(methods)
+    os.remove(dir .. "/client.err")
+    local status = sd.run(function()
+      local lib <close> = assert(sd.library.open(library, { create = true }))
+      local server = assert(rpc.serve(lib.path, methods, { background = true }))
+      local process = start("client", "--to", "1")
+      repeat sd.sleep(0.01) until process.exit
+      server:close()
+      return process.exit.status
+    end)
+    local message = said("client.err")
+    assert.equal(1, select(2, message:gsub("\n", "")), message)
+    return message, status
+  end
+
+  it("is refused, and named", function()
+    local own = require "sd.version"
+    for answer, name in pairs {
+      [function() return { version = "99.1" } end] = "sdlua 99.1",
+      [function() return true end] = "no sdlua of this version",
+      [function() return { version = own .. ".1" } end] = "sdlua " .. own .. ".1",
+    } do
+      local message, status = run_as_client { ping = answer }
+      assert.equal(13, status)
+      assert.matches("^sdlua: the runner, process %d+, is " .. name:gsub("%.", "%%.")
+        .. ", and this is sdlua " .. own:gsub("%.", "%%.") .. ": end it first\n$", message)
+    end
+    local message = run_as_client {}
+    assert.is_truthy(message:find("is no sdlua of this version", 1, true), message)
+  end)
+
+  it("is no traceback where it answers something else", function()
+    local message, status = run_as_client {
+      ping = function() return { version = require "sd.version" } end,
+      check_roots = function() return true end,
+      start = function() return { what = 1 } end,
+    }
+    assert.equal(1, status)
+    assert.is_truthy(message:find("start: an answer without a job", 1, true), message)
   end)
 end)
 

@@ -10,7 +10,9 @@ local UUID = ("substr(%s,1,8)||'-'||substr(%s,9,4)||'-'||substr(%s,13,4)||'-'||s
   .. "||'-'||substr(%s,21)"):format(HEX, HEX, HEX, HEX, HEX)
 local LIST = "SELECT id, " .. UUID .. " AS uuid, parent_id, name, version, status, priority, phase,"
   .. " attempt, created_at, started_at, finished_at, error, %s FROM %s"
-local OPEN = LIST:format("progress, NULL AS output, NULL AS duration_ns, run_at", "job")
+-- The time worked, as of the last commit; NULL: it never ran.
+local OPEN = LIST:format("progress, NULL AS output, nullif(active_ns, 0) AS duration_ns, run_at",
+  "job")
 local ENDED = LIST:format("progress, output, duration_ns, NULL AS run_at", "job_history")
 
 --- Open jobs, and with `all` those that have ended, with `children` also parts of others: newest

@@ -100,6 +100,9 @@ end
 function Remote:start(params)
   local started = self:call("start", { script = params.script, args = params.args,
     fresh = params.fresh, match = params.match, uuid = params.uuid, id = params.id })
+  if type(started) ~= "table" or math.type(started.id) ~= "integer" then
+    error(failure.new("start: an answer without a job", "EPROTO"), 0)
+  end
   local handle = add_handle(self, started.id, started.status)
   handle.result, handle.error = started.output, started.error and failure.new(started.error)
   return handle, started.messages

@@ -107,11 +107,24 @@ end
 --- asks for).
 ---@field quiet? boolean Nothing is written to standard error (default false).
 
--- Whether the runner answers; nil where it has gone meanwhile.
+local VERSION = require "sd.version"
+
+-- Two versions need not mean the same by a method.
+local function check_version(there, answer)
+  local version = type(answer) == "table" and answer.version
+  if version == VERSION then return end
+  local other = type(version) == "string" and "sdlua " .. version or "no sdlua of this version"
+  error(failure.new(("the runner, process %d, is %s, and this is sdlua %s: end it first"):format(
+    there.pid, other, VERSION), "EPROTO", failure.EXIT.NEWER), 0)
+end
+
+-- Whether the runner answers; nil where it has gone meanwhile. One of another version is raised.
 local function answers(there)
-  local ok, _, code = there.client:call("ping", {}, { timeout = PATIENCE })
-  if not ok and code == "EPIPE" then return nil end
-  return ok ~= nil or code ~= "ETIMEDOUT"
+  local answer, _, code = there.client:call("ping", {}, { timeout = PATIENCE })
+  if not answer and code == "EPIPE" then return nil end
+  if not answer and code == "ETIMEDOUT" then return false end
+  check_version(there, answer)
+  return true
 end
 
 -- The runner that holds the lock, and whether one is there that does not answer.

@@ -157,7 +157,7 @@ function Service:list(params)
     if row.status == "running" and not (run or self.jobs.run_elsewhere) then
       row.status = "queued"
     end
-    if run then row.live = run.handle:progress() end
+    if run then row.live, row.duration_ns = run.handle:progress(), run.ctx:elapsed_ns() end
   end
   return list
 end
@@ -165,6 +165,8 @@ end
 function Service:show(params)
   local row = view.show(self.jobs.library, params.id)
   if not row then self:unknown(params.id) end
+  local run = self.jobs.running[row.id]
+  if run then row.duration_ns = run.ctx:elapsed_ns() end
   for _, list in ipairs { row.children, row.events } do list.changes = nil end
   return row
 end

@@ -30,6 +30,7 @@ local PAUSE_MS = 120
 ---@field stopped? integer The status of the signal that came.
 ---@field package handle? sd.Handle Of the job that is waited for.
 ---@field package late? boolean The signal came when no job was waited for.
+---@field package asking? boolean A question stands on the terminal.
 ---@field package signals? userdata[] While signals are ours.
 local Foreground = {}
 Foreground.__index = Foreground
@@ -69,9 +70,11 @@ end
 local function ask(self, handle, status)
   if status ~= EXIT.SIGINT or not prompt.possible() then return leave(self, handle, status) end
   self.show:hold(true)
+  self.asking = true
   prompt.ask(("job %d runs in another process: [d]etach, or [p]ause it? "):format(handle.id),
     function(answer)
       self.show:hold(false)
+      self.asking = false
       if answer:lower():sub(1, 1) == "p" then handle:pause()
       else leave(self, handle, EXIT.OK) end
     end)
@@ -96,6 +99,10 @@ end
 -- The first signal pauses; the second one, or a pause that takes too long, ends the process as it
 -- is. Where the job has just ended, nothing is to be paused: what it came to is still printed.
 local function on_signal(self, status)
+  if self.asking and self.handle then -- that is an answer, too
+    io.stderr:write("\n")
+    leave(self, self.handle, status)
+  end
   if self.stopped then core.sys.exit_now(status) end
   self.stopped = status
   if self.handle then interrupt(self, status) else self.late = true end

@@ -6,10 +6,6 @@ local task = require "sd.task"
 
 local M = {}
 
-local function age(ns)
-  return ns and text.duration((core.sys.wall_ns() - ns) / 1e9) or ""
-end
-
 local function progress_of(row)
   local progress = row.live or row.progress and json.decode(row.progress)
   return type(progress) == "table" and progress or nil
@@ -50,9 +46,8 @@ local function left(row)
   return text.remaining(seconds, type(give_or_take) == "number" and give_or_take or nil)
 end
 
-local function took(row)
-  if row.duration_ns then return text.duration(row.duration_ns / 1e9) end
-  return row.finished_at and "" or age(row.started_at or row.created_at)
+local function worked(row)
+  return row.duration_ns and text.duration(row.duration_ns / 1e9) or ""
 end
 
 local COLUMNS = {
@@ -61,7 +56,7 @@ local COLUMNS = {
   { "STATUS", function(row) return row.status end },
   { "PRIORITY", function(row) return row.priority end },
   { "PHASE", phase_of },
-  { "TIME", took, true },
+  { "TIME", worked, true },
   { "LEFT", left, true },
   { "FOUND", function(row) return found(progress_of(row)) end },
   { "ERROR", function(row) return (row.error or ""):match("^[^\n]*") end },
@@ -126,7 +121,7 @@ function M.details(row)
   add("created", date(row.created_at))
   add("started", date(row.started_at))
   add("finished", date(row.finished_at))
-  add("worked", row.duration_ns and text.duration(row.duration_ns / 1e9))
+  add("worked", worked(row))
   add("left", left(row))
   add("found", found(progress_of(row)))
   add("parent", row.parent_id and tostring(row.parent_id))
