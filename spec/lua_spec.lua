@@ -137,6 +137,12 @@ describe("sd.text", function()
     assert.equal("1.00 KiB", sd.text.bytes(1024))
     assert.equal("15.0 MiB", sd.text.bytes(15 << 20))
     assert.equal("8.00 EiB", sd.text.bytes(2.0 ^ 63))
+    assert.equal("14.0 EiB", sd.text.bytes((7 << 60) * 2))
+    for n, digits in pairs { [0] = "0", [math.maxinteger] = "9223372036854775807",
+      [math.mininteger] = "9223372036854775808", [-1] = "18446744073709551615",
+      [-7] = "18446744073709551609", [(7 << 60) * 2] = "16140901064495857664" } do
+      assert.equal(digits, sd.text.unsigned(n))
+    end
     assert.equal("0.42 s", sd.text.duration(0.42))
     assert.equal("10 s", sd.text.duration(9.999))
     assert.equal("1:00 min", sd.text.duration(59.6))

@@ -124,10 +124,20 @@ end
 
 local UNITS = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" }
 
---- Bytes with three digits or so: "12.3 MiB".
+--- A sum of bytes in digits. Above 2^63 - 1, as sums of sparse files may be, it is kept modulo 2^64.
+---@param n integer
+---@return string
+function M.unsigned(n)
+  if n >= 0 then return ("%d"):format(n) end
+  local tens = (n >> 1) // 5
+  return ("%d%d"):format(tens, n - tens * 10)
+end
+
+--- Bytes with three digits or so: "12.3 MiB"; below zero as `unsigned()` has them.
 ---@param n number
 ---@return string
 function M.bytes(n)
+  if n < 0 then n = n + 2.0 ^ 64 end
   if n < 1024 then return ("%.0f B"):format(n // 1) end
   local i = 0
   repeat

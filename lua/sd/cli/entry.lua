@@ -118,7 +118,7 @@ M.SIZES = {
 ---@return fun(bytes: integer): string
 function M.sizes(parsed)
   if parsed.human or out.terminal and not parsed.exact then return text.bytes end
-  return function(n) return ("%d"):format(n) end
+  return text.unsigned
 end
 
 --- Columns beside each other: `right` says which are numbers; the last one is not padded.
