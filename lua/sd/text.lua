@@ -124,7 +124,7 @@ end
 
 local UNITS = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" }
 
---- A sum of bytes in digits. Above 2^63 - 1, as sums of sparse files may be, it is kept modulo 2^64.
+--- A sum of bytes in digits. Above 2^63 - 1, as sums of sparse files may be, it is modulo 2^64.
 ---@param n integer
 ---@return string
 function M.unsigned(n)
