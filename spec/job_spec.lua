@@ -2,6 +2,7 @@
 -- a kill leaves of them.
 local fixture = require "support.fixture"
 local dkjson = require "dkjson"
+local uv = require "sd.core".luv
 
 local dir, library, script
 
@@ -201,6 +202,33 @@ describe("a job script", function()
     assert.equal(15, result.status, result.err)
     assert_find("job.lua:2:", result.err)
     assert.is_false(exists(library)())
+  end)
+
+  it("whose definition is wrong names its own line, also where it returns that", function()
+    fixture.write(script, HEAD .. "\nreturn sd.job.define {\n  name = 'x', nme = 1 }\n")
+    local result = run()
+    assert.equal(15, result.status, result.err)
+    assert_find(("sdlua: %s:3: job: no field 'nme'\n"):format(uv.fs_realpath(script)), result.err)
+    fixture.write(script, "#!/usr/bin/sdlua\n" .. HEAD .. "return sd.job.define { name = 5 }\n")
+    assert_find("job.lua:3: job: name is not a string\n", run().err)
+  end)
+
+  it("that is not Lua names the line, and nothing before it", function()
+    fixture.write(script, HEAD .. "local x = = 3\n")
+    local result = run()
+    assert.equal(15, result.status, result.err)
+    assert.equal(("sdlua: %s:2: unexpected symbol near '='"):format(uv.fs_realpath(script)),
+      result.err:match("^[^\n]*"))
+  end)
+
+  it("that spawns what is no job fails at its own line", function()
+    for what, message in pairs { ["5"] = "a job expected", ["nil"] = "a job expected",
+      ["J"] = "a job expected", ["{}"] = "a job expected", ["J(), 5"] = "options are a table" } do
+      write_job("\nctx:spawn_child(" .. what .. ")")
+      local result = run("--fresh")
+      assert.equal(15, result.status, result.err)
+      assert_find("job.lua:6: spawn_child: " .. message, result.err)
+    end
   end)
 
   it("that failed is in the history with its error, and does not come back", function()

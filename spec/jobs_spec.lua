@@ -496,26 +496,54 @@ describe("the time of a job", function()
 end)
 
 describe("many small jobs", function()
+  local ROUNDS = 5
+
+  -- The best of several, by the clock and by the processor: the machine is busy.
+  local function best_ms(rounds, fn)
+    local best, busy = math.huge, math.huge
+    for _ = 1, rounds do
+      local began, worked = sd.sys.mono_ns(), sd.sys.process_ns()
+      fn()
+      best = math.min(best, (sd.sys.mono_ns() - began) / 1e6)
+      busy = math.min(busy, (sd.sys.process_ns() - worked) / 1e6)
+    end
+    return best, busy
+  end
+
   it("are dispatched by thousands a second, listed at once, and all run", function()
-    local ran, N = 0, fixture.is_sanitized() and 500 or 10000
+    local slow = fixture.is_sanitized()
+    local ran, n, N = 0, 0, slow and 500 or 10000
+    local before, took, worked, listed = sd.sys.max_rss(), nil, nil, nil
     with_jobs(function(jobs)
       local Job = define({ name = "tiny", args = { i = sd.arg.integer {} } }, function()
         ran = ran + 1
       end)
+      local last
       jobs.scheduler:hold()
-      local began, last = sd.sys.mono_ns(), nil
-      for i = 1, N do last = jobs:dispatch(Job { i = i }) end
-      local dispatched = (sd.sys.mono_ns() - began) / 1e9
-      began = sd.sys.mono_ns()
-      assert.equal(math.min(N, 1000), #jobs:list { limit = 1000 })
-      local listed = (sd.sys.mono_ns() - began) / 1e6
+      took, worked = best_ms(ROUNDS, function()
+        for _ = 1, N // ROUNDS do
+          n = n + 1
+          last = jobs:dispatch(Job { i = n })
+        end
+      end)
+      listed = best_ms(ROUNDS, function()
+        assert.equal(math.min(N, 1000), #jobs:list { limit = 1000 })
+      end)
       jobs.scheduler:release()
       repeat last:wait() until last.status == "completed"
       while jobs:list({ limit = 1 })[1] do sd.sleep(0.05) end
-      print(("\n%d jobs: %.0f dispatched a second, 1000 listed in %.0f ms, %.0f MiB"):format(N,
-        N / dispatched, listed, sd.sys.max_rss() / 1048576))
     end)
     assert.equal(N, ran)
     assert.same({ { tostring(N) } }, sql("SELECT count(*) FROM jobs WHERE status = 'completed'"))
+    local rate, able = N / ROUNDS / took * 1000, N / ROUNDS / worked * 1000
+    local grown = (sd.sys.max_rss() - before) / 1048576
+    print(("\n%d jobs: %.0f dispatched a second, %.0f a second of the processor, 1000 listed in"
+      .. " %.0f ms, %.0f MiB more"):format(N, rate, able, listed, grown))
+    if slow then return end
+    -- What others leave of the processors says more of them than of us; but nothing may wait long.
+    assert.is_true(able > 5000, ("%.0f dispatched a second of the processor"):format(able))
+    assert.is_true(rate > 1000, ("%.0f dispatched a second"):format(rate))
+    assert.is_true(listed < 50, ("1000 listed in %.0f ms"):format(listed))
+    assert.is_true(grown < 32, ("%.0f MiB more"):format(grown))
   end)
 end)

@@ -237,6 +237,15 @@ describe("sdlua job retention", function()
     assert.same({ { "0" } }, sql("SELECT count(*) FROM job_retention"))
   end)
 
+  it("prints the same number of days after a change and later", function()
+    one()
+    for given, days in pairs { ["90"] = "90", ["30.0"] = "30", ["0.5"] = "0.5", never = "null" } do
+      local changed = job("retention", "--json", "--older-than", given)
+      assert.equal(days, changed:match('"days":([^,}]*)'))
+      assert.equal(days, job("retention", "--json"):match('"days":([^,}]*)'))
+    end
+  end)
+
   it("takes numbers, and a word for none", function()
     one()
     for _, words in ipairs { { "--keep", "-1" }, { "--keep", "never" },

@@ -4,6 +4,7 @@ local arg = require "sd.arg"
 local core = require "sd.core"
 local dispatch = require "sd.dispatch"
 local failure = require "sd.failure"
+local job_module = require "sd.job"
 local json = require "sd.json"
 local rows = require "sd.job_rows"
 
@@ -16,6 +17,13 @@ local POLICIES = { fail = true, collect = true, ignore = true }
 ---@field on_failure? "fail"|"collect"|"ignore" What its failure means: the parent fails (the
 --- default); it is among the results; nothing.
 ---@field priority? "low"|"normal"|"high"|"critical" Default: the parent's.
+
+-- Levels: the caller of ctx:spawn_child().
+local function check_job(job)
+  if type(job) ~= "table" or not job_module.is_definition(job.definition) then
+    error("spawn_child: a job expected, which a definition gives when it is called", 4)
+  end
+end
 
 local function check_options(options)
   for key in pairs(options) do
@@ -49,6 +57,8 @@ end
 ---@return sd.NewJob
 function M.new(ctx, job, options)
   options = options or {}
+  check_job(job)
+  if type(options) ~= "table" then error("spawn_child: options are a table", 3) end
   check_options(options)
   local definition = job.definition
   local script = definition == ctx.definition and ctx.script

@@ -53,6 +53,15 @@ local function find(name)
   return nil, ("no job '%s' in %s"):format(name, table.concat(M.folders(), ", ")), "ENOENT"
 end
 
+-- The function that the text of a script is. What comes before it keeps `return sd.job.define {}`
+-- from being a tail call, so that an error of the definition has the script's line.
+local function compile(text, path)
+  local source = "local __script <close> = nil " .. text:gsub("^#[^\n]*", "")
+  local chunk, message = load(source, "@" .. path, "t", strict())
+  if not chunk then error(message, 0) end
+  return chunk
+end
+
 --- Loads the job script `name`: a path, or the name of a script in one of the folders. Nil and a
 --- message where it cannot be read; an error in the script is raised.
 ---@param name string
@@ -63,8 +72,7 @@ function M.load(name)
   local text, path, code = find(name)
   if not text then return nil, path, code end
   path = core.sys.realpath(path) or path
-  local chunk = assert(load(text:gsub("^#[^\n]*", ""), "@" .. path, "t", strict()))
-  local definition = chunk(path)
+  local definition = compile(text, path)(path)
   if not job.is_definition(definition) then
     error(("%s: a job script returns what sd.job.define() gives"):format(path), 0)
   end

@@ -205,12 +205,18 @@ local function limit_of(given, now)
   return given or nil
 end
 
+-- 90 and not 90.0, wherever it comes from.
+local function plain_number(n)
+  return math.tointeger(n) or n
+end
+
 --- What is kept of the history from now on, where anything of it is said; what is beyond it is
 --- forgotten. `jobs`, `days`: what is kept, not there: all; `removed`.
 function Service:retention(params)
   local library = self.jobs.library
   local limits = params.default and retention.DEFAULT or retention.limits(library)
-  limits = { jobs = limit_of(params.jobs, limits.jobs), days = limit_of(params.days, limits.days) }
+  limits = { jobs = limit_of(params.jobs, limits.jobs),
+    days = plain_number(limit_of(params.days, limits.days)) }
   if params.jobs ~= nil or params.days ~= nil then retention.set_limits(library, limits)
   elseif params.default then retention.set_limits(library)
   else return limits end
