@@ -310,6 +310,8 @@ describe("sdlua serve", function()
     local default = dir .. "/.local/share/sdlua/default"
     wait_until(function() return uv.fs_stat(default .. "/library.sock") end, server)
     assert.equal("drwx------", fixture.sh("stat -c %A " .. default):match("%S+"))
+    -- It listens a moment before it says so.
+    wait_until(function() return said("serve.err") ~= "" end, server)
     server:kill("sigterm")
     assert.equal(143, (server:wait()))
     assert.equal("sdlua: serving " .. default .. "\n", fixture.read(dir .. "/serve.err"))
