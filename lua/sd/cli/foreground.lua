@@ -132,7 +132,8 @@ local function print_now(self, status, fn, ...)
   fn(self, ...)
   local ok, why = io.stdout:flush()
   if not self.silent then watch_signals(self) end
-  if ok or status ~= EXIT.OK and status ~= EXIT.WITH_ERRORS then return end -- said
+  -- Another failure was told already, and its status says more.
+  if ok or status ~= EXIT.OK and status ~= EXIT.WITH_ERRORS then return end
   error(failure.new("cannot write to standard output: " .. why, "EIO"), 0)
 end
 
