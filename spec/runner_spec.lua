@@ -126,9 +126,9 @@ describe("a second process", function()
     end
     local see = "for i in $(seq 400); do grep -aq '%s' " .. out .. " && break; sleep 0.05; done; "
     local status = fixture.sh((": >%s; { %s printf '\\003'; %s printf '%s'; sleep 1; } |"
-      .. " TERM=xterm script -qefc %s %s >%s/ignored; echo $?"):format(out,
+      .. " SHELL=/bin/sh TERM=xterm script -qefc %s %s >%s/ignored; echo $?"):format(out,
       see:format("runs in process"), see:format("ause it"), typed,
-      fixture.quote(table.concat(command, " ")), out, dir))
+      fixture.quote("exec " .. table.concat(command, " ")), out, dir))
     assert.is_truthy(said("terminal"):find("goes on in process", 1, true), said("terminal"))
     return math.tointeger(tonumber(status))
   end
