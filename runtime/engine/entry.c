@@ -120,6 +120,10 @@ void sd_totals_add(struct sd_totals *t, const struct sd_stat *st, int sign) {
   t->allocated = sum(t->allocated, sign * st->allocated);
 }
 
+bool sd_totals_is_zero(const struct sd_totals *t) {
+  return !(t->files | t->dirs | t->symlinks | t->file_bytes | t->bytes | t->allocated);
+}
+
 void sd_totals_merge(struct sd_totals *t, const struct sd_totals *more) {
   t->files += more->files;
   t->dirs += more->dirs;

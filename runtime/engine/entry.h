@@ -115,6 +115,7 @@ const char *sd_kind_name(uint8_t kind);
 /* Adds one entry to `t`, `sign` times (1 or -1). */
 void sd_totals_add(struct sd_totals *t, const struct sd_stat *st, int sign);
 void sd_totals_merge(struct sd_totals *t, const struct sd_totals *more);
+bool sd_totals_is_zero(const struct sd_totals *t);
 void sd_totals_take(struct sd_totals *t, const struct sd_totals *less);
 
 /* Names in the order of SQLite's index: text before blobs, then bytes. */

@@ -64,10 +64,6 @@ static int place(struct sd_store *s, int64_t id, struct climb *path, struct sd_e
   return 0;
 }
 
-static bool is_zero(const struct sd_totals *t) {
-  return !(t->files | t->dirs | t->symlinks | t->file_bytes | t->bytes | t->allocated);
-}
-
 static void bind_new_dir(sqlite3_stmt *st, const struct sd_totals_slot *slot) {
   const struct sd_new_dir *d = slot->made;
   sqlite3_bind_int64(st, 10, slot->location_id);
@@ -79,7 +75,7 @@ static void bind_new_dir(sqlite3_stmt *st, const struct sd_totals_slot *slot) {
 /* Inserts the row of a new directory, or updates that of a known one. */
 static int write_row(struct sd_store *s, const struct sd_totals_slot *slot, struct sd_err *err) {
   const struct sd_totals *t = &slot->delta;
-  if (!slot->made && !slot->listed && is_zero(t)) return 0;
+  if (!slot->made && !slot->listed && sd_totals_is_zero(t)) return 0;
   sqlite3_stmt *st = sd_store_stmt(s, slot->made ? ST_DIR_INSERT : ST_DIR_UPDATE, err);
   if (!st) return err->code;
   sqlite3_bind_int64(st, 1, slot->id);
@@ -135,7 +131,7 @@ int sd_store_flush_totals(struct sd_store *s, struct sd_err *err) {
   int rc = 0;
   for (size_t i = 0; !rc && i < m->cap; i++) { /* place() may move the slots: take the ids first */
     /* What has nothing to carry needs no place. */
-    if (!m->slots[i].id || is_zero(&m->slots[i].delta)) continue;
+    if (!m->slots[i].id || sd_totals_is_zero(&m->slots[i].delta)) continue;
     if (!SD_ARRAY_ROOM(&ids, ids)) rc = sd_err_nomem(err);
     else ids.ids[ids.ids_len++] = m->slots[i].id;
   }

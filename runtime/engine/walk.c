@@ -413,6 +413,12 @@ static struct sd_dir_delta *add_delta(struct sd_batch *b, const struct sd_dir *d
   return delta;
 }
 
+/* What says nothing of a known directory is not sent: a rescan finds most of them so. */
+static void drop_idle_delta(struct sd_batch *b, const struct sd_dir *d) {
+  const struct sd_dir_delta *last = &b->deltas[b->deltas_len - 1];
+  if (d->known && !last->listed && sd_totals_is_zero(&last->delta)) b->deltas_len--;
+}
+
 /* 1: stopped by the cancel flag, nothing kept. Else as add_entry(). */
 static int stat_names(struct sd_walker *wk, struct sd_batch *b, int fd, const struct sd_dir *d,
                       struct sd_err *err) {
@@ -503,6 +509,7 @@ static int list_part(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_b
   if (wk->filter || wk->accept) count_skipped(wk, end ? b->skipped : d->cursor->skipped);
   size_t vanished = b->vanished_len;
   if ((rc = settle(wk, &l, err))) return rc;
+  drop_idle_delta(b, d);
   if (wk->walk->opts.paths && put_paths(wk, &l, vanished)) return sd_err_nomem(err);
   if (end && d->partial && sd_batch_readable(b, d->id, SD_UNREADABLE)) return sd_err_nomem(err);
   if (d->cursor) d->cursor->pos = lseek(fd, 0, SEEK_CUR);
