@@ -212,14 +212,15 @@ static const char triggers[] =
 /* What every question pays for is that SQLite reads all of this: so nothing is said twice. And
  * programs that read the SQL of a view themselves, as DuckDB does, hand it back to SQLite as they
  * print it where they do not understand it, which goes wrong with a union or a recursion. So these
- * are in private views (*_row) below the public ones; SQLite makes one statement of both. */
+ * are in private views (*_row) below the public ones; SQLite makes one statement of both. Where
+ * they do understand it, an INTEGER is one of 32 bits: so numbers are cast to BIGINT. */
 static const char views[] =
     /* When a run came to its end is in the history, so that a rescan of an unchanged tree leaves
      * the location as it is. */
     "CREATE VIEW locations AS SELECT l.id AS id, " UUID_TEXT("l.uuid")
     " AS uuid, l.root AS root, l.created_at AS created_at,"
     " CAST((SELECT max(h.finished_at) FROM job_history h WHERE h.location_id = l.id"
-    "  AND h.name = 'indexer' AND h.status = 'completed' AND h.parent_id IS NULL) AS INTEGER)"
+    "  AND h.name = 'indexer' AND h.status = 'completed' AND h.parent_id IS NULL) AS BIGINT)"
     " AS indexed_at, l.state AS state"
     " FROM location l;"
 
@@ -254,8 +255,8 @@ static const char views[] =
     " AS uuid, e.location_id AS location_id, e.parent_id AS parent_id, e.path AS path,"
     " e.name AS name, " KIND_TEXT("e.kind") " AS kind, e.size AS size, e.allocated AS allocated,"
     " e.mtime AS mtime_ns, e.ctime AS ctime_ns, e.btime AS btime_ns,"
-    " CAST(e.mode & 4095 AS INTEGER) AS mode, e.uid AS uid, e.gid AS gid, e.nlink AS nlink,"
-    " CAST(" DEVICE " AS INTEGER) AS dev, e.ino AS ino, e.target AS target,"
+    " CAST(e.mode & 4095 AS BIGINT) AS mode, e.uid AS uid, e.gid AS gid, e.nlink AS nlink,"
+    " CAST(" DEVICE " AS BIGINT) AS dev, e.ino AS ino, e.target AS target,"
     " CAST(CASE WHEN e.hash IS NOT NULL THEN lower(hex(e.hash)) END AS TEXT) AS hash,"
     " " HASH_KIND("e.hash_kind")
     " AS hash_kind, e.mime AS mime, CAST(e.unverified AS TEXT) AS unverified FROM entry_row e;"
