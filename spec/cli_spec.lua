@@ -396,6 +396,17 @@ describe("--progress", function()
     end)
   end
 
+  it("shows lines on a terminal that draws none anew", function()
+    if not fixture.has("script") then return pending("script is not installed") end
+    local script = write_slow_job("{ phase = 'counting' }", 1)
+    local command = ("%s run %s --library %s"):format(quote(sdlua), quote(script), quote(library))
+    for _, term in ipairs { "TERM=dumb", "TERM=", "unset TERM;" } do
+      local text = in_terminal(80, term .. " " .. command)
+      assert.is_nil(text:find("\27", 1, true), text)
+      assert_find("counting  ETA unknown\r\nslow: complete", text)
+    end
+  end)
+
   it("shows rate, remaining time and path in 80 columns with the numbers of a large run", function()
     if not fixture.has("script") then return pending("script is not installed") end
     local script = write_slow_job([[{ phase = { name = "content_identification",

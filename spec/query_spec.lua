@@ -174,4 +174,19 @@ os.exit(ok and 0 or err.exit)]]):format(library))
       assert.is_true(ms < 200, ms)
     end)
   end
+
+  it("ends the process where it is the second one, whatever the first was", function()
+    fixture.write(dir .. "/deaf.lua", 'require "sd.core".reader.catch()\nprint "on"\n'
+      .. "io.stdout:flush()\nwhile true do end")
+    for first, second in pairs { sigint = "sigterm", sigterm = "sigint" } do
+      local out = dir .. "/" .. first
+      local process = fixture.start({ fixture.sdlua, dir .. "/deaf.lua" }, { out = out })
+      repeat process:sleep(20) until fixture.read(out) ~= ""
+      process:kill(first)
+      process:sleep(100)
+      assert.is_nil(process.exit)
+      process:kill(second)
+      assert.equal(second == "sigint" and 130 or 143, (process:wait(5000)))
+    end
+  end)
 end)

@@ -41,7 +41,12 @@ describe("a stdout that takes nothing", function()
       assert.equal(1, result.status)
       assert.equal("sdlua: cannot write to standard output: No space left on device\n", result.err)
     end
-    assert.equal(1, fixture.run({ "sh", "-c", quote(sdlua) .. " --help >/dev/full" }).status)
+    for _, command in ipairs { "", "index", "run indexer", "search", "job list" } do
+      local result = fixture.run { "sh", "-c", ("%s %s --help >/dev/full"):format(quote(sdlua),
+        command) }
+      assert.equal(1, result.status, command)
+      assert.equal("sdlua: cannot write to standard output: No space left on device\n", result.err)
+    end
     fixture.check_library(library)
   end)
 
@@ -166,12 +171,44 @@ describe("a damaged library", function()
     assert_fails(12, "not an sdlua library", index(tree))
   end)
 
+  it("is named where there is no file, and nobody waits for it", function()
+    for _, what in ipairs { "mkfifo", "mkdir" } do
+      fixture.sh(("rm -rf %s; mkdir %s; %s %s/library.db"):format(library, library, what, library))
+      for _, command in ipairs { "index " .. quote(tree), "sql 'SELECT 1'", "job list", "du" } do
+        local result = fixture.run { "sh", "-c", ("timeout 20 %s %s --library %s"):format(
+          quote(sdlua), command, quote(library)) }
+        assert.equal(12, result.status, command .. result.err)
+        assert.is_truthy(result.err:find("library.db is not a file", 1, true), result.err)
+      end
+    end
+  end)
+
   it("is named where pages are lost", function()
     fixture.sh(("cd %s && seq 3000 | xargs touch"):format(tree))
     assert.equal(0, index(tree).status)
     fixture.sh(("sqlite3 %s/library.db 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null && truncate"
       .. " -s 40960 %s/library.db"):format(library, library))
     assert_fails(12, "malformed", index(tree))
+  end)
+end)
+
+describe("a library that goes away during a run", function()
+  it("is exit code 14, whatever the job came to", function()
+    fixture.write(dir .. "/slow.lua", [[local sd = require "sd"
+      local J = sd.job.define { name = "slow" }
+      function J:run(ctx) ctx:sleep(1) end
+      return J]])
+    for _, command in ipairs { "rm -r library", "mv library away",
+      "rm -r library; mkdir library; touch library/library.lock" } do
+      local process = fixture.start({ sdlua, "run", dir .. "/slow.lua", "--library", library,
+        "--json" }, { out = dir .. "/out", err = dir .. "/err" })
+      repeat process:sleep(20) until uv.fs_stat(library .. "/library.sock")
+      fixture.sh(("cd %s; %s"):format(dir, command))
+      assert.equal(14, (process:wait()), fixture.read(dir .. "/err"))
+      assert.is_truthy(fixture.read(dir .. "/err"):find("library is no longer there", 1, true))
+      assert.equal("", fixture.read(dir .. "/out"))
+      fixture.sh(("cd %s; rm -rf library away"):format(dir))
+    end
   end)
 end)
 

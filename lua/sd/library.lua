@@ -12,6 +12,7 @@ local M = {}
 ---@field locations sd.Locations
 ---@field jobs sd.Jobs
 ---@field core userdata The handle of C.
+---@field package identity? string Of the file that is locked.
 ---@field package probe? fun(ctx: sd.Context, kind: string) Given to each job that starts.
 local Library = {}
 Library.__index = Library
@@ -74,6 +75,13 @@ end
 ---@field create? boolean Make the library where there is none (default false).
 ---@field threads? integer Of the walk and hash lanes (default: one a processor).
 
+-- Nil where it cannot be told; "" where there is none.
+local function identity_of(path)
+  local stat, _, code = core.luv.fs_stat(path .. "/library.lock")
+  if stat then return stat.dev .. ":" .. stat.ino end
+  return (code == "ENOENT" or code == "ENOTDIR") and "" or nil
+end
+
 --- Opens the library in directory `path`, and locks it: one process at a time.
 ---@param path string
 ---@param options? sd.LibraryOptions
@@ -83,11 +91,20 @@ end
 function M.open(path, options)
   local handle, message, code = core.library.open(path, options or {})
   if not handle then return nil, message, code end
-  local self = setmetatable({ path = path, core = handle }, Library)
+  local self = setmetatable({ path = path, core = handle, identity = identity_of(path) }, Library)
   self.db = setmetatable({ core = handle }, Db)
   self.locations = locations.of(self)
   self.jobs = jobs.of(self)
   return self
+end
+
+--- Whether the library is no longer where it was opened: its directory was removed or renamed, so
+--- that nobody can find what is written, nor this runner. PostgreSQL looks for its postmaster.pid
+--- in the same way.
+---@return boolean
+function Library:is_gone()
+  local now = identity_of(self.path)
+  return now ~= nil and now ~= self.identity
 end
 
 -- What a reader that comes first has to read of the log; it takes some milliseconds for 16 MiB.

@@ -33,7 +33,7 @@ struct cursor {
 static atomic_int caught; /* number of the last signal; 0: none */
 
 static void on_signal(int number) {
-  atomic_store(&caught, number);
+  if (atomic_exchange(&caught, number)) raise(number);
 }
 
 /* What was ignored when the process began stays so: nohup(1). */

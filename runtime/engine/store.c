@@ -447,6 +447,9 @@ static int open_file(struct sd_store *s, const char *path, int flags, struct sd_
 }
 
 static int open_db(struct sd_store *s, const char *path, struct sd_err *err) {
+  struct stat st;
+  if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) /* a pipe would keep us waiting */
+    return sd_err_set(err, SD_EDAMAGED, "%s is not a file", path);
   if (!s->writer && access(path, R_OK) != 0)
     return errno == ENOENT ? sd_err_set(err, SD_ENOLIB, "%s: no library there", path)
                            : sd_err_os(err, "open", path);

@@ -10,10 +10,10 @@ local M = {}
 ---@param fn fun(query: sd.Query): integer?
 ---@return integer status
 function M.run(parsed, fn)
-  core.reader.catch()
   out.begin()
   local path = parsed.library or require "sd.cli.default"()
   local query <close> = require "sd.query".must_open(path)
+  core.reader.catch()
   local status = fn(query) or 0
   out.flush()
   -- What was only read needs no tidying up, which would take as long as many an answer.

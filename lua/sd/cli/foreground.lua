@@ -177,7 +177,16 @@ local function print_end(self, handle, status, output)
   end
 end
 
+-- What was done is lost then, whatever the job has come to.
+local function check_library(self)
+  if is_remote(self) or not self.runner.library:is_gone() then return end
+  self.show:clear()
+  error(failure.new(("the library %s is no longer there: what was done is lost"):format(self.path),
+    "ENOENT", EXIT.UNWRITABLE), 0)
+end
+
 local function finish(self, handle, script, args)
+  check_library(self)
   local status = status_of(self, handle)
   local output = summary.output(handle, script, args)
   self.outputs[#self.outputs + 1] = output

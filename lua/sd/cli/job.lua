@@ -95,7 +95,7 @@ local function make_parser()
     .. " named by its number, or by the beginning of its uuid.")
   p:command_target("action")
   for _, name in ipairs(NAMES) do
-    local c = p:command(name, ACTIONS[name]):usage_max_width(100):help_max_width(100)
+    local c = options.command(p, name, ACTIONS[name])
     if TAKES_ID[name] then c:argument("ID", "job"):target("id") end
     if ADD[name] then ADD[name](c) end
     options.add_library(c, "it must be there")

@@ -54,7 +54,7 @@ local function make_parser(indexer)
     .. " location is named by its root, its number, or the beginning of its uuid.")
   p:command_target("action")
   for _, name in ipairs(NAMES) do
-    local c = p:command(name, ACTIONS[name]):usage_max_width(100):help_max_width(100)
+    local c = options.command(p, name, ACTIONS[name])
     if name ~= "add" and name ~= "list" then c:argument("LOCATION", "location"):target("name") end
     if ADD[name] then ADD[name](c, indexer) end
     options.add_library(c, name == "add" and "made where there is none" or "it must be there")

@@ -8,11 +8,34 @@ local M = {}
 ---@type fun(): string
 M.default_library = require "sd.cli.default"
 
+-- argparse's own does not see that it cannot be written, and what is raised here does not get
+-- through it.
+local function print_help(parser)
+  local ok, why = io.stdout:write(parser:get_help(), "\n")
+  if ok then ok, why = io.stdout:flush() end
+  if not ok then io.stderr:write("sdlua: cannot write to standard output: ", why, "\n") end
+  os.exit(ok and failure.EXIT.OK or failure.EXIT.FAILED)
+end
+
+local function in_our_way(parser)
+  return parser:usage_max_width(100):help_max_width(100)
+    :add_help { action = function() print_help(parser) end }
+end
+
 ---@param name string
 ---@param description string
 ---@return table parser
 function M.parser(name, description)
-  return require "argparse"(name, description):usage_max_width(100):help_max_width(100)
+  return in_our_way(require "argparse"(name, description))
+end
+
+--- A command of a command, as `list` is of `sdlua job`.
+---@param parser table
+---@param name string
+---@param description string
+---@return table parser
+function M.command(parser, name, description)
+  return in_our_way(parser:command(name, description))
 end
 
 --- --library

@@ -44,32 +44,26 @@ local function watch(here, state, thread)
   end })
 end
 
--- Its directory was removed: nobody can find this runner any more. PostgreSQL looks for its
--- postmaster.pid in the same way.
-local function is_gone(path)
-  return select(3, core.luv.fs_stat(path .. "/library.lock")) == "ENOENT"
-end
-
 local function is_idle(here)
   local jobs = here.library.jobs
   return next(jobs.running) == nil and jobs.scheduler:is_idle() and here:clients() == 0
 end
 
-local function wait_until_stopped(path, state)
+local function wait_until_stopped(here, state)
   local thread, gone = coroutine.running(), false
   local timer = core.luv.new_timer()
   local guard <close> = setmetatable({}, { __close = function() timer:close() end })
   timer:start(LOOK_SECONDS * 1000, LOOK_SECONDS * 1000, function()
-    gone = is_gone(path)
+    gone = here.library:is_gone()
     if gone then core.wake(thread) end
   end)
   while not (state.stopped or gone) do core.park() end
   return guard and nil
 end
 
-local function wait_until_idle(path, here, state)
+local function wait_until_idle(here, state)
   local idle_since
-  while not state.stopped and not is_gone(path) do
+  while not state.stopped and not here.library:is_gone() do
     task.sleep(0.2)
     if not is_idle(here) then idle_since = nil
     else
@@ -97,9 +91,9 @@ local function serve(parsed)
   say(("serving %s"):format(path))
   local state <close> = watch(here, {}, coroutine.running())
   here.library.jobs.scheduler:kick()
-  if parsed.until_idle then wait_until_idle(path, here, state)
-  else wait_until_stopped(path, state) end
-  if not state.stopped and is_gone(path) then
+  if parsed.until_idle then wait_until_idle(here, state)
+  else wait_until_stopped(here, state) end
+  if not state.stopped and here.library:is_gone() then
     say(("the library %s is no longer there"):format(path))
     return failure.EXIT.FAILED
   end

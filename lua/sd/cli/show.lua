@@ -20,10 +20,16 @@ local BAR = 20 -- cells; half of them where there are fewer columns than NARROW
 local NARROW = 100
 local PATH = 20 -- columns that a path gets at least
 
+-- Whether a line can be drawn anew: terminfo(5) has nothing of the kind for "dumb".
+local function can_draw()
+  local term = os.getenv "TERM"
+  return core.sys.isatty(2) and term ~= nil and term ~= "" and term ~= "dumb"
+end
+
 ---@param mode string As --progress says it.
 ---@return sd.Show
 function M.new(mode)
-  if mode == "auto" then mode = core.sys.isatty(2) and "bar" or "plain" end
+  if mode == "auto" then mode = can_draw() and "bar" or "plain" end
   return setmetatable({ mode = mode, drawn = false, last_line = -math.huge, held = {} }, Show)
 end
 
