@@ -452,6 +452,37 @@ describe("sdlua job", function()
     assert.is_truthy(text:find('"errors":[]', 1, true), text)
   end)
 
+  -- More open jobs than one answer holds, of which this is the oldest.
+  it("finds a job behind thousands of others, with the newest of its parts", function()
+    require "sd".run(function()
+      local opened <close> = assert(require "sd".library.open(library, { create = true }))
+      opened.jobs.scheduler:hold()
+      for i = 1, 1005 do opened.jobs:dispatch_by_name(script, { to = i }) end
+    end)
+    local function watched()
+      local result = job("watch", "1", "--json")
+      assert.equal(0, result.status, result.err)
+      return dkjson.decode(result.out)
+    end
+    assert.equal(1, #watched())
+    assert.equal(1, watched()[1].id)
+    for _, case in ipairs { { "pause", "paused" }, { "resume", "queued" } } do
+      assert.equal(0, job(case[1], "1").status)
+      assert.equal(case[2], watched()[1].status)
+      assert.is_truthy(job("show", "1").out:find("status     " .. case[2], 1, true))
+    end
+    fixture.sh(("sqlite3 %s/library.db 'UPDATE job SET parent_id = id - 1 WHERE id > 2'"):format(
+      library))
+    assert.equal(1, #watched())
+    fixture.sh(("sqlite3 %s/library.db 'UPDATE job SET parent_id = 1 WHERE id = 2'"):format(
+      library))
+    local list = watched()
+    assert.same({ 1, 7, 1005, 1000 }, { list[1].id, list[2].id, list[1000].id, #list })
+    assert.equal(0, job("cancel", "1").status)
+    assert.equal("cancelled", watched()[1].status)
+    fixture.check_nothing_left(library)
+  end)
+
   it("says what is wrong", function()
     assert.equal(10, job("list").status)
     assert.equal(0, fixture.run(words("--to", "1")).status)

@@ -28,6 +28,21 @@ function M.list(library, options)
     .. ") ORDER BY id DESC LIMIT ?) ORDER BY id", { options.limit or -1 })
 end
 
+local BELOW = "WITH RECURSIVE tree(id) AS (VALUES(?1)"
+  .. " UNION SELECT job.id FROM job JOIN tree ON job.parent_id = tree.id)"
+  .. " SELECT * FROM (" .. OPEN .. " WHERE id IN tree ORDER BY id = ?1 DESC, id DESC LIMIT ?2)"
+  .. " ORDER BY id"
+
+--- An open job and the open ones that are below it, newest last: at most `limit`, of which the job
+--- itself is one; none where it has ended.
+---@async
+---@param id integer
+---@param limit integer
+---@return table[]
+function M.below(library, id, limit)
+  return library:rows(BELOW, { id, limit })
+end
+
 --- One job, open or ended, with its arguments.
 ---@async
 ---@return table?

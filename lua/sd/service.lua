@@ -147,9 +147,16 @@ end
 -- What an answer holds where the client names no limit.
 local LISTED = 1000
 
+local function rows_of(library, params)
+  local limit = params.limit or LISTED
+  if params.below then return view.below(library, params.below, limit) end
+  return view.list(library, { all = params.all, children = params.children, limit = limit })
+end
+
+--- Open jobs, as rows of the view `jobs` with what they say of their progress now; with `all` also
+--- those that have ended; with `below` that job and its parts.
 function Service:list(params)
-  local list = view.list(self.jobs.library, { all = params.all, children = params.children,
-    limit = params.limit or LISTED })
+  local list = rows_of(self.jobs.library, params)
   list.changes = nil
   for _, row in ipairs(list) do
     local run = self.jobs.running[row.id]

@@ -146,20 +146,16 @@ local function redraw(drawn, s)
   return newlines + 1
 end
 
-local function chosen(list, id)
-  if not id then return list end
-  local part, below = {}, { [id] = true }
-  for _, row in ipairs(list) do
-    if below[row.id] or below[row.parent_id or 0] then
-      below[row.id] = true
-      part[#part + 1] = row
-    end
-  end
-  return part
+-- The open jobs, or one and what is below it; of one that has ended how it did. Whether they may
+-- change.
+local function look(runner, id)
+  local list = runner:call("list", { below = id })
+  if #list > 0 or not id then return list, #list > 0 end
+  return { runner:call("show", { id = id }) }, false
 end
 
---- Shows the open jobs, or one and what is below it, until there is none: as a table that is alive
---- on a terminal, else a table or a JSON line each second.
+--- Shows the open jobs until there is none, or one and what is below it until it has ended: as a
+--- table that is alive on a terminal, else a table or a JSON line each second.
 ---@async
 ---@param runner sd.Here|sd.Remote
 ---@param id? integer
@@ -167,12 +163,12 @@ end
 function M.watch(runner, id, as_json)
   local live, drawn = core.sys.isatty(1) and not as_json, 0
   repeat
-    local list = chosen(runner:call("list", {}), id)
+    local list, moves = look(runner, id)
     if as_json then io.stdout:write(json.encode(M.plain(list)), "\n")
     elseif live then drawn = redraw(drawn, M.lines(list, (core.sys.winsize(1) or 80) - 1))
     else io.stdout:write(M.lines(list), "\n") end
     io.stdout:flush()
-    if #list == 0 or not runner.client then return end -- without a runner nothing moves
+    if not (moves and runner.client) then return end -- without a runner nothing moves
     task.sleep(live and 0.25 or 1)
   until false
 end
