@@ -128,6 +128,26 @@ describe("a call", function()
     end)
   end)
 
+  it("gives up where the runner says nothing at all, and not where the call takes long", function()
+    local kept = {}
+    run(function()
+      local server <close> = assert(core.control.listen(dir, {
+        on_open = function(connection) kept[#kept + 1] = connection end,
+      }))
+      local client <close> = assert(rpc.connect(dir, { silence = 0.2 }))
+      local began = uv.hrtime()
+      assert.same({ nil, "echo: no word from the runner for 0.2 s", "ESILENT", 1 },
+        { client:call("echo") })
+      assert.is_true(uv.hrtime() - began > 0.15e9)
+      for _, connection in ipairs(kept) do connection:close() end
+      return server and nil
+    end)
+    serving(METHODS, function() -- which has no method `ping`: that is an answer, too
+      local client <close> = assert(rpc.connect(dir, { silence = 0.2 }))
+      assert.is_truthy(client:check("sleep", { seconds = 1 }))
+    end)
+  end)
+
   it("that nobody waits for any more disturbs nobody", function()
     serving(METHODS, function()
       local client <close> = connect()

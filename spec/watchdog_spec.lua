@@ -401,6 +401,43 @@ describe("sdlua job cancel --force", function()
       .. " sdlua job cancel --force"):format(serve.pid), result.err)
   end)
 
+  -- The runner loads the script and does not come back; it has answered before.
+  local function spin_when_served()
+    fixture.write(dir .. "/trap.lua", [[
+      if io.open("/proc/self/cmdline"):read("a"):find("\0serve\0", 1, true) then
+        while true do _ENV.string.rep("x", 100) end
+      end
+      local Trap = require "sd".job.define { name = "trap" }
+      function Trap:run() end
+      return Trap
+    ]])
+    return { fixture.sdlua, "run", dir .. "/trap.lua", "--library", library }
+  end
+
+  it("is named too when the runner falls silent in the middle of it", function()
+    start_runner()
+    dispatch(write_job('ctx:log "before" ctx:commit() ctx:sleep(600)'))
+    wait_for("running", function() return statuses()[1] == "running" end)
+    local asked = { spin_when_served(),
+      { fixture.sdlua, "job", "watch", "1", "--library", library },
+      { fixture.sdlua, "job", "log", "-f", "1", "--library", library } }
+    local processes, ends = {}, {}
+    for i = #asked, 1, -1 do
+      processes[i] = fixture.start(asked[i], { out = dir .. "/out" .. i, err = dir .. "/err" .. i })
+      if i > 1 then
+        wait_for("shown", function() return #fixture.read(dir .. "/out" .. i) > 0 end)
+      end
+    end
+    for i, process in ipairs(processes) do ends[i] = process:wait(60000) end
+    assert.same({ 14, 0, 0 }, ends)
+    for i = 1, #asked do
+      assert_find(("(pid %d), in which a callback lets nothing else run: it does not answer; see"
+        .. " sdlua job cancel --force"):format(serve.pid), fixture.read(dir .. "/err" .. i))
+    end
+    assert.equal("running", dkjson.decode(job("show", "1", "--json", "--library", library).out)
+      .status)
+  end)
+
   it("is named also by what only looks, which answers from the library then", function()
     start_runner()
     dispatch(write_job('ctx:log "before" ctx:commit() ' .. LOOP))

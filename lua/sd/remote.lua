@@ -9,6 +9,7 @@ local M = {}
 ---@class sd.Remote
 ---@field client sd.RpcClient
 ---@field pid integer Of the runner.
+---@field package path string
 ---@field lost? string Why the runner is gone.
 ---@field package handles table<integer, sd.Handle>
 local Remote = {}
@@ -69,20 +70,39 @@ end
 function M.connect(path, timeout)
   local client, message, code = rpc.connect(path, { timeout = timeout })
   if not client then return nil, message, code end
-  local self = setmetatable({ client = client, pid = client.pid, handles = {} }, Remote)
+  local self = setmetatable({ client = client, path = path, pid = client.pid, handles = {} },
+    Remote)
   self.listener = task.spawn(listen, self)
   return self
 end
 
---- Calls a method of the runner; what it raises there is raised here.
+-- The watchdog of the runner's process says which job it is, in the lock's file.
+local function stuck_job(path)
+  local file = io.open(path .. "/library.lock")
+  local job = file and file:read("a"):match("\nstuck (%d+) ")
+  if file then file:close() end
+  if not job then return "" end
+  job = job == "0" and "a callback" or "job " .. job
+  return (", in which %s lets nothing else run"):format(job)
+end
+
+-- What who finds a library in use and nobody who answers is told, too.
+local function silent(self)
+  return failure.new(("the library %s is in use by another process (pid %d)%s: it does not answer;"
+    .. " see sdlua job cancel --force"):format(self.path, self.pid, stuck_job(self.path)),
+    "ELOCKED", failure.EXIT.UNWRITABLE)
+end
+
+--- Calls a method of the runner; what it raises there is raised here. A runner that says nothing at
+--- all for ten seconds is a failure with the code ELOCKED.
 ---@async
 ---@param method string
 ---@param params? table
 ---@return any
 function Remote:call(method, params)
   local result, message, code, exit = self.client:call(method, params or {})
-  if result == nil then error(failure.new(message, code, exit), 0) end
-  return result
+  if result ~= nil then return result end
+  error(code == "ESILENT" and silent(self) or failure.new(message, code, exit), 0)
 end
 
 local function add_handle(self, id, status)

@@ -227,31 +227,30 @@ end
 
 local READS = { list = true, show = true, watch = true, log = true }
 
--- The runner, whichever process that is; where it does not answer, the library itself for who only
--- looks.
-local function open(parsed, path)
-  local ok, runner = pcall(runners.open, path, {})
-  if ok then
-    -- What waits would be begun, and left again in the next moment.
-    if not runner.client then runner.library.jobs.scheduler:hold() end
-    return runner
-  end
-  local silent = failure.is(runner) and runner.code == "ELOCKED"
-  if not (silent and READS[parsed.action]) then error(runner, 0) end
-  io.stderr:write("sdlua: ", text.escape(runner.message), "\n")
-  return job_reader.open(path)
+-- Where the runner does not answer, who only looks asks the library itself.
+local function look(parsed, path, err)
+  if not (failure.is(err) and err.code == "ELOCKED" and READS[parsed.action]) then error(err, 0) end
+  io.stderr:write("sdlua: ", text.escape(err.message), "\n")
+  local reader <close> = job_reader.open(path)
+  act(reader, parsed)
+  return reader and nil
 end
 
 -- Where the runner goes away in the middle of it, the library is asked for the rest: all but
 -- `retry` may be said twice.
 local function run_action(parsed, path)
-  local runner <close> = open(parsed, path)
-  local ok, err = pcall(act, runner, parsed)
-  if ok then return runner and nil end
-  if not (failure.is(err) and err.code == "EPIPE") or parsed.action == "retry" then
-    error(err, 0)
-  end
+  local ok, runner = pcall(runners.open, path, {})
+  if not ok then return look(parsed, path, runner) end
+  local guard <close> = runner
+  -- What waits would be begun, and left again in the next moment.
+  if not runner.client then runner.library.jobs.scheduler:hold() end
+  local err
+  ok, err = pcall(act, runner, parsed)
+  if ok then return guard and nil end
   runner:close()
+  if not (failure.is(err) and err.code == "EPIPE") or parsed.action == "retry" then
+    return look(parsed, path, err)
+  end
   return run_action(parsed, path)
 end
 

@@ -9,6 +9,12 @@ local M = {}
 
 local limits = core.control.limits
 
+-- Seconds without a word from a runner that was asked for something, until it does not answer.
+local SILENCE = 10
+-- In how many parts they are counted, and in which of them the runner is asked whether it is there:
+-- what takes long is no silence.
+local TICKS, ASKED = 10, 5
+
 ---@class sd.RpcClient
 ---@field pid integer Of the runner.
 ---@field package connection sd.core.Connection
@@ -16,6 +22,7 @@ local limits = core.control.limits
 ---@field package reader sd.Task
 ---@field package calls table<integer, sd.RpcCall> By id: those that wait for an answer.
 ---@field package last_id integer
+---@field package silence number
 ---@field package heard table Notifications that nobody took, `first` to `last`.
 ---@field package listeners thread[] Coroutines that wait for one.
 ---@field package over? {message: string, code: string, exit: integer} Why nothing more comes.
@@ -25,7 +32,9 @@ Client.__index = Client
 ---@class sd.RpcCall
 ---@field thread thread
 ---@field reply? table
----@field late? boolean
+---@field quiet integer Ticks since the runner has said anything.
+---@field late? string Why it was given up …
+---@field code? string … and the code of that.
 
 local function wake_reader(self)
   if self.thread then core.wake(self.thread) end
@@ -49,6 +58,7 @@ end
 -- ---- what comes ----
 
 local function take(self, line)
+  for _, call in pairs(self.calls) do call.quiet = 0 end
   local one, why = json.decode(line)
   if type(one) ~= "table" then
     return finish(self, "the runner does not speak JSON-RPC: " .. (why or "no object"), "EPROTO")
@@ -89,6 +99,7 @@ end
 
 ---@class sd.RpcConnectOptions
 ---@field timeout? number Seconds in which a runner may still come up (default 5); 0: one try.
+---@field silence? number Seconds without a word after which a call gives up (default 10).
 
 --- Connects to the runner of the library in directory `dir`. Close the client, or have it closed
 --- with `<close>`.
@@ -103,7 +114,8 @@ function M.connect(dir, options)
   if not connection then return nil, why, code end
   local self = setmetatable({
     pid = connection:peer(), connection = connection, calls = {}, last_id = 0,
-    heard = { first = 1, last = 0 }, listeners = {},
+    silence = options and options.silence or SILENCE, heard = { first = 1, last = 0 },
+    listeners = {},
   }, Client)
   self.reader = task.spawn(read, self)
   self.reader.on_done = function()
@@ -115,40 +127,70 @@ end
 
 -- ---- calls ----
 
-local function start_timer(call, seconds)
-  if not seconds then return nil end
+local function give_up(call, code, why, seconds)
+  call.late, call.code = why:format(seconds), code
+  core.wake(call.thread)
+end
+
+local function next_id(self)
+  self.last_id = self.last_id + 1
+  return self.last_id
+end
+
+-- Any answer will do, also that there is no such method.
+local function ask(self)
+  self.connection:send(message.encode { id = next_id(self), method = "ping" })
+end
+
+-- By counting, not by the clock: that goes on while this process stands still.
+local function tick(self, call)
+  call.quiet = call.quiet + 1
+  if call.quiet == ASKED then ask(self) end
+  if call.quiet < TICKS then return end
+  give_up(call, "ESILENT", "no word from the runner for %g s", self.silence)
+end
+
+local function milliseconds(seconds)
+  return math.max(1, math.ceil(seconds * 1000))
+end
+
+local function start_timer(self, call, seconds)
   local timer = core.luv.new_timer()
-  timer:start(math.max(1, math.ceil(seconds * 1000)), 0, function()
-    call.late = true
-    core.wake(call.thread)
-  end)
+  if seconds then
+    timer:start(milliseconds(seconds), 0, function()
+      give_up(call, "ETIMEDOUT", "no answer within %g s", seconds)
+    end)
+  else
+    local each = milliseconds(self.silence / TICKS)
+    timer:start(each, each, function() tick(self, call) end)
+  end
   return timer
 end
 
 -- In the list until it is closed: also where the coroutine is ended while it waits.
 local function open_call(self, seconds)
-  local id = self.last_id + 1
-  local call = { thread = coroutine.running(), id = id }
-  local timer = start_timer(call, seconds)
-  self.last_id, self.calls[id] = id, call
+  local id = next_id(self)
+  local call = { thread = coroutine.running(), id = id, quiet = 0 }
+  local timer = start_timer(self, call, seconds)
+  self.calls[id] = call
   return setmetatable(call, { __close = function()
     self.calls[id] = nil
-    if timer then timer:close() end
+    timer:close()
   end })
 end
 
-local function result_of(self, call, method, seconds)
+local function result_of(self, call, method)
   local reply, over = call.reply, self.over
   if reply and reply.error then return nil, message.read_error(reply.error) end
   if reply and reply.result ~= nil then return reply.result end
   if reply then return nil, "an answer without a result", "EPROTO", failure.EXIT.FAILED end
   if over then return nil, over.message, over.code, over.exit end
-  return nil, ("%s: no answer within %g s"):format(method, seconds), "ETIMEDOUT",
-    failure.EXIT.FAILED
+  return nil, method .. ": " .. call.late, call.code, failure.EXIT.FAILED
 end
 
 ---@class sd.RpcCallOptions
----@field timeout? number Seconds (default: as long as it takes). The request itself goes on.
+---@field timeout? number Seconds (default: as long as it takes, while the runner answers anything
+--- at all). The request itself goes on.
 
 --- Calls a method and waits for its answer. Several coroutines may call at the same time.
 ---@async
@@ -157,7 +199,8 @@ end
 ---@param options? sd.RpcCallOptions
 ---@return any result Never nil where the call went well.
 ---@return string? message
----@return string? code Symbolic, e.g. "ENOENT"; EPIPE where the runner has ended.
+---@return string? code Symbolic, e.g. "ENOENT"; EPIPE where the runner has ended, ETIMEDOUT,
+--- ESILENT where it has said nothing at all for ten seconds.
 ---@return integer? exit The status to end with, as if the method had run here.
 function Client:call(method, params, options)
   local seconds = options and options.timeout
@@ -170,7 +213,7 @@ function Client:call(method, params, options)
   if not sent and code ~= "EPIPE" then return nil, why, code, failure.EXIT.FAILED end
   wake_reader(self)
   while not (call.reply or call.late or self.over) do core.park() end
-  return result_of(self, call, method, seconds)
+  return result_of(self, call, method)
 end
 
 --- The same, and raises a failure where the call failed.
