@@ -2,6 +2,7 @@
 -- was hashed stays known; kills lose nothing; nothing is ever changed on the disk.
 local fixture = require "support.fixture"
 local dkjson = require "dkjson"
+local uv = require "sd.core".luv
 
 local quote, sdlua = fixture.quote, fixture.sdlua
 local dir, tree
@@ -391,6 +392,29 @@ describe("sdlua dupes", function()
     fixture.run { "strace", "-f", "-e", "trace=open,openat", "-o", dir .. "/trace", sdlua, "dupes",
       "--library", dir .. "/library", "--verify" }
     assert.equal(400, select(2, fixture.read(dir .. "/trace"):gsub('tree/%d+"', "")))
+  end)
+
+  -- Of one size, and equal up to their end.
+  it("reads each file a few times where all files of a group differ", function()
+    local n, reads, paths = 600, 0, {}
+    for i = 1, n do
+      paths[i] = ("%s/%d"):format(dir, i * 7919 % n)
+      fixture.write(paths[i], ("x"):rep(40000) .. ("%05d"):format(i % (n - 100)))
+    end
+    local read = uv.fs_read
+    uv.fs_read = function(...)
+      reads = reads + 1
+      return read(...)
+    end
+    local done, classes, unread = pcall(require "sd.compare".classes, paths)
+    uv.fs_read = read
+    assert.is_true(done, classes)
+    assert.same({}, unread)
+    assert.equal(n - 100, #classes)
+    for i, class in ipairs(classes) do
+      assert.same({ size = 40005, paths[i], paths[i + n - 100] }, class)
+    end
+    assert.is_true(reads < n * 60, reads)
   end)
 
   it("needs few descriptors where all files of a group differ", function()

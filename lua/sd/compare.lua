@@ -6,7 +6,8 @@ local M = {}
 
 local uv = core.luv
 
-local PIECE = 256 * 1024
+-- Bytes that are read at once: few first, since files that differ do so early, mostly.
+local FIRST, PIECE = 16 * 1024, 256 * 1024
 
 -- Of what is a symlink or a socket by now.
 local NO_FILE = { ELOOP = true, ENXIO = true }
@@ -36,73 +37,99 @@ local function check_signal()
 end
 
 -- A whole piece, or what there is up to the end; nil and why.
-local function read(file, at)
+local function read(file, at, length)
   local parts, n = {}, 0
   repeat
-    local bytes, why = uv.fs_read(file.fd, PIECE - n, at + n)
+    local bytes, why = uv.fs_read(file.fd, length - n, at + n)
     if not bytes then return nil, why end
     parts[#parts + 1], n = bytes, n + #bytes
-  until n == PIECE or bytes == ""
+  until n == length or bytes == ""
   return table.concat(parts)
 end
 
--- Whether two files have the same bytes; nil, the one that cannot be read, and why.
-local function equal(a, b)
-  if a.size ~= b.size then return false end
-  local at = 0
+-- The order of two files, by size and then by bytes: below 0, 0 where they are equal, above 0. Nil,
+-- the one that cannot be read, and why.
+local function order(a, b)
+  if a.size ~= b.size then return a.size - b.size end
+  local at, length = 0, FIRST
   while true do
     check_signal()
-    local p, problem = read(a, at)
+    local p, problem = read(a, at, length)
     if not p then return nil, a, problem end
-    local q, trouble = read(b, at)
+    local q, trouble = read(b, at, length)
     if not q then return nil, b, trouble end
-    if p ~= q then return false end
-    if p == "" then return true end
-    at = at + #p
+    if p ~= q then return p < q and -1 or 1 end
+    if p == "" then return 0 end
+    at, length = at + #p, math.min(4 * length, PIECE)
   end
 end
 
 ---@class sd.Comparison
 ---@field unread table<string, string> Path and why it cannot be compared.
 ---@field seen table<string, string> Path by inode.
+---@field sorted sd.EqualFiles[] The classes in the order of their files.
+---@field first? sd.OpenFile The file of a class that was compared last.
+local Comparison = {}
+Comparison.__index = Comparison
 
--- Opens a file of a comparison; nil where it cannot be compared, which is noted.
-local function open_for(comparison, path)
+function Comparison:__close()
+  if self.first then uv.fs_close(self.first.fd) end
+end
+
+-- Opens a file; nil where it cannot be compared, which is noted.
+function Comparison:open(path)
   local file, why = open(path)
-  local first = file and comparison.seen[file.inode]
+  local first = file and self.seen[file.inode]
   if first and first ~= path then
     uv.fs_close(file.fd)
     file, why = nil, "the same file as " .. first
   end
-  if file then comparison.seen[file.inode] = path
-  else comparison.unread[path] = why end
+  if file then self.seen[file.inode] = path
+  else self.unread[path] = why end
   return file
 end
 
-local function first_of(comparison, paths, from)
-  for i = from, #paths do
-    local file = open_for(comparison, paths[i])
-    if file then return file, i end
+-- The file that stands for a class.
+function Comparison:first_of(class)
+  if self.first and self.first.path == class[1] then return self.first end
+  if self.first then uv.fs_close(self.first.fd) end
+  self.first = nil -- also where opening raises
+  self.first = self:open(class[1])
+  return self.first
+end
+
+-- The order of a file and those of a class. Nil where none of them can be read any more: then the
+-- class is empty; or where the file cannot.
+function Comparison:against(file, class)
+  while class[1] do
+    local first = self:first_of(class)
+    local result, wrong, why
+    if first then result, wrong, why = order(file, first) end
+    if result then return result end
+    if wrong then self.unread[wrong.path] = why end
+    if wrong == file then return nil end
+    table.remove(class, 1)
   end
 end
 
--- The files that are equal to the first one that can be read, from paths[from] on. Nil where that
--- turned out not to be readable. Then the paths that are left, and from where on.
-local function next_class(comparison, paths, from)
-  local file, at = first_of(comparison, paths, from)
-  if not file then return nil, {}, 1 end
-  local first <close> = file
-  local class, rest = { size = first.size, first.path }, {}
-  for i = at + 1, #paths do
-    local other <close> = open_for(comparison, paths[i])
-    local same, wrong, why
-    if other then same, wrong, why = equal(first, other) end
-    if wrong then comparison.unread[wrong.path] = why end
-    if wrong == first then return nil, paths, at + 1 end
-    if same then class[#class + 1] = paths[i]
-    elseif same == false then rest[#rest + 1] = paths[i] end
+-- Halves what is left of the classes until one of equal files is found, or the place of a new one.
+-- Nil, nil: the file cannot be read.
+function Comparison:find(file)
+  local sorted, low, high = self.sorted, 1, #self.sorted + 1
+  while low < high do
+    local middle = (low + high) // 2
+    local class = sorted[middle]
+    local result = self:against(file, class)
+    if result == 0 then return class
+    elseif result then
+      if result < 0 then high = middle else low = middle + 1 end
+    elseif class[1] then return nil
+    else
+      table.remove(sorted, middle)
+      high = high - 1
+    end
   end
-  return class, rest, 1
+  return nil, low
 end
 
 ---@class sd.EqualFiles
@@ -110,16 +137,27 @@ end
 ---@field [integer] string Their paths.
 
 --- Puts paths into classes of equal files, in their order. Left out is what cannot be read, is no
---- regular file, or is the same file as one before. No more than two files are open at once.
+--- regular file, or is the same file as one before. No more than two files are open at once, and
+--- each is compared with as many others as the number of classes has binary digits, or one more.
 ---@param paths string[]
 ---@return sd.EqualFiles[] classes
 ---@return table<string, string> unread Path and reason.
 function M.classes(paths)
-  local comparison, classes, from = { unread = {}, seen = {} }, {}, 1
-  while from <= #paths do
-    local class
-    class, paths, from = next_class(comparison, paths, from)
-    classes[#classes + 1] = class
+  local comparison <close> = setmetatable({ unread = {}, seen = {}, sorted = {} }, Comparison)
+  local all, classes = {}, {}
+  for _, path in ipairs(paths) do
+    local file <close> = comparison:open(path)
+    local class, place
+    if file then class, place = comparison:find(file) end
+    if place then
+      class = { size = file.size }
+      all[#all + 1] = class
+      table.insert(comparison.sorted, place, class)
+    end
+    if class then class[#class + 1] = path end
+  end
+  for _, class in ipairs(all) do
+    if class[1] then classes[#classes + 1] = class end
   end
   return classes, comparison.unread
 end
