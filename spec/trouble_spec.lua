@@ -155,11 +155,13 @@ describe("a damaged library", function()
     assert.is_true(ask_all()[12] >= 2)
   end)
 
-  it("does not make the views run on", function()
+  it("makes the views fail, and not run on", function()
     assert.equal(0, index(tree).status)
     break_library("UPDATE directory SET anchor = entry_id")
-    fixture.sh(("timeout 20 sqlite3 -readonly %s/library.db 'SELECT length(path) FROM entries'"
-      .. " >/dev/null"):format(library))
+    local result = fixture.run({ "sqlite3", "-readonly", library .. "/library.db",
+      "SELECT length(path) FROM entries" }, "timeout 20")
+    assert.equal(1, result.status)
+    assert.is_truthy(result.err:find("integer overflow", 1, true), result.err)
   end)
 
   it("is named where the file is no database, or not ours", function()

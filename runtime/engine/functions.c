@@ -37,20 +37,24 @@ static void human(sqlite3_context *x, int argc, sqlite3_value **argv) {
 /* ---- path ---- */
 
 /* The code tells whoever asks what is wrong: without one it would be the statement. */
-static void path_failed(sqlite3_context *x, int rc) {
+static void path_failed(sqlite3_context *x, const struct sd_paths *p, int rc) {
+  char text[128] = "path: the library cannot be read";
   bool damaged = rc == SD_EDAMAGED;
   if (rc == -ENOMEM) {
     sqlite3_result_error_nomem(x);
     return;
   }
-  sqlite3_result_error(
-      x, damaged ? "path: the library is damaged" : "path: the library cannot be read", -1);
+  if (damaged) snprintf(text, sizeof(text), "path: the library is damaged");
+  if (damaged && p->looped)
+    snprintf(text, sizeof(text), "path: the library is damaged: directory %lld lies below itself",
+             (long long)p->looped);
+  sqlite3_result_error(x, text, -1);
   sqlite3_result_error_code(x, damaged ? SQLITE_CORRUPT : SQLITE_IOERR);
 }
 
 static void result_path(sqlite3_context *x, struct sd_paths *p, int rc) {
   if (rc == 1) return; /* NULL */
-  if (rc) path_failed(x, rc);
+  if (rc) path_failed(x, p, rc);
   else if (sd_utf8_valid((const char *)p->path.data, p->path.len))
     sqlite3_result_text(x, (const char *)p->path.data, (int)p->path.len, SQLITE_TRANSIENT);
   else sqlite3_result_blob(x, p->path.data, (int)p->path.len, SQLITE_TRANSIENT);

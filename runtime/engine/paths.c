@@ -78,7 +78,10 @@ static int read_above(struct sd_paths *p, int64_t dir_id) {
   p->above.len = 0;
   p->above_id = 0;
   for (int pieces = 0; !rc && id; pieces++) {
-    if (pieces == MOST_PIECES) return SD_EDAMAGED;
+    if (pieces == MOST_PIECES) {
+      p->looped = id;
+      return SD_EDAMAGED;
+    }
     rc = look_up(p, &p->dir, dir_sql, id);
     if (!rc) {
       id = sqlite3_column_int64(p->dir, 0); /* NULL, so 0: the piece begins at the root */
@@ -101,6 +104,7 @@ static int read_root(struct sd_paths *p, int64_t location_id) {
 
 int sd_paths_below(struct sd_paths *p, int64_t parent_id, const void *name, size_t len) {
   p->path.len = 0;
+  p->looped = 0;
   if (parent_id < 0) return read_root(p, -parent_id);
   int rc = p->above_id == parent_id ? 0 : read_above(p, parent_id);
   if (!rc) rc = sd_buf_put(&p->path, p->above.data, p->above.len);
@@ -108,6 +112,7 @@ int sd_paths_below(struct sd_paths *p, int64_t parent_id, const void *name, size
 }
 
 int sd_paths_of(struct sd_paths *p, int64_t id) {
+  p->looped = 0;
   int rc = look_up(p, &p->entry, entry_sql, id);
   if (!rc)
     rc = sd_paths_below(p, sqlite3_column_int64(p->entry, 0), sqlite3_column_blob(p->entry, 1),

@@ -21,6 +21,7 @@ struct sd_paths {
   struct sd_buf above;                     /* path of the directory `above_id`, with a slash */
   int64_t above_id;                        /* 0: none */
   struct sd_buf path;                      /* the last result */
+  int64_t looped; /* after a failure: lies below itself; 0: it is not that */
 };
 
 void sd_paths_init(struct sd_paths *p, struct sqlite3 *db);

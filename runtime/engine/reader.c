@@ -152,6 +152,28 @@ static int fail(struct sd_reader *r, struct sd_err *err) {
   return sd_err_set(err, SD_EDAMAGED, "the library is damaged: %s", said.msg);
 }
 
+/* A directory whose path has no end, 0 where there is none: for that the views fail. */
+static int64_t looped(struct sd_reader *r) {
+  static const char sql[] = "SELECT entry_id FROM directory WHERE anchor IS NOT NULL";
+  sqlite3_stmt *st = NULL;
+  int64_t id = 0;
+  if (sqlite3_prepare_v2(sd_store_db(r->store), sql, -1, &st, NULL) != SQLITE_OK) return 0;
+  while (!id && sqlite3_step(st) == SQLITE_ROW)
+    if (sd_paths_below(&r->paths, sqlite3_column_int64(st, 0), "", 0)) id = r->paths.looped;
+  sqlite3_finalize(st);
+  return id;
+}
+
+/* The statement is one that SQLite takes. */
+static int fail_running(struct sd_reader *r, struct sd_err *err) {
+  int code = fail(r, err);
+  int64_t dir = code == SD_ESQL ? looped(r) : 0;
+  if (!dir) return code;
+  r->offset = -1; /* nothing is wrong with the text */
+  return sd_err_set(err, SD_EDAMAGED, "the library is damaged: directory %lld lies below itself",
+                    (long long)dir);
+}
+
 int sd_select_open(struct sd_reader *r, const char *text, size_t len, struct sd_select **out,
                    size_t *used, struct sd_err *err) {
   const char *tail = text + len;
@@ -217,7 +239,7 @@ int sd_select_next(struct sd_select *s, struct sd_err *err) {
   int rc = sqlite3_step(s->st);
   if (rc == SQLITE_ROW) return 1;
   s->ended = true;
-  return rc == SQLITE_DONE ? 0 : fail(r, err);
+  return rc == SQLITE_DONE ? 0 : fail_running(r, err);
 }
 
 struct sd_value sd_select_value(const struct sd_select *s, int i) {

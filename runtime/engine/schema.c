@@ -171,15 +171,17 @@ static const char living[] =
 
 /* The path of directory `d`: its piece, behind the pieces of its anchors, as a BLOB where one of
  * them is no text: '/' is ASCII. No path has so many as the limit says; in a damaged library a
- * directory may be its own anchor. */
+ * directory may be its own anchor: then the least integer has no absolute value, which is an
+ * error. */
 #define DIR_PATH                                                                       \
   "CASE WHEN d.anchor IS NULL THEN d.path ELSE"                                        \
-  " (SELECT CASE WHEN max(typeof(path) = 'blob')"                                      \
+  " (SELECT CASE WHEN max(n) = 100000 THEN abs(-9223372036854675808 - max(n))"         \
+  " WHEN max(typeof(path) = 'blob')"                                                   \
   " THEN CAST(group_concat(path, '/') AS BLOB) ELSE group_concat(path, '/') END"       \
   " FROM (WITH RECURSIVE up(anchor, path, n) AS ("                                     \
   "SELECT d.anchor, d.path, 0 UNION ALL"                                               \
   " SELECT a.anchor, a.path, n + 1 FROM up JOIN directory a ON a.entry_id = up.anchor" \
-  " WHERE n < 100000) SELECT path FROM up ORDER BY n DESC)) END"
+  " WHERE n < 100000) SELECT path, n FROM up ORDER BY n DESC)) END"
 
 #define NOW_NS "CAST((julianday('now') - 2440587.5) * 86400000000000 AS INTEGER)"
 

@@ -1,5 +1,6 @@
 --- `sdlua du [PATH...]`: what directories take, from the stored totals.
 local ask = require "sd.cli.ask"
+local damage = require "sd.damage"
 local entry = require "sd.cli.entry"
 local json = require "sd.json"
 local links = require "sd.links"
@@ -42,10 +43,12 @@ end
 local function collect(query, found, row, path, depth, parsed)
   row.path = path
   if row.kind == entry.DIRECTORY and depth < depth_of(parsed) then
+    damage.enter(query, found.above, row.id)
     local prefix = path:sub(-1) == "/" and path or path .. "/"
     for _, child in ipairs(query:rows(BELOW, { row.id, parsed.all or false })) do
       collect(query, found, child, prefix .. child.name, depth + 1, parsed)
     end
+    found.above[row.id] = nil
   end
   found[#found + 1] = row
 end
@@ -89,7 +92,7 @@ function M.main(args)
   command:only_one(parsed, "null", "json")
   return ask.run(parsed, function(query)
     query:stay()
-    local found, places = {}, place.all(query, parsed.paths)
+    local found, places = { above = {} }, place.all(query, parsed.paths)
     for _, here in ipairs(places) do
       collect(query, found, query:row(ITSELF, { here.id }), here.given, 0, parsed)
     end

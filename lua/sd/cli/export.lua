@@ -1,6 +1,7 @@
 --- `sdlua export [PATH]`: the entries as NDJSON, CSV, mtree or a plain SQLite file.
 local ask = require "sd.cli.ask"
 local core = require "sd.core"
+local damage = require "sd.damage"
 local failure = require "sd.failure"
 local out = require "sd.cli.out"
 local place = require "sd.place"
@@ -152,6 +153,7 @@ function M.main(args)
     end
     query:stay()
     local here = parsed.path and place.all(query, { parsed.path })[1]
+    damage.check(query, here and here.id)
     if parsed.output then write_file(query, format, here, parsed.output)
     else write(query, format, here) end
   end)

@@ -1,5 +1,6 @@
 --- `sdlua tree [PATH]`: directories and what is in them, as a tree.
 local ask = require "sd.cli.ask"
+local damage = require "sd.damage"
 local entry = require "sd.cli.entry"
 local json = require "sd.json"
 local out = require "sd.cli.out"
@@ -25,7 +26,9 @@ local CHILDREN = "SELECT id, name, kind, size, target FROM entry"
   .. " WHERE parent_id = ? AND (kind = 2 OR NOT ?) ORDER BY CAST(name AS BLOB)"
 
 ---@class sd.Tree
+---@field query sd.Query
 ---@field cursor sd.core.Cursor
+---@field above table<integer, boolean> Directories that are being shown.
 ---@field level integer
 ---@field directories boolean
 ---@field counts {directories: integer, others: integer}
@@ -46,6 +49,7 @@ end
 
 local function write_below(self, id, depth, prefix)
   if depth > self.level then return end
+  damage.enter(self.query, self.above, id)
   local list = children(self, id)
   for i, row in ipairs(list) do
     local last, label = i == #list, out.name(row[2])
@@ -58,12 +62,14 @@ local function write_below(self, id, depth, prefix)
     end
     list[i] = false -- a deep tree does not hold what it has shown
   end
+  self.above[id] = nil
 end
 
 local write_node
 
 local function write_contents(self, id, depth)
   local comma = ""
+  damage.enter(self.query, self.above, id)
   out.write ',"contents":['
   for _, row in ipairs(children(self, id)) do
     out.write(comma, "\n")
@@ -71,6 +77,7 @@ local function write_contents(self, id, depth)
     comma = ","
   end
   out.write "]"
+  self.above[id] = nil
 end
 
 function write_node(self, row, depth)
@@ -83,10 +90,10 @@ end
 
 local SELF = "SELECT id, name, kind, size, target FROM entry WHERE id = ?"
 
-local function write_text(self, ask_query, places)
+local function write_text(self, places)
   for _, here in ipairs(places) do
     out.write(out.name(here.given), "\n")
-    local row = ask_query:row(SELF, { here.id })
+    local row = self.query:row(SELF, { here.id })
     count(self, row.kind)
     if row.kind == entry.DIRECTORY then write_below(self, here.id, 1, "") end
   end
@@ -99,10 +106,10 @@ local function write_text(self, ask_query, places)
   out.write "\n"
 end
 
-local function write_json(self, ask_query, places)
+local function write_json(self, places)
   out.write "["
   for i, here in ipairs(places) do
-    local cursor <close> = ask_query:cursor(SELF, { here.id })
+    local cursor <close> = self.query:cursor(SELF, { here.id })
     local row = query.next(cursor)
     row[2] = here.path
     out.write(i > 1 and ",\n" or "\n")
@@ -119,11 +126,10 @@ function M.main(args)
     ask_query:stay()
     local places = place.all(ask_query, parsed.paths)
     local cursor <close> = ask_query:cursor(CHILDREN, { 0, false })
-    local self = setmetatable({ cursor = cursor, level = parsed.level or math.maxinteger,
-      directories = parsed.directories or false, size = parsed.size and entry.sizes(parsed),
-      counts = { directories = 0, others = 0 } }, Tree)
-    if parsed.json then write_json(self, ask_query, places)
-    else write_text(self, ask_query, places) end
+    local self = setmetatable({ query = ask_query, cursor = cursor, above = {},
+      level = parsed.level or math.maxinteger, directories = parsed.directories or false,
+      size = parsed.size and entry.sizes(parsed), counts = { directories = 0, others = 0 } }, Tree)
+    if parsed.json then write_json(self, places) else write_text(self, places) end
   end)
 end
 

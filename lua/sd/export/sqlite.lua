@@ -32,8 +32,9 @@ end
 -- What went wrong with the library has its own exit; all else is the file's.
 local function check(ok, message, code)
   if ok then return ok end
-  local signal = code == "ECANCELED" and core.reader.caught()
-  error(failure.new(message, code, signal and 128 + signal or failure.EXIT.FAILED), 0)
+  local signal, exit = code == "ECANCELED" and core.reader.caught(), failure.EXIT.FAILED
+  if code == "EDAMAGED" then exit = failure.EXIT.DAMAGED end
+  error(failure.new(message, code, signal and 128 + signal or exit), 0)
 end
 
 --- Fills a new file at `path` with everything, or with what lies at and below one entry.
