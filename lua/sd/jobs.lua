@@ -61,8 +61,7 @@ end
 ---@param name string Of a script, or its path.
 ---@return sd.Script
 function Jobs:load(name)
-  local script, message, code = scripts.load(name)
-  if not script then error(failure.new(message, code), 0) end
+  local script = scripts.must_load(name)
   return remember(self, script)
 end
 
@@ -173,8 +172,7 @@ end
 ---@param options? sd.DispatchOptions
 ---@return sd.Handle
 function Jobs:dispatch_by_name(name, args, options)
-  local script, message, code = scripts.load(name)
-  if not script then error(failure.new(message, code), 0) end
+  local script = scripts.must_load(name)
   return self:dispatch(script.definition(args), script, options)
 end
 

@@ -1,5 +1,6 @@
 --- Job scripts: where they are, and how they are loaded. Undeclared globals are errors in them.
 local core = require "sd.core"
+local failure = require "sd.failure"
 local job = require "sd.job"
 local strict = require "sd.strict"
 
@@ -80,6 +81,16 @@ function M.load(name)
     error(("%s: job %s has no function run"):format(path, definition.name), 0)
   end
   return { definition = definition, path = path, hash = core.sys.xxh128(text) }
+end
+
+--- The same; where it cannot be read that is raised as a failure.
+---@param name string
+---@param exit? integer The failure's (default 1).
+---@return sd.Script
+function M.must_load(name, exit)
+  local script, message, code = M.load(name)
+  if not script then error(failure.new(message, code, exit), 0) end
+  return script
 end
 
 return M

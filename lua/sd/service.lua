@@ -31,8 +31,7 @@ local function bad(message) error(failure.new(message, "EINVAL", failure.EXIT.US
 
 -- A script is named as the client sees it; its arguments are checked here.
 local function job_of(params)
-  local script, message, code = scripts.load(params.script)
-  if not script then error(failure.new(message, code, failure.EXIT.USAGE), 0) end
+  local script = scripts.must_load(params.script, failure.EXIT.USAGE)
   local ok, job = pcall(script.definition, params.args or {})
   if not ok then bad(tostring(job)) end
   return job, script

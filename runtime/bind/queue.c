@@ -200,14 +200,21 @@ static int lsd_queue_wants_back(lua_State *L) {
   return 1;
 }
 
+/* The item of the arguments seq and payload. NULL: *err says why not. */
+static struct lsd_item *restored(lua_State *L, struct lsd_queue *q, int64_t *seq,
+                                 struct sd_err *err) {
+  size_t len;
+  *seq = luaL_checkinteger(L, 2);
+  const char *data = luaL_checklstring(L, 3, &len);
+  return item_decode(q, data, len, err);
+}
+
 /* restore_front(seq, payload) -> value | batch, lease; or nil, message, code */
 static int lsd_queue_restore_front(lua_State *L) {
   struct lsd_queue *q = lsd_check_queue(L, 1);
-  int64_t seq = luaL_checkinteger(L, 2);
-  size_t len;
-  const char *data = luaL_checklstring(L, 3, &len);
   struct sd_err err;
-  struct lsd_item *i = item_decode(q, data, len, &err);
+  int64_t seq;
+  struct lsd_item *i = restored(L, q, &seq, &err);
   if (!i) return lsd_push_error(L, &err);
   struct sd_queue_item *item = sd_queue_restore_leased(q->q, seq, i);
   if (!item) {
@@ -220,11 +227,9 @@ static int lsd_queue_restore_front(lua_State *L) {
 /* restore_back(seq, payload) -> true; or nil, message, code */
 static int lsd_queue_restore_back(lua_State *L) {
   struct lsd_queue *q = lsd_check_queue(L, 1);
-  int64_t seq = luaL_checkinteger(L, 2);
-  size_t len;
-  const char *data = luaL_checklstring(L, 3, &len);
   struct sd_err err;
-  struct lsd_item *i = item_decode(q, data, len, &err);
+  int64_t seq;
+  struct lsd_item *i = restored(L, q, &seq, &err);
   if (!i) return lsd_push_error(L, &err);
   if (sd_queue_restore(q->q, seq, i)) {
     item_free(i);

@@ -42,7 +42,7 @@ end
 
 -- Runs the job; the exit status.
 local function find_out(parsed, options)
-  local script = assert(require "sd.script".load("duplicates"))
+  local script = require "sd.script".must_load("duplicates")
   local below = options.below and table.concat(options.below, ",")
   local job = script.definition { min_size = options.min_size, below = below }
   return require "sd.cli.foreground".new { library = parsed.library, threads = parsed.threads,

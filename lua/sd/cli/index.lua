@@ -29,8 +29,7 @@ end
 ---@param args string[]
 ---@return integer status
 function M.main(args)
-  local indexer, message = script.load("indexer")
-  if not indexer then error(failure.new(message, "ENOENT"), 0) end
+  local indexer = script.must_load("indexer")
   local parsed = options.parse(parser_for(indexer), args)
   local rules = rule_options.given(parsed)
   local paths = roots.check_all(parsed.paths)

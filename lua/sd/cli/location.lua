@@ -157,8 +157,7 @@ end
 
 -- It may take a while: a job, which shows progress and is resumed.
 local function remove(parsed)
-  local forget, message = script.load("forget")
-  if not forget then error(failure.new(message, "ENOENT"), 0) end
+  local forget = script.must_load("forget")
   return foreground.new(parsed, true):with_library(function(run)
     local row = named(run, parsed)
     if row.open_jobs > 0 and row.state ~= "removing" then
@@ -172,8 +171,7 @@ end
 ---@param args string[]
 ---@return integer status
 function M.main(args)
-  local indexer, message = script.load("indexer")
-  if not indexer then error(failure.new(message, "ENOENT"), 0) end
+  local indexer = script.must_load("indexer")
   local parsed = options.parse(make_parser(indexer), args)
   if parsed.action == "remove" then return remove(parsed) end
   local path = parsed.library or options.default_library()

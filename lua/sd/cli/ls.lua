@@ -63,19 +63,9 @@ local function write_long(ask_query, here, itself, parsed)
 end
 
 local function write_names(ask_query, here, itself, parsed)
-  local kind = parsed.null and "nul" or "lines"
-  if itself then
-    out.write(out.name(here.given), parsed.null and "\0" or "\n")
-    return
-  end
+  if itself then return out.write(out.name(here.given), parsed.null and "\0" or "\n") end
   local cursor <close> = ask_query:cursor(select("e.name", here, false, parsed))
-  if not out.terminal then
-    for chunk in function() return query.chunk(cursor, kind) end do out.write(chunk) end
-    return
-  end
-  for row in function() return query.next(cursor) end do
-    out.write(out.name(row[1]), parsed.null and "\0" or "\n")
-  end
+  out.names(cursor, parsed.null)
 end
 
 -- What is no directory comes first, as ls has it.

@@ -60,4 +60,19 @@ function M.name(bytes)
   return M.terminal and require "sd.text".escape(bytes) or bytes
 end
 
+--- Writes the names that a statement gives, a line each or with a zero byte behind each.
+---@param cursor sd.core.Cursor Of one column.
+---@param null? boolean
+function M.names(cursor, null)
+  local query = require "sd.query"
+  if not M.terminal then
+    local kind = null and "nul" or "lines"
+    for chunk in function() return query.chunk(cursor, kind) end do M.write(chunk) end
+    return
+  end
+  for row in function() return query.next(cursor) end do
+    M.write(M.name(row[1]), null and "\0" or "\n")
+  end
+end
+
 return M

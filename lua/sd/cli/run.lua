@@ -39,8 +39,7 @@ function M.main(args)
   if not name or name:sub(1, 1) == "-" then
     error(failure.usage("say which script is to run", USAGE), 0)
   end
-  local script, message, code = scripts.load(name)
-  if not script then error(failure.new(message, code, failure.EXIT.USAGE), 0) end
+  local script = scripts.must_load(name, failure.EXIT.USAGE)
   local parsed = options.parse(parser_for(name, script.definition),
     table.move(args, 2, #args, 1, {}))
   local values, why = arg.check_all(script.definition.args, options.declared_values(parsed),

@@ -112,14 +112,7 @@ end
 
 local function write_paths(query, parsed)
   local cursor <close> = find(query, parsed, "path(n.parent_id, n.name)", {})
-  if not out.terminal then
-    local kind = parsed.null and "nul" or "lines"
-    for chunk in function() return query_of.chunk(cursor, kind) end do out.write(chunk) end
-    return
-  end
-  for row in function() return query_of.next(cursor) end do
-    out.write(out.name(row[1]), parsed.null and "\0" or "\n")
-  end
+  out.names(cursor, parsed.null)
 end
 
 local function write_json(query, parsed)

@@ -1,5 +1,4 @@
 --- `sdlua verify PATH`: compares a location with the disk.
-local failure = require "sd.failure"
 local foreground = require "sd.cli.foreground"
 local options = require "sd.cli.options"
 local roots = require "sd.cli.roots"
@@ -19,8 +18,7 @@ end
 ---@param args string[]
 ---@return integer status
 function M.main(args)
-  local verify, message = script.load("verify")
-  if not verify then error(failure.new(message, "ENOENT"), 0) end
+  local verify = script.must_load("verify")
   local parsed = options.parse(parser_for(verify), args)
   local values = options.declared_values(parsed)
   values.root = roots.check(parsed.path)
