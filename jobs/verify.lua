@@ -98,6 +98,11 @@ local function note_root(ctx, state, root)
   note(ctx, state, difference_of(root), "", "differs: " .. root.why)
 end
 
+-- The phase behind those that compare.
+local function after_comparing(self)
+  return self.args.fix and "fixing" or "complete"
+end
+
 -- Pieces of a list, of at most AT_ONCE.
 local function pieces(list)
   local first = 1 - AT_ONCE
@@ -172,7 +177,7 @@ function phases.entries(self, ctx, state)
       note_below(self, ctx, state, tx, below)
     end)
   end
-  state.phase = self.args.content and "content" or "fixing"
+  state.phase = self.args.content and "content" or after_comparing(self)
 end
 
 -- ---- phase 2: content ----
@@ -248,7 +253,7 @@ function phases.content(self, ctx, state)
     if ctx:elapsed() - since >= COMMIT_SECONDS then compare() end
   end
   compare()
-  state.phase = "fixing"
+  state.phase = after_comparing(self)
 end
 
 -- ---- phase 3: fixing ----
@@ -262,7 +267,7 @@ local function indexer_args(self, ctx)
 end
 
 function phases.fixing(self, ctx, state)
-  if self.args.fix and state.differences > 0 and not state.fixing then
+  if state.differences > 0 and not state.fixing then
     state.fixing = true
     ctx:spawn_child(ctx.library.jobs:load("indexer").definition(indexer_args(self, ctx)))
     ctx:commit()

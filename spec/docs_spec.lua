@@ -6,7 +6,8 @@ local fixture = require "support.fixture"
 
 local HOME = os.getenv("SDLUA_HOME") or require "sd.root"
 local PAGES = { "README.md", "docs/cli.md", "docs/schema.md", "docs/sql.md", "docs/jobs.md",
-  "docs/lua-api.md", "docs/architecture.md", "docs/testing.md", "docs/rules.md" }
+  "docs/lua-api.md", "docs/architecture.md", "docs/testing.md", "docs/rules.md",
+  "CONTRIBUTING.md" }
 
 local dir
 
@@ -174,6 +175,27 @@ describe("the documentation", function()
       assert.matches("%S", result.out, 1, false, place_of(block))
     end)
     assert.is_true(count >= 2)
+  end)
+
+  -- As a newcomer would: from top to bottom, in a library of their own.
+  it("starts with commands that work", function()
+    fixture.sh(("cd %s && cp -r tree Pictures && cp tree/c/same.txt Pictures/holiday.txt"):format(
+      dir))
+    fixture.write(dir .. "/largest.lua", find_script("largest.lua").text)
+    local commands = { "sdlua index ~/Pictures" }
+    for _, block in ipairs(blocks_of "README.md") do
+      for command in (block.language == "sh" and block.text or ""):gmatch("[^\n]+") do
+        if command:find("^sdlua ") and select(2, command:gsub('"', "")) % 2 == 0 then
+          commands[#commands + 1] = command
+        end
+      end
+    end
+    assert.is_true(#commands >= 10)
+    for _, command in ipairs(commands) do
+      local result = shell("export SDLUA_LIBRARY=$HOME/newcomer; " .. command)
+      assert.equal(0, result.status, command .. ": " .. result.err)
+      assert.matches("%S", result.out .. result.err, 1, false, command)
+    end
   end)
 
   it("describes the columns that the views have", function()

@@ -38,6 +38,18 @@ local function differences(status, ...)
 end
 
 describe("sdlua verify", function()
+  it("speaks of fixing only where it is to", function()
+    index()
+    shell "rm a/2"
+    for fix, phases in pairs { [false] = "0", [true] = "1" } do
+      local words = { fixture.sdlua, "verify", "--library", library, "--progress", "plain", tree,
+        fix and "--fix" or nil }
+      local result = fixture.run(words)
+      assert.equal(3, result.status, result.err)
+      assert.equal(phases, tostring(select(2, result.err:gsub("\nfixing", ""))), result.err)
+    end
+  end)
+
   it("finds nothing in an index that is right", function()
     index("--mode", "deep")
     assert.same({}, (differences(0)))
