@@ -19,7 +19,7 @@ struct lib open_lib(const char *dir) {
        "INSERT INTO location(id,uuid,root,entry_id,created_at,state)"
        " VALUES(1,zeroblob(16),'/data',1,0,'new');"
        "INSERT INTO entry VALUES(1,-1,'',NULL,2,0,0,0,0,NULL,1,1,493,0,0,2,NULL,zeroblob(16),NULL);"
-       "INSERT INTO directory VALUES(1,1,NULL,'',NULL,0,0,0,0,0,0,0,0)");
+       "INSERT INTO directory VALUES(1,1,NULL,'',NULL,0,0,0,0,0,0,0,0,0,0)");
   assert_ok(sd_store_open(l.dir, SD_STORE_READ, &l.reader, &err), &err);
   atomic_init(&l.next_id, ROOT + 1);
   return l;
