@@ -302,7 +302,8 @@ end
 --- Fails where a finished job has left something behind.
 ---@param library string
 function M.check_nothing_left(library)
-  for _, name in ipairs { "job", "job_queue_item", "job_count", "vanished", "found" } do
+  for _, name in ipairs { "job", "job_queue_item", "job_count", "vanished", "found", "link_todo",
+    "link_moved", "link_scan" } do
     local n = M.sql(library, "SELECT count(*) FROM " .. name)[1][1]
     if n ~= "0" then error(("%s rows of %s are left"):format(n, name), 2) end
   end
