@@ -1,7 +1,8 @@
 -- Random changes of a tree, and a rescan every now and then: the library is that of a fresh index,
 -- what is still there has kept its identity, and totals are what find counts, with and without what
--- hard links count twice; the latter also after a kill, by what the library has then. SD_SEQUENCES says how many trees (default 3; in CI 40, and 5 with
--- kills), SD_OPERATIONS how many changes of each; SD_SEED repeats a run.
+-- hard links count twice; the latter also after a kill, by what the library has then. SD_SEQUENCES
+-- says how many trees (default 3; in CI 40, and 5 with kills), SD_OPERATIONS how many changes of
+-- each; SD_SEED repeats a run.
 local fixture = require "support.fixture"
 local operations = require "support.operations"
 local json = require "dkjson"
@@ -165,10 +166,10 @@ local function known()
   for _, row in ipairs(rows) do above[row[1]] = row[2] end
   for _, row in ipairs(rows) do
     local inode = row[6] == "1" and row[7] or nil
-    local dir = row[3] == "2" and row[1] or row[2]
-    while sums[dir] do
-      add_once(sums[dir], inode, math.tointeger(row[4]), math.tointeger(row[5]))
-      dir = above[dir]
+    local up = row[3] == "2" and row[1] or row[2]
+    while sums[up] do
+      add_once(sums[up], inode, math.tointeger(row[4]), math.tointeger(row[5]))
+      up = above[up]
     end
   end
   return found

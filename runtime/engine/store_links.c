@@ -97,6 +97,11 @@ static int ask(struct sd_store *s, enum sd_stmt which, struct sd_inode *out, str
   return rc;
 }
 
+static int circle(struct links *l, int64_t id) {
+  return sd_err_set(l->err, SD_EDAMAGED, "the library is damaged: entry %lld lies below itself",
+                    (long long)id);
+}
+
 /* ---- what is too much of one inode ---- */
 
 static int get_dir(struct links *l, int64_t id, struct sd_totals_slot **out) {
@@ -124,8 +129,7 @@ static int climb(struct links *l, int64_t id, const struct sd_totals *more, bool
     if (rc) return rc;
     if (slot->depth == l->pass) {
       if (!first) return put_down(l, slot, more);
-      return sd_err_set(l->err, SD_EDAMAGED, "the library is damaged: entry %lld lies below itself",
-                        (long long)id);
+      return circle(l, id);
     }
     slot->depth = l->pass;
     id = slot->parent_id;
@@ -396,7 +400,10 @@ static int note_children(struct links *l, int64_t id) {
 static int note_below(struct links *l, int64_t id) {
   int rc = run(l, ST_LINK_MOVED_DONE, id, 0);
   if (!rc) rc = note_children(l, id);
-  while (!rc && l->todo_len && l->left > 0) rc = note_children(l, l->todo[--l->todo_len]);
+  while (!rc && l->todo_len && l->left > 0) {
+    int64_t below = l->todo[--l->todo_len];
+    rc = below == id ? circle(l, id) : note_children(l, below);
+  }
   while (!rc && l->todo_len) rc = run(l, ST_LINK_MOVED_PUT, l->todo[--l->todo_len], 0);
   return rc;
 }
