@@ -195,7 +195,7 @@ static int get_records(struct links *l, const uint8_t *p, size_t n) {
   if (n % RECORD_BYTES)
     return sd_err_set(l->err, SD_EDAMAGED, "the library is damaged: hard links of device %lld",
                       (long long)l->bucket.dev);
-  for (const uint8_t *end = p + n; p < end; p += RECORD_BYTES) {
+  for (; n; n -= RECORD_BYTES, p += RECORD_BYTES) {
     if (!SD_ARRAY_ROOM(&l->bucket, records)) return sd_err_nomem(l->err);
     l->bucket.records[l->bucket.records_len++] =
         (struct record){(int64_t)sd_get_u64(p), (int64_t)sd_get_u64(p + 8),
@@ -281,10 +281,11 @@ static int take_off(struct links *l, const struct record *r) {
 static int remove_records(struct links *l, size_t from, size_t to) {
   struct bucket *b = &l->bucket;
   int rc = 0;
+  if (from == to) return 0;
   for (size_t i = from; !rc && i < to; i++) rc = take_off(l, &b->records[i]);
   memmove(&b->records[from], &b->records[to], (b->records_len - to) * sizeof(*b->records));
   b->records_len -= to - from;
-  b->changed |= to > from;
+  b->changed = true;
   return rc;
 }
 
