@@ -203,6 +203,39 @@ static void a_new_name_is_noted_only_when_all_have_been_looked_at(void **state) 
   sd_store_close(s);
 }
 
+static void add_many(struct sd_store *s, int64_t id, int n) {
+  for (int i = 0; i < n; i++) {
+    struct one name = {.id = id + i, .parent = 2 + i % 2, .dev = 1, .ino = id + i / 2, .nlink = 2};
+    name.size = 10;
+    add_name(s, &name);
+  }
+}
+
+/* Then a further location costs no note for each name. An inode that is gone is still noted. */
+static void where_most_names_are_new_all_are_looked_at(void **state) {
+  struct sd_store *s = new_library(*state, NULL);
+  add_many(s, 100, 10);
+  settle_all(s);
+  assert_int_equal(excess_of(s, ROOT), 50);
+  exec(s, "DELETE FROM entry WHERE id IN (100,101)");
+  add_many(s, 1000, 1000);
+  assert_int_equal(number(s, "SELECT count(*) FROM link_scan"), 1);
+  assert_true(number(s, "SELECT count(*) FROM link_todo") < 300);
+  assert_true(settle(s, 100));
+  assert_int_equal(number(s, "SELECT count(*) FROM link_todo WHERE ino=100"), 1);
+  settle_all(s);
+  assert_int_equal(excess_of(s, ROOT), 50 - 10 + 5000);
+  assert_int_equal(number(s, wrong_excess), 0);
+  add_many(s, 3000, 255);
+  assert_int_equal(number(s, "SELECT count(*) FROM link_scan"), 0);
+  settle_all(s);
+  add_many(s, 4000, 300);
+  assert_int_equal(number(s, "SELECT count(*) FROM link_scan"), 0);
+  settle_all(s);
+  assert_int_equal(number(s, wrong_excess), 0);
+  sd_store_close(s);
+}
+
 /* A rescan writes times, and so on, of every name of an inode that was touched. */
 static void what_counts_for_nothing_is_not_noted(void **state) {
   struct sd_store *s = new_library(*state, NULL);
@@ -299,6 +332,7 @@ int main(void) {
   const struct CMUnitTest tests[] = {
       temp_test(after_any_changes_it_is_what_the_names_add_up_to),
       temp_test(a_new_name_is_noted_only_when_all_have_been_looked_at),
+      temp_test(where_most_names_are_new_all_are_looked_at),
       temp_test(what_counts_for_nothing_is_not_noted),
       temp_test(a_moved_directory_is_looked_through_in_pieces),
       temp_test(of_names_with_different_sizes_the_largest_counts),

@@ -50,11 +50,6 @@
   "iif(typeof(" a "+" b ")='integer'," a "+" b ",iif(" a ">0,(" a "-" MOST "-1)+(" b "-" MOST \
   "-1),(" a "+" MOST "+1)+(" b "+" MOST "+1)))"
 
-/* What store_links.c wants to know of names of inodes that have several. */
-#define LINKED_NAMES                                                                             \
-  "SELECT ino,parent_id,size,allocated FROM entry INDEXED BY entry_inode WHERE nlink>1 AND kind" \
-  "<>2 AND dev=?1"
-
 /* Whether a content's new type, `excluded`, replaces the one it has. */
 #define BETTER_MIME                             \
   "excluded.mime IS NOT NULL AND (mime IS NULL" \
@@ -230,17 +225,31 @@ static const char *const sql[ST_COUNT] = {
     [ST_NAMES_END] = "SELECT coalesce((SELECT names_end FROM counter),0)",
     [ST_NAMES_TODO] = "INSERT OR IGNORE INTO name_todo(id) VALUES(?1)",
     [ST_PACK_PUT] = "INSERT OR REPLACE INTO name_pack(id,data) VALUES(?1,?2)",
-    [ST_LINK_NAMES] = LINKED_NAMES " AND ino=?2",
-    [ST_LINK_NAMES_FROM] = LINKED_NAMES " AND ino>=?2 ORDER BY ino",
+    [ST_LINK_NAMES_FROM] =
+        "SELECT ino,parent_id,size,allocated FROM entry INDEXED BY entry_inode"
+        " WHERE nlink>1 AND kind<>2 AND dev=?1 AND ino>=?2 ORDER BY ino",
     [ST_LINK_NEXT_DEV] =
         "SELECT min(dev) FROM entry INDEXED BY entry_inode WHERE nlink>1 AND kind<>2 AND dev>?1",
     [ST_LINK_CHILDREN] = "SELECT id,kind,nlink,dev,ino FROM entry WHERE parent_id=?1",
+    [ST_LINK_FEW] =
+        "SELECT count(*)<?1 FROM (SELECT 1 FROM entry INDEXED BY entry_inode"
+        " WHERE nlink>1 AND kind<>2 LIMIT ?1)",
     [ST_LINK_SCAN] = "SELECT dev,ino FROM link_scan",
     [ST_LINK_SCAN_PUT] = "UPDATE link_scan SET dev=?1,ino=?2",
+    [ST_LINK_SCAN_ALL] = "INSERT OR REPLACE INTO link_scan(id,dev,ino) VALUES(1,?1,?1)",
     [ST_LINK_SCAN_DONE] = "DELETE FROM link_scan",
     [ST_LINK_TODO] = "SELECT dev,ino FROM link_todo LIMIT 1",
     [ST_LINK_TODO_PUT] = "INSERT OR IGNORE INTO link_todo(dev,ino) VALUES(?1,?2)",
-    [ST_LINK_TODO_DONE] = "DELETE FROM link_todo WHERE dev=?1 AND ino=?2",
+    [ST_LINK_TODO_NAMES] =
+        "SELECT t.ino,e.parent_id,e.size,e.allocated FROM link_todo t LEFT JOIN entry e"
+        " INDEXED BY entry_inode ON e.dev=t.dev AND e.ino=t.ino AND e.nlink>1 AND e.kind<>2"
+        " WHERE t.dev=?1 AND t.ino>=?2 ORDER BY t.ino",
+    /* Those that are there: of one without names, what it put down is not come by. */
+    [ST_LINK_TODO_SCANNED] =
+        "DELETE FROM link_todo WHERE dev=?1 AND ino BETWEEN ?2 AND ?3 AND EXISTS(SELECT 1"
+        " FROM entry e INDEXED BY entry_inode WHERE e.dev=link_todo.dev AND e.ino=link_todo.ino"
+        " AND e.nlink>1 AND e.kind<>2)",
+    [ST_LINK_TODO_DONE] = "DELETE FROM link_todo WHERE dev=?1 AND ino BETWEEN ?2 AND ?3",
     [ST_LINK_MOVED] = "SELECT entry_id FROM link_moved LIMIT 1",
     [ST_LINK_MOVED_PUT] = "INSERT OR IGNORE INTO link_moved(entry_id) VALUES(?1)",
     [ST_LINK_MOVED_DONE] = "DELETE FROM link_moved WHERE entry_id=?1",

@@ -80,15 +80,18 @@ enum sd_stmt {
   ST_NAMES_END,
   ST_NAMES_TODO,
   ST_PACK_PUT,
-  ST_LINK_NAMES,
   ST_LINK_NAMES_FROM,
   ST_LINK_NEXT_DEV,
   ST_LINK_CHILDREN,
+  ST_LINK_FEW,
   ST_LINK_SCAN,
   ST_LINK_SCAN_PUT,
+  ST_LINK_SCAN_ALL,
   ST_LINK_SCAN_DONE,
   ST_LINK_TODO,
   ST_LINK_TODO_PUT,
+  ST_LINK_TODO_NAMES,
+  ST_LINK_TODO_SCANNED,
   ST_LINK_TODO_DONE,
   ST_LINK_MOVED,
   ST_LINK_MOVED_PUT,
@@ -115,6 +118,7 @@ struct sd_store {
   size_t readable_len, readable_cap;
   struct sd_inode links_from; /* what link_scan says; see store_links.c */
   bool links_known;           /* … which the open transaction has read */
+  int64_t links_noted;        /* new names that were, since all were settled */
   int64_t now;                /* wall clock of the open transaction */
   int wal_pages;              /* pages in the WAL after the last commit … */
   int wal_pushed;             /* … of which the kernel was asked to write so many */

@@ -317,7 +317,9 @@ static int settle(struct links *l, const struct sd_inode *inode) {
   return rc ? rc : add_marked(l, inode->ino, from);
 }
 
+/* An inode that is noted may have none. */
 static int take_name(struct links *l, sqlite3_stmt *st) {
+  if (sqlite3_column_type(st, 1) == SQLITE_NULL) return 0;
   if (!SD_ARRAY_ROOM(l, names)) return sd_err_nomem(l->err);
   l->names[l->names_len++] = (struct name){.parent_id = sqlite3_column_int64(st, 1),
                                            .size = sqlite3_column_int64(st, 2),
@@ -325,19 +327,21 @@ static int take_name(struct links *l, sqlite3_stmt *st) {
   return 0;
 }
 
-/* ---- all inodes from one on ---- */
+/* ---- one inode after the other ---- */
 
-/* The inodes of a device, from *at on; where l->left ends that, *at is the next one, else none is
- * left: 1. */
-static int scan_device(struct links *l, struct sd_inode *at) {
-  sqlite3_stmt *st = sd_store_stmt(l->s, ST_LINK_NAMES_FROM, l->err);
+/* Settles the inodes of a device that `which` gives with their names, from *at on. 0: l->left has
+ * ended that, and *at is the next one; 1: there are no more. */
+static int settle_device(struct links *l, enum sd_stmt which, struct sd_inode *at) {
+  sqlite3_stmt *st = sd_store_stmt(l->s, which, l->err);
   int step = SQLITE_DONE, rc = 0;
+  bool any = false;
   if (!st) return l->err->code;
   sqlite3_bind_int64(st, 1, at->dev);
   sqlite3_bind_int64(st, 2, at->ino);
   while (!rc && (step = sqlite3_step(st)) == SQLITE_ROW) {
     int64_t ino = sqlite3_column_int64(st, 0);
-    if (l->names_len && ino != at->ino) rc = settle(l, at);
+    if (any && ino != at->ino) rc = settle(l, at);
+    any = true;
     at->ino = ino;
     if (!rc && l->left <= 0) break;
     if (!rc) rc = take_name(l, st);
@@ -345,9 +349,26 @@ static int scan_device(struct links *l, struct sd_inode *at) {
   if (step != SQLITE_ROW && !rc) rc = ended(l, st, step);
   else sqlite3_reset(st);
   if (rc || step == SQLITE_ROW) return rc;
-  rc = l->names_len ? settle(l, at) : 0;
+  rc = any ? settle(l, at) : 0;
   return rc ? rc : 1;
 }
+
+/* What is settled is noted no more: `done` forgets it. */
+static int settle_from(struct links *l, enum sd_stmt which, enum sd_stmt done,
+                       struct sd_inode *at) {
+  const int64_t from = at->ino;
+  int over = settle_device(l, which, at);
+  if (over < 0) return over;
+  sqlite3_stmt *st = sd_store_stmt(l->s, done, l->err);
+  if (!st) return l->err->code;
+  sqlite3_bind_int64(st, 1, at->dev);
+  sqlite3_bind_int64(st, 2, from);
+  sqlite3_bind_int64(st, 3, over ? INT64_MAX : at->ino - 1);
+  int rc = sd_store_run(l->s, st, l->err, "write hard links");
+  return rc ? rc : over;
+}
+
+/* ---- all of them from one on ---- */
 
 /* 1: there is none. */
 static int next_device(struct links *l, struct sd_inode *at) {
@@ -366,7 +387,7 @@ static int scan(struct links *l) {
   int rc = ask(l->s, ST_LINK_SCAN, &at, l->err);
   if (rc) return rc < 0 ? rc : 0;
   while (!rc && l->left > 0) {
-    rc = scan_device(l, &at);
+    rc = settle_from(l, ST_LINK_NAMES_FROM, ST_LINK_TODO_SCANNED, &at);
     if (rc == 1) rc = next_device(l, &at);
   }
   if (rc < 0) return rc;
@@ -432,25 +453,13 @@ static int note_moved(struct links *l) {
 
 /* ---- those that are noted ---- */
 
-static int settle_noted(struct links *l, const struct sd_inode *inode) {
-  sqlite3_stmt *st = sd_store_stmt(l->s, ST_LINK_NAMES, l->err);
-  int step = SQLITE_DONE, rc = 0;
-  if (!st) return l->err->code;
-  sqlite3_bind_int64(st, 1, inode->dev);
-  sqlite3_bind_int64(st, 2, inode->ino);
-  while (!rc && (step = sqlite3_step(st)) == SQLITE_ROW) rc = take_name(l, st);
-  if (!rc) rc = ended(l, st, step);
-  else sqlite3_reset(st);
-  if (!rc) rc = settle(l, inode);
-  return rc ? rc : run(l, ST_LINK_TODO_DONE, inode->dev, inode->ino);
-}
-
-static int settle_all_noted(struct links *l) {
-  struct sd_inode inode;
+static int settle_noted(struct links *l) {
+  struct sd_inode at;
   int rc = 0;
-  while (!rc && l->left > 0) {
-    rc = ask(l->s, ST_LINK_TODO, &inode, l->err);
-    if (!rc) rc = settle_noted(l, &inode);
+  while (rc >= 0 && l->left > 0) {
+    rc = ask(l->s, ST_LINK_TODO, &at, l->err);
+    if (rc) break;
+    rc = settle_from(l, ST_LINK_TODO_NAMES, ST_LINK_TODO_DONE, &at);
   }
   return rc < 0 ? rc : 0;
 }
@@ -459,9 +468,10 @@ int sd_store_settle_links(struct sd_store *s, int64_t limit, bool *left, struct 
   struct links l = {.s = s, .err = err, .left = limit};
   int rc = scan(&l);
   if (!rc && l.left > 0) rc = note_moved(&l);
-  if (!rc && l.left > 0) rc = settle_all_noted(&l);
+  if (!rc && l.left > 0) rc = settle_noted(&l);
   if (!rc) rc = close_bucket(&l);
   *left = l.left <= 0;
+  if (!*left) s->links_noted = 0;
   links_fini(&l);
   return rc;
 }
@@ -476,6 +486,34 @@ static int read_links_from(struct sd_store *s, struct sd_err *err) {
   return 0;
 }
 
+/* Whether the library has no more than some `n` names. */
+static int is_few(struct sd_store *s, int64_t n, bool *few, struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_LINK_FEW, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, n);
+  int step = sqlite3_step(st);
+  *few = step == SQLITE_ROW && sqlite3_column_int(st, 0);
+  int rc = step == SQLITE_ROW ? 0 : sd_store_error(s, err, "read hard links");
+  sqlite3_reset(st);
+  return rc;
+}
+
+/* To look at all names costs less than to note a good part of them, as when a further location is
+ * indexed. Asked each time that the number has doubled. */
+static int scan_instead(struct sd_store *s, struct sd_err *err) {
+  enum { NOTED_MIN = 256, NAMES_A_NOTE = 4 };
+  bool few = false;
+  int64_t n = ++s->links_noted;
+  if (n < NOTED_MIN || (n & (n - 1))) return 0;
+  int rc = is_few(s, n * NAMES_A_NOTE, &few, err);
+  if (rc || !few) return rc;
+  sqlite3_stmt *st = sd_store_stmt(s, ST_LINK_SCAN_ALL, err);
+  if (!st) return err->code;
+  s->links_from = (struct sd_inode){INT64_MIN, INT64_MIN};
+  sqlite3_bind_int64(st, 1, INT64_MIN);
+  return sd_store_run(s, st, err, "note hard links");
+}
+
 /* Those that are going to be scanned need no note. */
 int sd_store_note_link(struct sd_store *s, const struct sd_stat *st, struct sd_err *err) {
   const int64_t dev = (int64_t)st->dev, ino = (int64_t)st->ino;
@@ -487,5 +525,6 @@ int sd_store_note_link(struct sd_store *s, const struct sd_stat *st, struct sd_e
   if (!put) return err->code;
   sqlite3_bind_int64(put, 1, dev);
   sqlite3_bind_int64(put, 2, ino);
-  return sd_store_run(s, put, err, "note a hard link");
+  rc = sd_store_run(s, put, err, "note a hard link");
+  return rc ? rc : scan_instead(s, err);
 }
