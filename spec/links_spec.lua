@@ -17,7 +17,7 @@ local function index(into, ...)
   local result = fixture.run_sdlua("index", "--mode", "shallow", "--progress", "none", "--library",
     into, ...)
   assert.equal(0, result.status, result.err)
-  fixture.check_nothing_left(into)
+  fixture.check_settled(into)
 end
 
 -- 60 files with 50 names each, over 50 directories; one file with 4000 names; links that cross all
@@ -176,7 +176,7 @@ describe("sdlua du", function()
     fixture.sh("rm -r " .. other)
     local result = fixture.run_sdlua("location", "remove", "--library", place, other)
     assert.equal(0, result.status, result.err)
-    fixture.check_nothing_left(place)
+    fixture.check_settled(place)
     assert.same(truth { "." }, ours(place, "."))
     -- As in a run that another inode's name made room for.
     local limbo = dir .. "/limbo"

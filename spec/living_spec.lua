@@ -217,7 +217,7 @@ end
 
 local function check(before)
   fixture.check_library(library)
-  fixture.check_nothing_left(library)
+  fixture.check_settled(library)
   assert.same({}, fixture.differences(fixture.rows(library), fixture.listing(tree)))
   assert.same({}, fixture.differences(stored_totals(), totals()))
   check_both_ways()
