@@ -19,7 +19,7 @@ struct lib open_lib(const char *dir) {
        "INSERT INTO location(id,uuid,root,entry_id,created_at,state)"
        " VALUES(1,zeroblob(16),'/data',1,0,'new');"
        "INSERT INTO entry VALUES(1,-1,'',NULL,2,0,0,0,0,NULL,1,1,493,0,0,2,NULL,zeroblob(16),NULL);"
-       "INSERT INTO directory VALUES(1,1,NULL,'',NULL,0,0,0,0,0,0,0,0)");
+       "INSERT INTO directory VALUES(1,1,NULL,'',NULL,0,0,0,0,0,0,0,0,0,0)");
   assert_ok(sd_store_open(l.dir, SD_STORE_READ, &l.reader, &err), &err);
   atomic_init(&l.next_id, ROOT + 1);
   return l;
@@ -153,14 +153,15 @@ static bool match_and_sweep(struct work *w) {
   struct sd_store *s = w->lib->writer;
   struct sd_write_opts o = {.location_id = 1, .job_id = JOB};
   int64_t after = 0;
-  for (int pass = 0; pass < 3; pass++)
+  for (int pass = 0; pass < 4; pass++)
     for (bool left = true; left; w->transactions--) {
       struct sd_sweep_count n = {0};
       if (w->transactions <= 0) return false;
       assert_ok(sd_store_begin(s, &err), &err);
       if (pass == 0) assert_ok(sd_store_match(s, &o, AT_ONCE, &after, &n, &left, &err), &err);
       else if (pass == 1) assert_ok(sd_store_sweep(s, &o, AT_ONCE, &n, &left, &err), &err);
-      else assert_ok(sd_store_forget_found(s, &o, AT_ONCE, &left, &err), &err);
+      else if (pass == 2) assert_ok(sd_store_forget_found(s, &o, AT_ONCE, &left, &err), &err);
+      else assert_ok(sd_store_settle_links(s, AT_ONCE, &left, &err), &err);
       assert_ok(sd_store_commit(s, &err), &err);
       add_swept(&w->done, &n);
     }

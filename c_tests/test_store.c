@@ -41,7 +41,7 @@ static struct sd_store *new_library(const char *dir) {
        "INSERT INTO location(id,uuid,root,entry_id,created_at,state)"
        " VALUES(1,zeroblob(16),'/data',1,0,'new');"
        "INSERT INTO entry VALUES(1,-1,'',NULL,2,0,0,0,0,NULL,1,1,493,0,0,2,NULL,zeroblob(16),NULL);"
-       "INSERT INTO directory VALUES(1,1,NULL,'',NULL,0,0,0,0,0,0,0,0)");
+       "INSERT INTO directory VALUES(1,1,NULL,'',NULL,0,0,0,0,0,0,0,0,0,0)");
   return s;
 }
 

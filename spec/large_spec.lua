@@ -59,7 +59,7 @@ end
 local function check_complete(result)
   assert.equal(0, result.status, result.err)
   fixture.check_library(library)
-  fixture.check_nothing_left(library)
+  fixture.check_settled(library)
   local found = fixture.find(tree)
   for path in pairs(found) do
     if path:find("^big/own") then found[path] = nil end

@@ -50,6 +50,25 @@ for version = 1, 2 do
         SELECT path, hash IS NOT NULL FROM entries WHERE location_id = 2 ORDER BY path]]))
     end)
 
+    it("counts the names of one file once, before and after a run", function()
+      fixture.sh(("sqlite3 %s/library.db \"UPDATE entry SET nlink = 2, ino = 3 WHERE kind = 1;"
+        .. " UPDATE entry SET size = 5, allocated = 4096 WHERE id = 4;"
+        .. " UPDATE directory SET allocated = allocated + 4096\""):format(quote(library)))
+      local function du()
+        return fixture.run_sdlua("du", "--exact", "--library", library, "/data").out
+      end
+      if version > 1 then assert.equal("12288\t/data\n", du()) end
+      assert.equal(0, fixture.run_sdlua("location", "list", "--library", library).status)
+      assert.equal("12288\t/data\n", du())
+      local scan = "SELECT count(*) FROM link_scan"
+      assert.equal("1", fixture.sql(library, scan)[1][1])
+      assert.equal(0, index(library).status)
+      assert.equal("0", fixture.sql(library, scan)[1][1])
+      assert.equal("12288\t/data\n", du())
+      assert.same({ { "4096" }, { "4096" } }, fixture.sql(library,
+        "SELECT excess_allocated FROM directory WHERE location_id = 1"))
+    end)
+
     it("keeps what lies below a mount, which it told by its device only", function()
       fixture.sh(("sqlite3 %s/library.db 'UPDATE entry SET dev = dev + 1 WHERE id ="
         .. " (SELECT max(id) FROM entry WHERE kind = 2 AND parent_id > 0)'"):format(quote(library)))

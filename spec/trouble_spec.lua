@@ -264,7 +264,7 @@ describe("a library that cannot be written", function()
   end)
 
   it("is exit code 14 where the disk is full", function()
-    local mount = ("mount -t tmpfs -o size=1m none %s 2>/dev/null"):format(library)
+    local mount = ("mount -t tmpfs -o size=2m none %s 2>/dev/null"):format(library)
     fixture.sh("mkdir " .. library)
     if not os.execute(("unshare -m sh -c %s"):format(quote(mount))) then
       return pending("no file system can be mounted here")

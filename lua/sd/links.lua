@@ -1,6 +1,8 @@
---- What hard links count twice: the stored totals count each name, du counts each inode once. The
---- index of files with several names gives the difference; where there are more of them than names
---- below the directories in question, these are looked at. So the cost follows the lesser number.
+--- What hard links count twice: the stored totals count each name, du counts each inode once, as
+--- large as the largest of its names. A run reckons it and stores it (see store_links.c); what it
+--- has noted and not come to yet, or an older version wrote, is added up here: by the index of
+--- files with several names, or, where there are more of them than names below the directories in
+--- question, by looking at these. So the cost follows the lesser number.
 local failure = require "sd.failure"
 local query = require "sd.query"
 
@@ -20,16 +22,24 @@ local IS_MORE = "SELECT count(*) > ?1 AS more FROM (SELECT 1 FROM entry INDEXED 
 local ABOVE = "SELECT parent_id FROM entry WHERE id = ?"
 
 -- Of one directory SQLite adds up: sums of what it has too much, in halves, which never overflow.
-local SUMS = "SELECT sum((n - 1) * (e.size >> 32)), sum((n - 1) * (e.size & 4294967295)),"
-  .. " sum((n - 1) * (e.allocated >> 32)), sum((n - 1) * (e.allocated & 4294967295))"
-  .. " FROM (SELECT count(*) AS n, min(id) AS id FROM %s GROUP BY dev, ino HAVING count(*) > 1) g"
-  .. " CROSS JOIN entry e ON e.id = g.id"
+local SUMS = "SELECT sum(a - (most >> 32)), sum(b - (most & 4294967295)),"
+  .. " sum(c - (more >> 32)), sum(d - (more & 4294967295)) FROM (SELECT sum(size >> 32) AS a,"
+  .. " sum(size & 4294967295) AS b, max(size) AS most, sum(allocated >> 32) AS c,"
+  .. " sum(allocated & 4294967295) AS d, max(allocated) AS more FROM %s"
+  .. " GROUP BY dev, ino HAVING count(*) > 1)"
 local SUMS_OF_ALL = SUMS:format("entry INDEXED BY entry_inode WHERE" .. LINKED)
-local SUMS_BELOW = BELOW .. SUMS:format("(SELECT e.id, e.dev, e.ino FROM below b"
+local SUMS_BELOW = BELOW .. SUMS:format("(SELECT e.dev, e.ino, e.size, e.allocated FROM below b"
   .. " CROSS JOIN entry e ON e.parent_id = b.id WHERE" .. LINKED .. ")")
 -- Whether all entries lie in a directory: none is in another location, or has lost its place.
 local HAS_ALL = "SELECT (SELECT group_concat(entry_id) FROM location) = CAST(?1 AS TEXT)"
   .. " AND NOT EXISTS (SELECT 1 FROM entry WHERE parent_id <= -(1 << 40)) AS has_all"
+
+-- What is stored is as it should be when nothing is left to be reckoned.
+local IS_STORED = "SELECT count(*) = 3 AS yes FROM sqlite_schema"
+  .. " WHERE name IN ('link_todo', 'link_moved', 'link_scan')"
+local IS_SETTLED = "SELECT NOT EXISTS (SELECT 1 FROM link_todo) AND NOT EXISTS (SELECT 1"
+  .. " FROM link_moved) AND NOT EXISTS (SELECT 1 FROM link_scan) AS yes"
+local STORED = "SELECT excess_bytes, excess_allocated FROM directory WHERE entry_id = ?"
 
 ---@class sd.Links
 ---@field cursor sd.core.Cursor Of ABOVE.
@@ -63,18 +73,27 @@ local function containers(self, id)
   return found
 end
 
--- All names of one inode: each but one is too many in whatever holds several of them.
-local function add_inode(self, parents, size, allocated)
-  local names = {}
-  for _, parent in ipairs(parents) do
-    for _, id in ipairs(containers(self, parent)) do names[id] = (names[id] or 0) + 1 end
-  end
-  for id, n in pairs(names) do
-    if n > 1 then
-      local excess = self.excess[id] or { size = 0, allocated = 0 }
-      excess.size = excess.size + (n - 1) * size
-      excess.allocated = excess.allocated + (n - 1) * allocated
-      self.excess[id] = excess
+local function add(excess, id, size, allocated)
+  local sum = excess[id] or { size = 0, allocated = 0 }
+  sum.size, sum.allocated = sum.size + size, sum.allocated + allocated
+  excess[id] = sum
+end
+
+-- All names of one inode: each but the largest is too many in whatever holds several of them.
+local function add_inode(self, names)
+  local most = {}
+  for i = 1, #names > 1 and #names or 0 do
+    local name = names[i]
+    for _, id in ipairs(containers(self, name.parent)) do
+      local largest = most[id]
+      if not largest then
+        most[id] = { size = name.size, allocated = name.allocated }
+      else
+        add(self.excess, id, math.min(name.size, largest.size),
+          math.min(name.allocated, largest.allocated))
+        largest.size = math.max(name.size, largest.size)
+        largest.allocated = math.max(name.allocated, largest.allocated)
+      end
     end
   end
 end
@@ -97,17 +116,29 @@ local function sums_of(ask, id, list)
   return { size = (row[1] << 32) + row[2], allocated = (row[3] << 32) + row[4] }
 end
 
-local function add_all(self, names)
-  local parents, last, row = {}, { n = 0 }, {}
-  while query.next(names, row) do
-    if row[1] ~= last[1] or row[2] ~= last[2] then
-      if #parents > 1 then add_inode(self, parents, last[4], last[5]) end
-      parents = {}
-      table.move(row, 1, 5, 1, last)
+local function add_all(self, rows)
+  local names, dev, ino, row = {}, nil, nil, {}
+  while query.next(rows, row) do
+    if row[1] ~= dev or row[2] ~= ino then
+      add_inode(self, names)
+      names, dev, ino = {}, row[1], row[2]
     end
-    parents[#parents + 1] = row[3]
+    names[#names + 1] = { parent = row[3], size = row[4], allocated = row[5] }
   end
-  if #parents > 1 then add_inode(self, parents, last[4], last[5]) end
+  add_inode(self, names)
+end
+
+local function stored(ask, wanted)
+  local excess, cursor <close> = {}, ask:cursor(STORED, { 0 })
+  for id in pairs(wanted) do
+    local row = query.next(cursor:again { id })
+    if row then excess[id] = { size = row[1], allocated = row[2] } end
+  end
+  return excess
+end
+
+local function is_stored(ask)
+  return ask:row(IS_STORED).yes == 1 and ask:row(IS_SETTLED).yes == 1
 end
 
 --- By directory, how much its totals have too much; directories without such files need not be
@@ -117,6 +148,7 @@ end
 ---@param tops integer[] The directories that those lie in, or are.
 ---@return table<integer, {size: integer, allocated: integer}>
 function M.excess(ask, wanted, tops)
+  if is_stored(ask) then return stored(ask, wanted) end
   local list, id = "[" .. table.concat(tops, ",") .. "]", next(wanted)
   if not id then return {} end
   local sums = next(wanted, id) == nil and sums_of(ask, id, list)

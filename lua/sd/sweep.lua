@@ -43,7 +43,8 @@ function M.match(self, location, options)
   each_piece(self, self.library.core.match, location, options or {})
 end
 
---- Removes what the walk missed, and `match()` did not find.
+--- Removes what the walk missed, and `match()` did not find; then what hard links count twice is
+--- reckoned.
 ---@async
 ---@param self sd.Context
 ---@param location sd.Location
@@ -61,6 +62,7 @@ function M.sweep(self, location, options, each)
   end)
   if options.explain then explain.found(self, location) end
   each_piece(self, core.forget, location, {})
+  each_piece(self, core.settle_links, location, {})
   return ended
 end
 
@@ -79,6 +81,7 @@ function M.clear(self, location, each)
     removed = removed + result.removed
     if each then each(removed) end
   end)
+  each_piece(self, core.settle_links, location, {})
   return removed
 end
 

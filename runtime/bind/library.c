@@ -315,13 +315,21 @@ static int lsd_library_tostring(lua_State *L) {
 static const luaL_Reg functions[] = {{"open", lsd_open}, {NULL, NULL}};
 
 static const luaL_Reg methods[] = {
-    {"close", lsd_library_close},         {"interrupt", lsd_library_interrupt},
-    {"new_id", lsd_library_new_id},       {"next_id", lsd_library_next_id},
-    {"metrics", lsd_library_metrics},     {"query", lsd_library_query},
-    {"commit", lsd_library_commit},       {"match", lsd_library_match},
-    {"sweep", lsd_library_sweep},         {"forget", lsd_library_forget},
-    {"leave_out", lsd_library_leave_out}, {"index_names", lsd_library_index_names},
-    {"note", lsd_library_note},           {NULL, NULL},
+    {"close", lsd_library_close},
+    {"interrupt", lsd_library_interrupt},
+    {"new_id", lsd_library_new_id},
+    {"next_id", lsd_library_next_id},
+    {"metrics", lsd_library_metrics},
+    {"query", lsd_library_query},
+    {"commit", lsd_library_commit},
+    {"match", lsd_library_match},
+    {"sweep", lsd_library_sweep},
+    {"forget", lsd_library_forget},
+    {"settle_links", lsd_library_settle_links},
+    {"leave_out", lsd_library_leave_out},
+    {"index_names", lsd_library_index_names},
+    {"note", lsd_library_note},
+    {NULL, NULL},
 };
 
 static const luaL_Reg metamethods[] = {

@@ -6,7 +6,7 @@
 #include "bind/op.h"
 #include "bind/table.h"
 
-enum what { MATCH, SWEEP, FORGET };
+enum what { MATCH, SWEEP, FORGET, SETTLE_LINKS };
 
 struct sweep {
   struct lsd_op op;
@@ -22,6 +22,7 @@ static int work(struct sweep *w, struct sd_store *s, struct sd_err *err) {
   switch (w->what) {
     case MATCH: return sd_store_match(s, &w->opts, w->limit, &w->after, &w->count, &w->left, err);
     case SWEEP: return sd_store_sweep(s, &w->opts, w->limit, &w->count, &w->left, err);
+    case SETTLE_LINKS: return sd_store_settle_links(s, w->limit, &w->left, err);
     default: return sd_store_forget_found(s, &w->opts, w->limit, &w->left, err);
   }
 }
@@ -125,5 +126,12 @@ int lsd_library_sweep(lua_State *L) {
 int lsd_library_forget(lua_State *L) {
   lsd_check_await(L);
   struct sweep *w = new_sweep(L, FORGET);
+  return lsd_op_start(L, &w->op, w->op.lib->write);
+}
+
+/* settle_links({limit}) -> {left} */
+int lsd_library_settle_links(lua_State *L) {
+  lsd_check_await(L);
+  struct sweep *w = new_sweep(L, SETTLE_LINKS);
   return lsd_op_start(L, &w->op, w->op.lib->write);
 }

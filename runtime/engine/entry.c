@@ -131,6 +131,8 @@ void sd_totals_merge(struct sd_totals *t, const struct sd_totals *more) {
   t->file_bytes = sum(t->file_bytes, more->file_bytes);
   t->bytes = sum(t->bytes, more->bytes);
   t->allocated = sum(t->allocated, more->allocated);
+  t->excess_bytes = sum(t->excess_bytes, more->excess_bytes);
+  t->excess_allocated = sum(t->excess_allocated, more->excess_allocated);
 }
 
 void sd_totals_take(struct sd_totals *t, const struct sd_totals *less) {
@@ -139,7 +141,9 @@ void sd_totals_take(struct sd_totals *t, const struct sd_totals *less) {
                                   .symlinks = -less->symlinks,
                                   .file_bytes = sum(~less->file_bytes, 1),
                                   .bytes = sum(~less->bytes, 1),
-                                  .allocated = -less->allocated};
+                                  .allocated = -less->allocated,
+                                  .excess_bytes = sum(~less->excess_bytes, 1),
+                                  .excess_allocated = sum(~less->excess_allocated, 1)};
   sd_totals_merge(t, &minus);
 }
 

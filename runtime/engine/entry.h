@@ -55,12 +55,14 @@ struct sd_file_id {
 /* Counts of names below a directory, the directory itself not among them. As a difference, each may
  * be negative. */
 struct sd_totals {
-  int64_t files;      /* neither directory nor symlink */
-  int64_t dirs;       /* directories */
-  int64_t symlinks;   /* symlinks */
-  int64_t file_bytes; /* size of the files */
-  int64_t bytes;      /* size of everything */
-  int64_t allocated;  /* bytes on the disk of everything */
+  int64_t files;                          /* neither directory nor symlink */
+  int64_t dirs;                           /* directories */
+  int64_t symlinks;                       /* symlinks */
+  int64_t file_bytes;                     /* size of the files */
+  int64_t bytes;                          /* size of everything */
+  int64_t allocated;                      /* bytes on the disk of everything */
+  int64_t excess_bytes, excess_allocated; /* of these two, what hard links count too often: known to
+                                             the store alone, see store_links.c */
 };
 
 struct sd_entry {
@@ -115,7 +117,7 @@ const char *sd_kind_name(uint8_t kind);
 /* Adds one entry to `t`, `sign` times (1 or -1). */
 void sd_totals_add(struct sd_totals *t, const struct sd_stat *st, int sign);
 void sd_totals_merge(struct sd_totals *t, const struct sd_totals *more);
-bool sd_totals_is_zero(const struct sd_totals *t);
+bool sd_totals_is_zero(const struct sd_totals *t); /* apart from the excess */
 void sd_totals_take(struct sd_totals *t, const struct sd_totals *less);
 
 /* Names in the order of SQLite's index: text before blobs, then bytes. */

@@ -18,7 +18,7 @@
  * content.mime_named: whether a name said the type, which the bytes of a file cannot overrule.
  * directory.unread: enum sd_unread, of what is in it; unverified: that, or what is inherited of it
  * from above. directory.path is relative to `anchor` (NULL: the root of the location), so that no
- * stored piece is longer than PATH_MAX. */
+ * stored piece is longer than PATH_MAX. directory.excess_*: see `linking`. */
 static const char tables[] =
     "CREATE TABLE location("
     " id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, root ANY NOT NULL UNIQUE, entry_id INTEGER,"
@@ -43,7 +43,8 @@ static const char tables[] =
     " path ANY NOT NULL, scanned_at INTEGER, files INTEGER NOT NULL, dirs INTEGER NOT NULL,"
     " symlinks INTEGER NOT NULL, file_bytes INTEGER NOT NULL, bytes INTEGER NOT NULL,"
     " allocated INTEGER NOT NULL, unread INTEGER NOT NULL DEFAULT 0,"
-    " unverified INTEGER NOT NULL DEFAULT 0) STRICT;"
+    " unverified INTEGER NOT NULL DEFAULT 0, excess_bytes INTEGER NOT NULL DEFAULT 0,"
+    " excess_allocated INTEGER NOT NULL DEFAULT 0) STRICT;"
 
     "CREATE TABLE content("
     " id INTEGER PRIMARY KEY, uuid BLOB NOT NULL, hash BLOB NOT NULL, hash_kind INTEGER NOT NULL,"
@@ -119,7 +120,6 @@ static const char tables[] =
 
 /* Indexes and tables that version 1 did not have, or not so. */
 static const char living[] =
-    "CREATE INDEX entry_inode ON entry(dev, ino) WHERE nlink > 1 AND kind <> 2;"
     "CREATE INDEX entry_dir ON entry(dev, ino) WHERE kind = 2;"
 
     /* See device.h. st_dev: NULL where another device has the number now. */
@@ -303,6 +303,41 @@ static const char asking[] =
     "CREATE TRIGGER content_gone AFTER DELETE ON content BEGIN"
     " DELETE FROM content_sample WHERE content_id = old.id; END;";
 
+/* What hard links count twice: see store_links.c. directory.excess_*: so much the totals of a
+ * directory have too much, each inode of LINKED names taken once. link_excess: what an inode adds
+ * to that in a directory itself. What is not yet in it: inodes that have changed (link_todo), those
+ * with names below a directory that was moved (link_moved), and all from one inode on (link_scan),
+ * at first each one. New entries have no trigger, which each would pay for: the store notes them.
+ * The index has all that is asked of such a name; `id` is there to ask for those before one. */
+#define LINKED(n)   n "nlink > 1 AND " n "kind <> 2"
+#define FIRST_INODE "-9223372036854775807 - 1"
+
+static const char linking[] =
+    "CREATE INDEX entry_inode ON entry(dev, ino, id, parent_id, size, allocated)"
+    " WHERE " LINKED("") ";"
+    "CREATE TABLE link_excess("
+    " dev INTEGER NOT NULL, bucket INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY(dev, bucket))"
+    " STRICT, WITHOUT ROWID;"
+    "CREATE TABLE link_todo("
+    " dev INTEGER NOT NULL, ino INTEGER NOT NULL, PRIMARY KEY(dev, ino)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE link_moved(entry_id INTEGER PRIMARY KEY) STRICT;"
+    "CREATE TABLE link_scan("
+    " id INTEGER PRIMARY KEY CHECK(id = 1), dev INTEGER NOT NULL, ino INTEGER NOT NULL) STRICT;"
+    "INSERT INTO link_scan(id, dev, ino) VALUES(1, " FIRST_INODE ", " FIRST_INODE ");"
+    "CREATE TRIGGER link_gone AFTER DELETE ON entry WHEN " LINKED("old.") " BEGIN"
+    " INSERT OR IGNORE INTO link_todo(dev, ino) VALUES(old.dev, old.ino); END;"
+    "CREATE TRIGGER link_changed"
+    " AFTER UPDATE OF parent_id, kind, size, allocated, dev, ino, nlink ON entry"
+    " WHEN (" LINKED("old.") " OR " LINKED("new.") ") AND"
+    " (old.parent_id, old.kind, old.size, old.allocated, old.dev, old.ino, old.nlink > 1) IS NOT"
+    " (new.parent_id, new.kind, new.size, new.allocated, new.dev, new.ino, new.nlink > 1) BEGIN"
+    " INSERT OR IGNORE INTO link_todo(dev, ino) SELECT old.dev, old.ino WHERE " LINKED("old.") ";"
+    " INSERT OR IGNORE INTO link_todo(dev, ino) SELECT new.dev, new.ino WHERE " LINKED("new.") ";"
+    "END;"
+    "CREATE TRIGGER link_dir_moved AFTER UPDATE OF parent_id ON entry"
+    " WHEN old.kind = 2 AND new.parent_id <> old.parent_id BEGIN"
+    " INSERT OR IGNORE INTO link_moved(entry_id) VALUES(old.id); END;";
+
 /* How much of the history is kept: so many jobs that are nobody's children, and none that ended
  * longer ago; NULL: no limit. No row: see lua/sd/retention.lua. The indexes are over the same jobs:
  * which are the oldest, and which is the last of its name and location. */
@@ -324,6 +359,9 @@ static const char since_2[] =
     "ALTER TABLE counter ADD COLUMN names_end INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE job ADD COLUMN failures INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE job_schedule ADD COLUMN error TEXT;"
+    "ALTER TABLE directory ADD COLUMN excess_bytes INTEGER NOT NULL DEFAULT 0;"
+    "ALTER TABLE directory ADD COLUMN excess_allocated INTEGER NOT NULL DEFAULT 0;"
+    "DROP INDEX entry_inode;"
     "DROP INDEX job_history_finished;";
 
 /* The next run packs all names again, so that there are masks. */
@@ -336,15 +374,15 @@ static const char since_1[] =
     "ALTER TABLE location ADD COLUMN settings TEXT;"
     "ALTER TABLE directory ADD COLUMN unread INTEGER NOT NULL DEFAULT 0;"
     "ALTER TABLE directory ADD COLUMN unverified INTEGER NOT NULL DEFAULT 0;"
-    "DROP INDEX entry_inode;"
     "DROP TABLE vanished;";
 
 const char *const *sd_schema_scripts(int from) {
-  static const char *const fresh[] = {tables,  living,   asking, masks,
+  static const char *const fresh[] = {tables,  living,   asking, masks, linking,
                                       keeping, triggers, views,  NULL};
   static const char *const from_1[] = {no_views, since_1, since_2, living, asking,
-                                       masks,    keeping, views,   NULL};
-  static const char *const from_2[] = {no_views, since_2, no_packs, masks, keeping, views, NULL};
+                                       masks,    linking, keeping, views,  NULL};
+  static const char *const from_2[] = {no_views, since_2, no_packs, masks,
+                                       linking,  keeping, views,    NULL};
   static const char *const none[] = {NULL};
   static const char *const *const all[SD_SCHEMA_VERSION] = {fresh, from_1, from_2};
   return from >= 0 && from < SD_SCHEMA_VERSION ? all[from] : none;

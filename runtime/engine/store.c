@@ -129,7 +129,8 @@ static const char *const sql[ST_COUNT] = {
     [ST_DIR_UNREAD] = "UPDATE directory SET unread=?2 WHERE entry_id=?1 AND unread<>?2",
     [ST_DIR_BELOW] = "SELECT id FROM entry WHERE parent_id=?1 AND kind=2",
     [ST_DIR_TOTALS] =
-        "SELECT files,dirs,symlinks,file_bytes,bytes,allocated FROM directory WHERE entry_id=?1",
+        "SELECT files,dirs,symlinks,file_bytes,bytes,allocated,excess_bytes,excess_allocated"
+        " FROM directory WHERE entry_id=?1",
     [ST_DIR_INSERT] =
         "INSERT INTO directory(entry_id,location_id,anchor,path,scanned_at,files,dirs,symlinks,"
         "file_bytes,bytes,allocated) VALUES(?1,?10,?11,?12,iif(?2,?3,NULL),?4,?5,?6,?7,?8,?9)"
@@ -141,7 +142,11 @@ static const char *const sql[ST_COUNT] = {
         "symlinks=symlinks+?6,file_bytes=" SUM("file_bytes", "?7") ","
         "bytes=" SUM("bytes", "?8") ",allocated=" SUM("allocated", "?9") ""
         " WHERE entry_id=?1",
-    [ST_DIR_DELETE] = "DELETE FROM directory WHERE entry_id=?1",
+    [ST_DIR_EXCESS] =
+        "UPDATE directory SET excess_bytes=" SUM("excess_bytes", "?2") ","
+        "excess_allocated=" SUM("excess_allocated", "?3") " WHERE entry_id=?1",
+    [ST_DIR_DELETE] =
+        "DELETE FROM directory WHERE entry_id=?1 RETURNING excess_bytes,excess_allocated",
     /* A number belongs to one device: whoever had it has none before it is seen again. */
     [ST_DEVICE_TAKE] = "UPDATE device SET st_dev=NULL WHERE st_dev=?2 AND id<>?1",
     [ST_DEVICE_GIVE_WAY] = "INSERT OR IGNORE INTO device(id,st_dev) SELECT ?2,NULL WHERE ?1<>?2",
@@ -220,6 +225,40 @@ static const char *const sql[ST_COUNT] = {
     [ST_NAMES_END] = "SELECT coalesce((SELECT names_end FROM counter),0)",
     [ST_NAMES_TODO] = "INSERT OR IGNORE INTO name_todo(id) VALUES(?1)",
     [ST_PACK_PUT] = "INSERT OR REPLACE INTO name_pack(id,data) VALUES(?1,?2)",
+    [ST_LINK_NAMES_FROM] =
+        "SELECT ino,parent_id,size,allocated FROM entry INDEXED BY entry_inode"
+        " WHERE nlink>1 AND kind<>2 AND dev=?1 AND ino>=?2 ORDER BY ino",
+    [ST_LINK_NEXT_DEV] =
+        "SELECT min(dev) FROM entry INDEXED BY entry_inode WHERE nlink>1 AND kind<>2 AND dev>?1",
+    [ST_LINK_CHILDREN] = "SELECT id,kind,nlink,dev,ino FROM entry WHERE parent_id=?1",
+    [ST_LINK_FEW] =
+        "SELECT count(*)<?1 FROM (SELECT 1 FROM entry INDEXED BY entry_inode"
+        " WHERE nlink>1 AND kind<>2 LIMIT ?1)",
+    [ST_LINK_SCAN] = "SELECT dev,ino FROM link_scan",
+    [ST_LINK_SCAN_PUT] = "UPDATE link_scan SET dev=?1,ino=?2",
+    [ST_LINK_SCAN_ALL] = "INSERT OR REPLACE INTO link_scan(id,dev,ino) VALUES(1,?1,?1)",
+    [ST_LINK_SCAN_DONE] = "DELETE FROM link_scan",
+    [ST_LINK_TODO] = "SELECT dev,ino FROM link_todo LIMIT 1",
+    [ST_LINK_TODO_PUT] = "INSERT OR IGNORE INTO link_todo(dev,ino) VALUES(?1,?2)",
+    [ST_LINK_TODO_NAMES] =
+        "SELECT t.ino,e.parent_id,e.size,e.allocated FROM link_todo t LEFT JOIN entry e"
+        " INDEXED BY entry_inode ON e.dev=t.dev AND e.ino=t.ino AND e.nlink>1 AND e.kind<>2"
+        " WHERE t.dev=?1 AND t.ino>=?2 ORDER BY t.ino",
+    /* Those that are there: of one without names, what it put down is not come by. */
+    [ST_LINK_TODO_SCANNED] =
+        "DELETE FROM link_todo WHERE dev=?1 AND ino BETWEEN ?2 AND ?3 AND EXISTS(SELECT 1"
+        " FROM entry e INDEXED BY entry_inode WHERE e.dev=link_todo.dev AND e.ino=link_todo.ino"
+        " AND e.nlink>1 AND e.kind<>2)",
+    [ST_LINK_TODO_DONE] = "DELETE FROM link_todo WHERE dev=?1 AND ino BETWEEN ?2 AND ?3",
+    [ST_LINK_MOVED] = "SELECT entry_id FROM link_moved LIMIT 1",
+    [ST_LINK_MOVED_PUT] = "INSERT OR IGNORE INTO link_moved(entry_id) VALUES(?1)",
+    [ST_LINK_MOVED_DONE] = "DELETE FROM link_moved WHERE entry_id=?1",
+    [ST_LINK_MOVED_CLEAR] =
+        "DELETE FROM link_moved WHERE NOT EXISTS(SELECT 1 FROM entry INDEXED BY entry_inode"
+        " WHERE nlink>1 AND kind<>2)",
+    [ST_LINK_EXCESS] = "SELECT data FROM link_excess WHERE dev=?1 AND bucket=?2",
+    [ST_LINK_EXCESS_PUT] = "INSERT OR REPLACE INTO link_excess(dev,bucket,data) VALUES(?1,?2,?3)",
+    [ST_LINK_EXCESS_DELETE] = "DELETE FROM link_excess WHERE dev=?1 AND bucket=?2",
 };
 
 /* ---- errors ---- */
@@ -562,6 +601,7 @@ int sd_store_begin(struct sd_store *s, struct sd_err *err) {
   s->moved_len = s->readable_len = 0;
   s->now = sd_clock_wall();
   s->names_end = -1;
+  s->links_known = false;
   return run_stmt(s, ST_BEGIN, err, "begin");
 }
 

@@ -122,6 +122,11 @@ int sd_store_sweep(struct sd_store *s, const struct sd_write_opts *o, int64_t li
 int sd_store_forget_found(struct sd_store *s, const struct sd_write_opts *o, int64_t limit,
                           bool *left, struct sd_err *err);
 
+/* Brings what directories have too much for hard links up to date with the names that there are:
+ * after a run has written, moved and removed entries. Looks at some `limit` names, an inode's all
+ * at once. *left: more calls are needed. */
+int sd_store_settle_links(struct sd_store *s, int64_t limit, bool *left, struct sd_err *err);
+
 /* Adds one error or skip to the job's list. */
 int sd_store_note(struct sd_store *s, const struct sd_write_opts *o, const struct sd_note *note,
                   struct sd_err *err);

@@ -212,6 +212,7 @@ static int write_known(struct sd_store *s, const struct sd_batch *b, const struc
     const struct sd_entry *e = &b->entries[i];
     if (e->change == SD_CHANGE_INSERT) {
       rc = o->rescan ? put_found(s, o, e, err) : 0;
+      if (!rc && e->st.nlink > 1) rc = sd_store_note_link(s, &e->st, err);
     } else if (e->change == SD_CHANGE_MOVE) {
       rc = move_entry(s, o, e, n, err);
     } else if (e->change != SD_CHANGE_NONE) {

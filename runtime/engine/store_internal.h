@@ -49,6 +49,7 @@ enum sd_stmt {
   ST_DEVICE_PUT,
   ST_DIR_INSERT,
   ST_DIR_UPDATE,
+  ST_DIR_EXCESS,
   ST_DIR_DELETE,
   ST_CONTENT_PUT,
   ST_CONTENT_JOIN,
@@ -79,7 +80,32 @@ enum sd_stmt {
   ST_NAMES_END,
   ST_NAMES_TODO,
   ST_PACK_PUT,
+  ST_LINK_NAMES_FROM,
+  ST_LINK_NEXT_DEV,
+  ST_LINK_CHILDREN,
+  ST_LINK_FEW,
+  ST_LINK_SCAN,
+  ST_LINK_SCAN_PUT,
+  ST_LINK_SCAN_ALL,
+  ST_LINK_SCAN_DONE,
+  ST_LINK_TODO,
+  ST_LINK_TODO_PUT,
+  ST_LINK_TODO_NAMES,
+  ST_LINK_TODO_SCANNED,
+  ST_LINK_TODO_DONE,
+  ST_LINK_MOVED,
+  ST_LINK_MOVED_PUT,
+  ST_LINK_MOVED_DONE,
+  ST_LINK_MOVED_CLEAR,
+  ST_LINK_EXCESS,
+  ST_LINK_EXCESS_PUT,
+  ST_LINK_EXCESS_DELETE,
   ST_COUNT,
+};
+
+/* As the library numbers them; in the order of SQLite's integers. */
+struct sd_inode {
+  int64_t dev, ino;
 };
 
 struct sd_store {
@@ -90,9 +116,12 @@ struct sd_store {
   size_t moved_len, moved_cap;
   struct sd_readable *readable; /* directories that it has found to be readable, or not */
   size_t readable_len, readable_cap;
-  int64_t now;       /* wall clock of the open transaction */
-  int wal_pages;     /* pages in the WAL after the last commit … */
-  int wal_pushed;    /* … of which the kernel was asked to write so many */
+  struct sd_inode links_from; /* what link_scan says; see store_links.c */
+  bool links_known;           /* … which the open transaction has read */
+  int64_t links_noted;        /* new names that were, since all were settled */
+  int64_t now;                /* wall clock of the open transaction */
+  int wal_pages;              /* pages in the WAL after the last commit … */
+  int wal_pushed;             /* … of which the kernel was asked to write so many */
   int wal_moved;     /* … and so many were there when they were last moved into the database */
   char *log_path;    /* the WAL; owned */
   int log_fd;        /* the same; -1: not yet open */
@@ -140,6 +169,9 @@ int sd_store_parent(struct sd_store *s, int64_t id, int64_t *parent, struct sd_e
  * has put elsewhere, or found to be readable or not, and for those below them. After
  * sd_store_flush_totals(), which writes the rows of new ones. */
 int sd_store_flush_inherited(struct sd_store *s, struct sd_err *err);
+
+/* A new name of an inode that has several, if it has: its directories are to be reckoned anew. */
+int sd_store_note_link(struct sd_store *s, const struct sd_stat *st, struct sd_err *err);
 
 /* ---- places: store_place.c ---- */
 

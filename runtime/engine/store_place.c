@@ -63,7 +63,9 @@ static int read_totals(struct sd_store *s, int64_t id, struct sd_totals *t, stru
                             .symlinks = sqlite3_column_int64(st, 2),
                             .file_bytes = sqlite3_column_int64(st, 3),
                             .bytes = sqlite3_column_int64(st, 4),
-                            .allocated = sqlite3_column_int64(st, 5)};
+                            .allocated = sqlite3_column_int64(st, 5),
+                            .excess_bytes = sqlite3_column_int64(st, 6),
+                            .excess_allocated = sqlite3_column_int64(st, 7)};
   int code = rc == SQLITE_ROW || rc == SQLITE_DONE ? 0 : sd_store_error(s, err, "read totals");
   sqlite3_reset(st);
   return code;
@@ -297,14 +299,34 @@ int sd_store_take_place(struct sd_store *s, const struct sd_write_opts *o, int64
 
 /* ---- removing ---- */
 
+/* What it had too much for hard links goes with it: what link_excess says of it is true no more, as
+ * store_links.c will find. */
+static int delete_dir(struct sd_store *s, int64_t id, int64_t parent_id, struct sd_err *err) {
+  struct sd_totals_slot *slot = sd_totals_map_put(&s->totals, id);
+  sqlite3_stmt *st = slot ? sd_store_stmt(s, ST_DIR_DELETE, err) : NULL;
+  if (!st) return slot ? err->code : sd_err_nomem(err);
+  slot->parent_id = parent_id; /* the climb from its own slot needs to know where it was */
+  slot->gone = true;
+  slot->delta.excess_bytes = slot->delta.excess_allocated = 0;
+  sqlite3_bind_int64(st, 1, id);
+  int step = sqlite3_step(st);
+  if (step == SQLITE_ROW) {
+    struct sd_totals had = {.excess_bytes = sqlite3_column_int64(st, 0),
+                            .excess_allocated = sqlite3_column_int64(st, 1)};
+    sd_totals_take(&slot->delta, &had);
+    step = sqlite3_step(st);
+  }
+  int rc = step == SQLITE_DONE ? 0 : sd_store_error(s, err, "remove an entry");
+  sqlite3_reset(st);
+  return rc;
+}
+
 int sd_store_delete(struct sd_store *s, int64_t id, const struct sd_known *k, struct sd_err *err) {
   struct sd_totals gone = {0};
   sd_totals_add(&gone, &k->st, -1);
   int rc = sd_store_add_totals(s, k->parent_id, &gone, err);
   if (!rc && k->content_id) rc = sd_store_drop_content(s, k->content_id, err);
-  /* The climb from its own slot needs to know where it was. */
-  if (!rc && k->st.kind == SD_KIND_DIRECTORY) rc = set_parent(s, id, k->parent_id, err);
-  if (!rc && k->st.kind == SD_KIND_DIRECTORY) rc = delete_row(s, ST_DIR_DELETE, id, err);
+  if (!rc && k->st.kind == SD_KIND_DIRECTORY) rc = delete_dir(s, id, k->parent_id, err);
   return rc ? rc : delete_row(s, ST_ENTRY_DELETE, id, err);
 }
 

@@ -64,12 +64,27 @@ static int place(struct sd_store *s, int64_t id, struct climb *path, struct sd_e
   return 0;
 }
 
+static bool has_excess(const struct sd_totals *t) {
+  return (t->excess_bytes | t->excess_allocated) != 0;
+}
+
 static void bind_new_dir(sqlite3_stmt *st, const struct sd_totals_slot *slot) {
   const struct sd_new_dir *d = slot->made;
   sqlite3_bind_int64(st, 10, slot->location_id);
   if (d->anchor) sqlite3_bind_int64(st, 11, d->anchor);
   else sqlite3_bind_null(st, 11);
   sd_store_bind_bytes(st, 12, d->segment, d->segment_len);
+}
+
+/* Most directories have none: so it is no part of what is written for each. */
+static int write_excess(struct sd_store *s, const struct sd_totals_slot *slot, struct sd_err *err) {
+  if (!has_excess(&slot->delta)) return 0;
+  sqlite3_stmt *st = sd_store_stmt(s, ST_DIR_EXCESS, err);
+  if (!st) return err->code;
+  sqlite3_bind_int64(st, 1, slot->id);
+  sqlite3_bind_int64(st, 2, slot->delta.excess_bytes);
+  sqlite3_bind_int64(st, 3, slot->delta.excess_allocated);
+  return sd_store_run(s, st, err, "write totals");
 }
 
 /* Inserts the row of a new directory, or updates that of a known one. */
@@ -104,6 +119,12 @@ static int by_id(const void *pa, const void *pb) {
   return a->id < b->id ? -1 : a->id > b->id;
 }
 
+static void merge_into(struct sd_totals_slot *up, const struct sd_totals *delta) {
+  struct sd_totals more = *delta;
+  if (up->gone) more.excess_bytes = more.excess_allocated = 0;
+  sd_totals_merge(&up->delta, &more);
+}
+
 /* Sums first, from the deepest up; then the rows, in the order in which they lie on the disk. */
 static int carry_up(struct sd_store *s, struct sd_err *err) {
   struct sd_totals_map *m = &s->totals;
@@ -117,10 +138,13 @@ static int carry_up(struct sd_store *s, struct sd_err *err) {
   for (size_t i = 0; i < n; i++) {
     struct sd_totals_slot *up = NULL;
     if (order[i]->parent_id > 0) up = sd_totals_map_get(m, order[i]->parent_id);
-    if (up) sd_totals_merge(&up->delta, &order[i]->delta);
+    if (up) merge_into(up, &order[i]->delta);
   }
   qsort(order, n, sizeof(struct sd_totals_slot *), by_id);
-  for (size_t i = 0; !rc && i < n; i++) rc = write_row(s, order[i], err);
+  for (size_t i = 0; !rc && i < n; i++) {
+    rc = write_row(s, order[i], err);
+    if (!rc) rc = write_excess(s, order[i], err);
+  }
   free(order);
   return rc;
 }
@@ -131,7 +155,8 @@ int sd_store_flush_totals(struct sd_store *s, struct sd_err *err) {
   int rc = 0;
   for (size_t i = 0; !rc && i < m->cap; i++) { /* place() may move the slots: take the ids first */
     /* What has nothing to carry needs no place. */
-    if (!m->slots[i].id || sd_totals_is_zero(&m->slots[i].delta)) continue;
+    const struct sd_totals *t = &m->slots[i].delta;
+    if (!m->slots[i].id || (sd_totals_is_zero(t) && !has_excess(t))) continue;
     if (!SD_ARRAY_ROOM(&ids, ids)) rc = sd_err_nomem(err);
     else ids.ids[ids.ids_len++] = m->slots[i].id;
   }

@@ -18,6 +18,8 @@ struct sd_totals_slot {
   uint32_t depth;
   uint8_t state; /* of the climb to the root; see store_totals.c */
   bool listed;
+  bool gone; /* the row is removed: `delta` takes off what it had too much for hard links, whatever
+                becomes of that below it */
 };
 
 struct sd_totals_map {

@@ -308,6 +308,16 @@ function M.check_nothing_left(library)
   end
 end
 
+--- The same, and where what hard links count twice is not reckoned: after a run over a location.
+---@param library string
+function M.check_settled(library)
+  M.check_nothing_left(library)
+  for _, name in ipairs { "link_todo", "link_moved", "link_scan" } do
+    local n = M.sql(library, "SELECT count(*) FROM " .. name)[1][1]
+    if n ~= "0" then error(("%s rows of %s are left"):format(n, name), 2) end
+  end
+end
+
 -- find prints the second at or before the time and the nanoseconds after that second, also before
 -- 1970. What a signed 64-bit count of nanoseconds cannot say is the nearest that it can.
 local function clamped_ns(text)

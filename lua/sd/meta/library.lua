@@ -156,4 +156,13 @@ function Library:sweep(options) end
 ---@return string? code
 function Library:forget(options) end
 
+--- Brings what directories have too much for hard links up to date, whatever location they are of.
+--- Only `limit`, in names, is looked at of the options.
+---@async
+---@param options sd.core.SweepOptions
+---@return sd.core.SweepResult? result
+---@return string? message
+---@return string? code
+function Library:settle_links(options) end
+
 return M
