@@ -29,9 +29,9 @@ static const char rows[] =
     "(9,-2,'/',2,0,0,0,0,2,1,0,0,0,2,zeroblob(16)),"
     "(10,9,'etc',1,0,0,0,0,2,2,0,0,0,1,zeroblob(16));"
     "INSERT INTO directory "
-    "VALUES(1,1,NULL,'',NULL,0,0,0,0,0,0,0,0),(2,1,NULL,'a',NULL,0,0,0,0,0,0,0,0),"
+    "VALUES(1,1,NULL,'',NULL,0,0,0,0,0,0,0,0,0,0),(2,1,NULL,'a',NULL,0,0,0,0,0,0,0,0,0,0),"
     /* 3: a piece below 2 */
-    "(3,1,2,x'ff',NULL,0,0,0,0,0,0,0,0),(9,2,NULL,'',NULL,0,0,0,0,0,0,0,0)";
+    "(3,1,2,x'ff',NULL,0,0,0,0,0,0,0,0,0,0),(9,2,NULL,'',NULL,0,0,0,0,0,0,0,0,0,0)";
 
 static struct sd_store *new_library(const char *dir) {
   struct sd_err err;
