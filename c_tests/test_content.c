@@ -202,6 +202,75 @@ static void names_that_were_listed_while_the_file_grew_are_right_in_the_totals(v
   sd_store_close(s);
 }
 
+/* ---- types ---- */
+
+/* A table in which n20 has no type, and of n21 and n22 that of the latter comes first. */
+static struct sd_mime_names *open_types(const char *dir) {
+  struct sd_err err;
+  struct sd_mime_names *types = NULL;
+  char path[4096];
+  snprintf(path, sizeof(path), "%s/globs2", dir);
+  FILE *f = fopen(path, "w");
+  assert_non_null(f);
+  fputs("50:text/x-b:n21\n50:text/x-a:n22\n50:text/x-z:n23\n", f);
+  assert_int_equal(fclose(f), 0);
+  assert_ok(sd_mime_names_open(path, &types, &err), &err);
+  return types;
+}
+
+/* As if the first name of each file had said `mime`, or its bytes. */
+static void link_typed(struct sd_store *s, const char *dir, const char *mime, bool named) {
+  struct sd_contents *c = select_next(s, HOME, false);
+  c->mime_names = open_types(dir);
+  for (size_t i = 0; i < c->items_len; i++) {
+    c->items[i].mime = c->items[i].twin ? NULL : mime;
+    c->items[i].mime_named = named;
+  }
+  link_given(s, c, HOME, 0, 0);
+}
+
+static void the_type_is_that_which_one_of_the_names_says(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  exec(s, "DELETE FROM content");
+  add_name(s, (struct row){.id = 20, .parent_id = HOME});
+  add_name(s, (struct row){.id = 21, .parent_id = HOME});
+  add_name(s, (struct row){.id = 22, .parent_id = HOME});
+  link_typed(s, dir, "application/x-bytes", false);
+  assert_sqlite(dir, "SELECT mime,kind,mime_named,entries FROM content", "text/x-a|text|1|3\n");
+  sd_store_close(s);
+}
+
+static void a_name_that_was_read_counts_as_much_as_the_others(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  exec(s, "DELETE FROM content");
+  add_name(s, (struct row){.id = 21, .parent_id = HOME});
+  add_name(s, (struct row){.id = 23, .parent_id = HOME});
+  link_typed(s, dir, "text/x-b", true);
+  assert_sqlite(dir, "SELECT mime,mime_named FROM content", "text/x-b|1\n");
+  sd_store_close(s);
+}
+
+/* What became known later than the file was read: in the end the order does not matter. */
+static void new_names_of_a_known_file_may_say_its_type(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  exec(s, "UPDATE content SET mime='application/x-bytes',kind='application'");
+  add_name(s, (struct row){.id = 10, .parent_id = HOME, .content_id = 1});
+  add_name(s, (struct row){.id = 20, .parent_id = HOME});
+  link_typed(s, dir, NULL, false);
+  assert_sqlite(dir, "SELECT mime,mime_named FROM content", "application/x-bytes|0\n");
+  add_name(s, (struct row){.id = 21, .parent_id = HOME});
+  link_typed(s, dir, NULL, false);
+  assert_sqlite(dir, "SELECT mime,kind,mime_named FROM content", "text/x-b|text|1\n");
+  add_name(s, (struct row){.id = 22, .parent_id = HOME});
+  add_name(s, (struct row){.id = 23, .parent_id = HOME});
+  link_typed(s, dir, NULL, false);
+  assert_sqlite(dir, "SELECT mime,entries FROM content", "text/x-a|5\n");
+  sd_store_close(s);
+}
+
 /* ---- a better identity ---- */
 
 static const char sampled[] =
@@ -304,6 +373,9 @@ int main(void) {
       temp_test(names_in_another_location_neither_block_nor_follow),
       temp_test(the_rest_is_given_where_the_first_name_could_not_be_read),
       temp_test(names_that_were_listed_while_the_file_grew_are_right_in_the_totals),
+      temp_test(the_type_is_that_which_one_of_the_names_says),
+      temp_test(a_name_that_was_read_counts_as_much_as_the_others),
+      temp_test(new_names_of_a_known_file_may_say_its_type),
       temp_test(what_a_job_noted_gets_a_better_identity_with_all_its_names),
       temp_test(samples_of_other_bytes_are_not_kept),
       temp_test(what_cannot_be_read_keeps_its_identity),

@@ -258,6 +258,7 @@ static struct chunk *new_chunk(struct handle *h) {
     return NULL;
   }
   c->h = h;
+  c->contents->mime_names = sd_mime_names_hold(h->names);
   c->want = h->want;
   c->task = (struct sd_task){.run = run_select, .deliver = deliver_select};
   uv_mutex_init(&c->lock);

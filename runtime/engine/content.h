@@ -6,6 +6,7 @@
 #define SD_ENGINE_CONTENT_H
 
 #include "base/arena.h"
+#include "engine/mime.h"
 #include "engine/store.h"
 
 struct sd_content {
@@ -23,7 +24,7 @@ struct sd_content {
   uint8_t known[16], known_kind; /* what the library has, where that is to be verified; else 0 */
   int code;                      /* why there is none */
   const char *mime;              /* in the arena of the chunk, or static; may be NULL */
-  bool mime_named;               /* the name says so, and not the bytes */
+  bool mime_named;               /* the name says so, and not the bytes: see mime_names below */
 };
 
 struct sd_contents {
@@ -32,6 +33,7 @@ struct sd_contents {
   size_t items_len, items_cap;
   uint64_t bytes; /* of the files that are to be read */
   bool replace;   /* they may have an identity, which gives way to what was found */
+  struct sd_mime_names *mime_names; /* held: what other names of a file are asked; may be NULL */
 };
 
 struct sd_content_want {
@@ -59,7 +61,8 @@ struct sd_link_count {
 };
 
 /* Inside a transaction: writes contents and links their entries, all names of an inode in the
- * location at once. */
+ * location at once. Where there is a table of MIME types, all these names count: the type is that
+ * which one of them says, the first in the alphabet, and else what the item has. */
 int sd_contents_link(struct sd_store *s, const struct sd_contents *c, const struct sd_write_opts *o,
                      struct sd_link_count *n, struct sd_err *err);
 
