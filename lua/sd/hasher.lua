@@ -7,6 +7,8 @@ local M = {}
 ---@class sd.HashOptions
 ---@field rest? boolean Of files with several names, those that were not given since another one
 --- was (default false): when everything is linked, for files that could not be read by that.
+---@field again? boolean The files that have an identity and that the run's walk has come by, to be
+--- read again (default false): linked, what was found takes the place of what was known.
 
 ---@class sd.Hasher
 ---@field package core? userdata Nil between a pause and what follows.

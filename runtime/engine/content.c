@@ -49,17 +49,32 @@ static const char select_sql[] =
     "  AND t.nlink>1 AND t.kind<>2 AND t.content_id=0 AND t.id<e.id AND f.location_id=?2))"
     " ORDER BY e.id LIMIT ?3";
 
-/* The same columns, and what is known. Of the names of one inode in the location the first. */
-static const char verify_sql[] =
-    "SELECT e.id,e.parent_id,e.name,e.size,e.allocated,e.mtime,e.ctime,e.dev,e.ino,e.nlink,e.btime,"
-    "d.anchor,d.path," SD_DEVICE_NUMBER("e.dev") ",0,c.hash,c.hash_kind"
-    " FROM entry e JOIN directory d ON d.entry_id=e.parent_id JOIN content c ON c.id=e.content_id"
-    " WHERE e.id>?1 AND d.location_id=?2 AND e.kind=1 AND e.content_id>0"
-    " AND NOT(e.nlink>1 AND EXISTS(SELECT 1 FROM entry t INDEXED BY entry_inode"
-    "  CROSS JOIN directory f ON f.entry_id=t.parent_id WHERE t.dev=e.dev AND t.ino=e.ino"
-    "  AND t.nlink>1 AND t.kind<>2 AND t.content_id=e.content_id AND t.id<e.id"
-    "  AND f.location_id=?2))"
-    " ORDER BY e.id LIMIT ?3";
+/* The same columns, and what is known. Of the names of one inode in the location the first.
+ * `which`: of entry `e` in directory `d`, `which_twin`: of another name `t` in directory `f`. */
+#define KNOWN_SQL(which, which_twin) \
+  "SELECT e.id,e.parent_id,e.name,e.size,e.allocated,e.mtime,e.ctime,e.dev,e.ino,e.nlink,"        \
+  "e.btime,d.anchor,d.path," SD_DEVICE_NUMBER("e.dev") ",0,c.hash,c.hash_kind"                    \
+  " FROM entry e JOIN directory d ON d.entry_id=e.parent_id JOIN content c ON c.id=e.content_id"  \
+  " WHERE e.id>?1 AND d.location_id=?2 AND e.kind=1 AND e.content_id>0" which                     \
+  " AND NOT(e.nlink>1 AND EXISTS(SELECT 1 FROM entry t INDEXED BY entry_inode"                    \
+  "  CROSS JOIN directory f ON f.entry_id=t.parent_id WHERE t.dev=e.dev AND t.ino=e.ino"          \
+  "  AND t.nlink>1 AND t.kind<>2 AND t.content_id=e.content_id AND t.id<e.id"                     \
+  "  AND f.location_id=?2" which_twin "))"                                                        \
+  " ORDER BY e.id LIMIT ?3"
+
+/* Whether the walk came by: not where a directory could not be read, and not where it is gone or
+ * left out now. Of what vanished only the topmost is noted. */
+#define COME_BY(e, d)                                                                 \
+  " AND " d                                                                           \
+  ".unverified=0 AND NOT(EXISTS(SELECT 1 FROM vanished WHERE location_id=?2)"         \
+  "  AND EXISTS(WITH RECURSIVE up(id) AS (SELECT " e                                  \
+  ".id UNION"                                                                         \
+  "   SELECT a.parent_id FROM up JOIN entry a ON a.id=up.id)"                         \
+  "   SELECT 1 FROM up JOIN entry a ON a.id=up.id JOIN vanished v ON v.entry_id=a.id" \
+  "   WHERE v.parent_id=a.parent_id AND v.name=a.name))"
+
+static const char verify_sql[] = KNOWN_SQL("", "");
+static const char again_sql[] = KNOWN_SQL(COME_BY("e", "d"), COME_BY("t", "f"));
 
 /* What a job wants hashed, whatever is known of it. */
 static const char todo_sql[] =
@@ -151,7 +166,7 @@ static int add_item(struct sd_store *s, struct sd_contents *c, sqlite3_stmt *q,
 
 static uint64_t bytes_to_read(const struct sd_content_want *want, const struct sd_content *i) {
   uint64_t size = (uint64_t)i->st.size;
-  bool full = i->known_kind ? i->known_kind == SD_HASH_FULL : want->full;
+  bool full = i->known_kind == SD_HASH_FULL || (want->full && !want->verify);
   if (i->twin) return 0;
   return full || size < SD_HASH_SAMPLE_MIN ? size : SD_HASH_SAMPLE_MIN;
 }
@@ -171,16 +186,21 @@ int sd_contents_select(struct sd_store *s, const struct sd_content_want *want,
   sqlite3_stmt *q = NULL;
   uint64_t left = want->max_bytes ? want->max_bytes : UINT64_MAX;
   int step = SQLITE_DONE, rc = 0;
-  const char *sql = want->job_id ? todo_sql : want->verify ? verify_sql : select_sql;
+  bool known = want->verify || want->again;
+  const char *sql = want->job_id   ? todo_sql
+                    : want->again  ? again_sql
+                    : want->verify ? verify_sql
+                                   : select_sql;
   if (sqlite3_prepare_v2(sd_store_db(s), sql, -1, &q, NULL) != SQLITE_OK)
     return sd_store_error(s, err, "prepare");
-  out->replace = want->job_id != 0;
+  out->replace = want->job_id || want->again;
+  out->sweeps = !want->job_id;
   sqlite3_bind_int64(q, 1, want->after);
   sqlite3_bind_int64(q, 2, want->location_id);
   sqlite3_bind_int(q, 3, want->limit);
   if (want->job_id) sqlite3_bind_int64(q, 4, want->job_id);
-  else if (!want->verify) sqlite3_bind_int(q, 4, want->full);
-  if (!want->job_id && !want->verify) sqlite3_bind_int(q, 5, want->rest);
+  else if (!known) sqlite3_bind_int(q, 4, want->full);
+  if (!want->job_id && !known) sqlite3_bind_int(q, 5, want->rest);
   while (!rc && left && (step = sqlite3_step(q)) == SQLITE_ROW)
     rc = add_bounded(s, out, q, want, &left, err);
   if (!rc && left && step != SQLITE_DONE) rc = sd_store_error(s, err, "read the library");
@@ -447,17 +467,24 @@ static int keep_sample(struct sd_store *s, const struct name *k, int64_t content
   return sd_store_run(s, st, err, "keep a sampled hash");
 }
 
-static int relink(struct sd_store *s, const struct sd_content *i, const struct name *k,
-                  int64_t content_id, struct sd_err *err) {
-  int rc = is_stale(&k->st, &i->now) ? refresh_stat(s, &i->now, k, err)
-           : k->content_id           ? keep_sample(s, k, content_id, err)
-                                     : 0;
-  sqlite3_stmt *st = rc ? NULL : sd_store_stmt(s, ST_ENTRY_RELINK, err);
+static int change_content(struct sd_store *s, int64_t entry_id, int64_t content_id,
+                          struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_RELINK, err);
   if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, k->id);
+  sqlite3_bind_int64(st, 1, entry_id);
   if (content_id) sqlite3_bind_int64(st, 2, content_id);
   else sqlite3_bind_null(st, 2);
-  rc = sd_store_run(s, st, err, "link a content");
+  return sd_store_run(s, st, err, "link a content");
+}
+
+static int relink(struct sd_store *s, const struct sd_content *i, const struct name *k,
+                  int64_t content_id, struct sd_err *err) {
+  bool other = k->content_id != content_id || !content_id;
+  int rc = is_stale(&k->st, &i->now) ? refresh_stat(s, &i->now, k, err)
+           : other && k->content_id  ? keep_sample(s, k, content_id, err)
+                                     : 0;
+  if (!rc && other) rc = change_content(s, k->id, content_id, err);
+  if (!rc && content_id && is_racy(i)) rc = mark_racy(s, i, k->id, err);
   return rc || !k->content_id ? rc : sd_store_drop_content(s, k->content_id, err);
 }
 
@@ -517,7 +544,7 @@ int sd_contents_link(struct sd_store *s, const struct sd_contents *c, const stru
     const struct sd_content *i = &c->items[k];
     if (c->replace && i->kind) rc = link_again(s, c, i, n, err);
     else if (i->twin || i->kind) rc = link_names(s, c, i, o, n, err);
-    else if (i->code == -ENOENT && !c->replace) rc = note_vanished(s, i, o, n, err);
+    else if (i->code == -ENOENT && c->sweeps) rc = note_vanished(s, i, o, n, err);
     else if (i->code != SD_ECANCELED) rc = note_failed(s, i, o, n, err);
   }
   return rc;

@@ -33,6 +33,7 @@ struct sd_contents {
   size_t items_len, items_cap;
   uint64_t bytes; /* of the files that are to be read */
   bool replace;   /* they may have an identity, which gives way to what was found */
+  bool sweeps;    /* what is gone is noted: the run will sweep */
   struct sd_mime_names *mime_names; /* held: what other names of a file are asked; may be NULL */
 };
 
@@ -44,6 +45,8 @@ struct sd_content_want {
   bool full;          /* a sampled identity of another name of the inode is not enough */
   bool rest;          /* the names that were not given since another name of the inode was */
   bool verify; /* the files that have an identity, with that, instead of those that wait for one */
+  bool again;  /* the same, to be read again: those that the walk of this run has come by, as they
+                * were hashed or better; what was found takes the place of what is known */
   int64_t job_id; /* not 0: the files that this job noted in content_todo, one of an inode */
 };
 

@@ -40,9 +40,9 @@
 #define FOUND_AS "f.location_id=?1 AND f.dev=r.dev AND f.ino=r.ino AND " SAME_FILE
 
 /* Whether its bytes are the same, as far as ?3 wants it known: 0 by size and mtime, 1 also by
- * ctime, 2 not at all. */
+ * ctime. */
 #define SAME_BYTES \
-  "n.size=r.size AND n.mtime=r.mtime AND NOT r.mode&131072 AND (?3=0 OR ?3=1 AND n.ctime=r.ctime)"
+  "n.size=r.size AND n.mtime=r.mtime AND NOT r.mode&131072 AND (?3=0 OR n.ctime=r.ctime)"
 
 /* a + b modulo 2^64, as sd_totals_add() has it: SQLite would make a REAL of what overflows. */
 #define MOST "9223372036854775807"
