@@ -44,21 +44,18 @@ static bool is_other(const struct sd_content *e) {
 
 /* stats() -> {files, bytes, hashed, linked, again, changed, errors, cursor, complete}: `again`: how
  * many of the hashed had an identity; `changed`: how many have another one now, or their first;
- * `cursor`: the entry id up to which nothing is left to do; `complete`: that is all of it */
+ * `cursor`: the entry id up to which nothing is left to do; `complete`: it was not cut short */
 static int lsd_chunk_stats(lua_State *L) {
   const struct sd_contents *c = check_handle(L, 1)->c;
-  int64_t hashed = 0, linked = 0, again = 0, changed = 0, errors = 0, cursor = 0;
+  int64_t hashed = 0, linked = 0, again = 0, changed = 0, errors = 0;
   uint64_t bytes = 0; /* wraps: sparse files may claim any size */
-  bool whole = true;
   for (size_t i = 0; i < c->items_len; i++) {
     const struct sd_content *e = &c->items[i];
     if (e->twin) linked++;
     else if (e->kind) hashed++, bytes += (uint64_t)e->now.size;
-    else if (e->code != SD_ECANCELED) errors++;
-    else whole = false;
+    else errors++;
     if (e->twin || (e->kind && is_other(e))) changed++;
     if (e->kind && e->known_kind) again++;
-    if (whole) cursor = e->entry_id;
   }
   lua_createtable(L, 0, 9);
   lsd_set_int(L, "files", (int64_t)c->items_len);
@@ -68,8 +65,8 @@ static int lsd_chunk_stats(lua_State *L) {
   lsd_set_int(L, "again", again);
   lsd_set_int(L, "changed", changed);
   lsd_set_int(L, "errors", errors);
-  lsd_set_int(L, "cursor", cursor);
-  lua_pushboolean(L, whole);
+  lsd_set_int(L, "cursor", c->items_len ? c->items[c->items_len - 1].entry_id : c->after);
+  lua_pushboolean(L, !c->cut);
   lua_setfield(L, -2, "complete");
   return 1;
 }
@@ -142,7 +139,7 @@ static int lsd_chunk_each(lua_State *L) {
 
 /* Why the file is not what the library has; NULL where it is. */
 static const char *difference(const struct sd_content *e) {
-  if (!e->known_kind || (!e->kind && e->code == SD_ECANCELED)) return NULL;
+  if (!e->known_kind) return NULL;
   if (!e->kind) return "unreadable";
   if (memcmp(e->hash, e->known, sizeof(e->hash)) == 0) return NULL;
   bool touched = e->now.size != e->st.size || e->now.mtime != e->st.mtime;

@@ -314,6 +314,7 @@ static int take_ready(lua_State *L, int status, lua_KContext ctx) {
       struct sd_contents *found = c->contents;
       c->contents = NULL;
       free_chunk(c);
+      sd_contents_cut(found);
       lsd_chunk_push(L, found);
       return 1;
     }

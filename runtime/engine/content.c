@@ -195,6 +195,7 @@ int sd_contents_select(struct sd_store *s, const struct sd_content_want *want,
     return sd_store_error(s, err, "prepare");
   out->replace = want->job_id || want->again;
   out->sweeps = !want->job_id;
+  out->after = want->after;
   sqlite3_bind_int64(q, 1, want->after);
   sqlite3_bind_int64(q, 2, want->location_id);
   sqlite3_bind_int(q, 3, want->limit);
@@ -209,6 +210,13 @@ int sd_contents_select(struct sd_store *s, const struct sd_content_want *want,
     rc = sd_err_set(err, SD_EDAMAGED, "the library is damaged: entries are out of order");
   sqlite3_finalize(q);
   return rc;
+}
+
+void sd_contents_cut(struct sd_contents *c) {
+  size_t n = 0;
+  while (n < c->items_len && c->items[n].code != SD_ECANCELED) n++;
+  c->cut = n < c->items_len;
+  c->items_len = n;
 }
 
 /* ---- what was found ---- */
@@ -545,7 +553,7 @@ int sd_contents_link(struct sd_store *s, const struct sd_contents *c, const stru
     if (c->replace && i->kind) rc = link_again(s, c, i, n, err);
     else if (i->twin || i->kind) rc = link_names(s, c, i, o, n, err);
     else if (i->code == -ENOENT && c->sweeps) rc = note_vanished(s, i, o, n, err);
-    else if (i->code != SD_ECANCELED) rc = note_failed(s, i, o, n, err);
+    else rc = note_failed(s, i, o, n, err);
   }
   return rc;
 }

@@ -31,9 +31,11 @@ struct sd_contents {
   struct sd_arena arena;
   struct sd_content *items;
   size_t items_len, items_cap;
+  int64_t after;  /* the entry id behind which the chunk begins */
   uint64_t bytes; /* of the files that are to be read */
   bool replace;   /* they may have an identity, which gives way to what was found */
   bool sweeps;    /* what is gone is noted: the run will sweep */
+  bool cut;       /* see sd_contents_cut() */
   struct sd_mime_names *mime_names; /* held: what other names of a file are asked; may be NULL */
 };
 
@@ -58,6 +60,10 @@ void sd_contents_free(struct sd_contents *c); /* accepts NULL */
  * other names of those that could not be read. */
 int sd_contents_select(struct sd_store *reader, const struct sd_content_want *want,
                        struct sd_contents *out, struct sd_err *err);
+
+/* Ends the chunk before the first file that was not hashed since it was cancelled, so that the next
+ * one can begin there. */
+void sd_contents_cut(struct sd_contents *c);
 
 struct sd_link_count {
   uint64_t linked, errors, vanished;

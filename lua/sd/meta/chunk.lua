@@ -13,8 +13,8 @@ local Chunk = {}
 ---@field again integer Of those that were hashed: which had an identity already.
 ---@field changed integer Which have another identity now, or their first.
 ---@field errors integer
----@field cursor integer Entry id up to which nothing of the chunk is left to do; 0: none.
----@field complete boolean False where an interruption cut it short.
+---@field cursor integer Entry id up to which nothing is left to do.
+---@field complete boolean False where an interruption cut it short: it ends with what was hashed.
 
 ---@return sd.ChunkStats
 function Chunk:stats() end
