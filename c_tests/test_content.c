@@ -202,6 +202,75 @@ static void names_that_were_listed_while_the_file_grew_are_right_in_the_totals(v
   sd_store_close(s);
 }
 
+/* ---- types ---- */
+
+/* A table in which n20 has no type, and of n21 and n22 that of the latter comes first. */
+static struct sd_mime_names *open_types(const char *dir) {
+  struct sd_err err;
+  struct sd_mime_names *types = NULL;
+  char path[4096];
+  snprintf(path, sizeof(path), "%s/globs2", dir);
+  FILE *f = fopen(path, "w");
+  assert_non_null(f);
+  fputs("50:text/x-b:n21\n50:text/x-a:n22\n50:text/x-z:n23\n", f);
+  assert_int_equal(fclose(f), 0);
+  assert_ok(sd_mime_names_open(path, &types, &err), &err);
+  return types;
+}
+
+/* As if the first name of each file had said `mime`, or its bytes. */
+static void link_typed(struct sd_store *s, const char *dir, const char *mime, bool named) {
+  struct sd_contents *c = select_next(s, HOME, false);
+  c->mime_names = open_types(dir);
+  for (size_t i = 0; i < c->items_len; i++) {
+    c->items[i].mime = c->items[i].twin ? NULL : mime;
+    c->items[i].mime_named = named;
+  }
+  link_given(s, c, HOME, 0, 0);
+}
+
+static void the_type_is_that_which_one_of_the_names_says(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  exec(s, "DELETE FROM content");
+  add_name(s, (struct row){.id = 20, .parent_id = HOME});
+  add_name(s, (struct row){.id = 21, .parent_id = HOME});
+  add_name(s, (struct row){.id = 22, .parent_id = HOME});
+  link_typed(s, dir, "application/x-bytes", false);
+  assert_sqlite(dir, "SELECT mime,kind,mime_named,entries FROM content", "text/x-a|text|1|3\n");
+  sd_store_close(s);
+}
+
+static void a_name_that_was_read_counts_as_much_as_the_others(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  exec(s, "DELETE FROM content");
+  add_name(s, (struct row){.id = 21, .parent_id = HOME});
+  add_name(s, (struct row){.id = 23, .parent_id = HOME});
+  link_typed(s, dir, "text/x-b", true);
+  assert_sqlite(dir, "SELECT mime,mime_named FROM content", "text/x-b|1\n");
+  sd_store_close(s);
+}
+
+/* What became known later than the file was read: in the end the order does not matter. */
+static void new_names_of_a_known_file_may_say_its_type(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_library(dir);
+  exec(s, "UPDATE content SET mime='application/x-bytes',kind='application'");
+  add_name(s, (struct row){.id = 10, .parent_id = HOME, .content_id = 1});
+  add_name(s, (struct row){.id = 20, .parent_id = HOME});
+  link_typed(s, dir, NULL, false);
+  assert_sqlite(dir, "SELECT mime,mime_named FROM content", "application/x-bytes|0\n");
+  add_name(s, (struct row){.id = 21, .parent_id = HOME});
+  link_typed(s, dir, NULL, false);
+  assert_sqlite(dir, "SELECT mime,kind,mime_named FROM content", "text/x-b|text|1\n");
+  add_name(s, (struct row){.id = 22, .parent_id = HOME});
+  add_name(s, (struct row){.id = 23, .parent_id = HOME});
+  link_typed(s, dir, NULL, false);
+  assert_sqlite(dir, "SELECT mime,entries FROM content", "text/x-a|5\n");
+  sd_store_close(s);
+}
+
 /* ---- a better identity ---- */
 
 static const char sampled[] =
@@ -250,6 +319,99 @@ static void what_cannot_be_read_keeps_its_identity(void **state) {
   assert_int_equal(link_noted(s, -ENOENT, 0).errors, 1);
   assert_sqlite(dir, "SELECT content_id,(SELECT error FROM job_error) FROM entry WHERE id=10",
                 "1|ENOENT\n");
+  sd_store_close(s);
+}
+
+/* ---- read again ---- */
+
+static struct sd_contents *select_again(struct sd_store *s) {
+  struct sd_err err;
+  struct sd_contents *c = sd_contents_new();
+  struct sd_content_want want = {.location_id = HOME, .limit = 10, .full = true, .again = true};
+  assert_non_null(c);
+  assert_ok(sd_contents_select(s, &want, c, &err), &err);
+  return c;
+}
+
+static void assert_again(struct sd_store *s, const char *want) {
+  char text[256] = "";
+  struct sd_contents *c = select_again(s);
+  for (size_t i = 0; i < c->items_len; i++) {
+    size_t n = strlen(text);
+    snprintf(text + n, sizeof(text) - n, "%s%lld", n ? " " : "", (long long)c->items[i].entry_id);
+  }
+  assert_string_equal(text, want);
+  sd_contents_free(c);
+}
+
+/* Two directories in HOME, 3 and 4, with one in the latter, 5; a name of one file in each. */
+static struct sd_store *new_tree(const char *dir) {
+  struct sd_store *s = new_library(dir);
+  exec(s,
+       "INSERT INTO entry(id,parent_id,name,kind,uuid) VALUES(3,1,'c',2,zeroblob(16)),"
+       " (4,1,'d',2,zeroblob(16)),(5,4,'e',2,zeroblob(16));"
+       "INSERT INTO directory(entry_id,location_id,path,files,dirs,symlinks,file_bytes,bytes,"
+       " allocated) SELECT id,1,'x',0,0,0,0,0,0 FROM entry WHERE id>=3");
+  for (int64_t parent = 3; parent <= 5; parent++)
+    add_name(s, (struct row){.id = 10 * parent, .parent_id = parent, .ctime = 6, .content_id = 1});
+  return s;
+}
+
+/* Of several names the first is read that the walk has come by. */
+static void what_the_walk_did_not_come_by_is_not_read_again(void **state) {
+  struct sd_store *s = new_tree(*state);
+  assert_again(s, "30");
+  exec(s, "UPDATE directory SET unverified=1 WHERE entry_id=3");
+  assert_again(s, "40");
+  exec(s,
+       "INSERT INTO vanished(location_id,job_id,entry_id,parent_id,name,keep)"
+       " VALUES(1,7,40,4,'n40',0)");
+  assert_again(s, "50");
+  exec(s, "UPDATE vanished SET entry_id=4,parent_id=1,name='d'");
+  assert_again(s, "");
+  exec(s, "UPDATE vanished SET name='elsewhere'"); /* it is not there, but at its place */
+  assert_again(s, "40");
+  exec(s, "UPDATE entry SET nlink=1");
+  assert_again(s, "40 50");
+  sd_store_close(s);
+}
+
+static void what_is_the_same_stays_as_it_is_known(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_tree(dir);
+  exec(s,
+       "UPDATE content SET hash=zeroblob(16),entries=3,mime='text/x-a',kind='text',mime_named=1");
+  assert_int_equal(link_given(s, select_again(s), HOME, 0, 0).linked, 3);
+  assert_sqlite(dir, "SELECT id,entries,mime FROM content", "1|3|text/x-a\n");
+  assert_int_equal(link_given(s, select_again(s), HOME, -EACCES, 0).errors, 1);
+  assert_sqlite(dir, "SELECT id,entries,mime FROM content", "1|3|text/x-a\n");
+  assert_int_equal(link_given(s, select_again(s), HOME, -ENOENT, 0).vanished, 1);
+  assert_sqlite(dir, "SELECT entry_id FROM vanished", "30\n");
+  sd_store_close(s);
+}
+
+static void other_bytes_take_the_place_of_what_is_known(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_tree(dir);
+  exec(s, "UPDATE content SET entries=3,mime='text/x-a',kind='text',mime_named=1");
+  assert_int_equal(link_given(s, select_again(s), HOME, 0, 0).linked, 3);
+  assert_sqlite(dir, "SELECT hex(hash)=hex(zeroblob(16)),entries,mime IS NULL FROM content",
+                "1|3|1\n");
+  sd_store_close(s);
+}
+
+/* Since the same mtime may be that of other bytes, the next run looks at the file again. */
+static void what_was_read_again_too_soon_is_looked_at_once_more(void **state) {
+  const char *dir = *state;
+  struct sd_store *s = new_tree(dir);
+  struct sd_contents *c = select_again(s);
+  c->items[0].hashed_at = INT64_C(1000000000);
+  link_given(s, c, HOME, 0, 0);
+  assert_sqlite(dir, "SELECT id FROM entry WHERE mode&131072", "");
+  c = select_again(s);
+  c->items[0].hashed_at = 5; /* as mtime */
+  link_given(s, c, HOME, 0, 0);
+  assert_sqlite(dir, "SELECT id FROM entry WHERE mode&131072", "30\n40\n50\n");
   sd_store_close(s);
 }
 
@@ -304,9 +466,16 @@ int main(void) {
       temp_test(names_in_another_location_neither_block_nor_follow),
       temp_test(the_rest_is_given_where_the_first_name_could_not_be_read),
       temp_test(names_that_were_listed_while_the_file_grew_are_right_in_the_totals),
+      temp_test(the_type_is_that_which_one_of_the_names_says),
+      temp_test(a_name_that_was_read_counts_as_much_as_the_others),
+      temp_test(new_names_of_a_known_file_may_say_its_type),
       temp_test(what_a_job_noted_gets_a_better_identity_with_all_its_names),
       temp_test(samples_of_other_bytes_are_not_kept),
       temp_test(what_cannot_be_read_keeps_its_identity),
+      temp_test(what_the_walk_did_not_come_by_is_not_read_again),
+      temp_test(what_is_the_same_stays_as_it_is_known),
+      temp_test(other_bytes_take_the_place_of_what_is_known),
+      temp_test(what_was_read_again_too_soon_is_looked_at_once_more),
       temp_test(a_chunk_ends_behind_the_bytes_that_bound_it),
       temp_test(an_error_without_a_text_has_one),
   };

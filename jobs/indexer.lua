@@ -79,15 +79,14 @@ local function new_state(self, ctx)
     -- Entries with smaller ids were there before, and may have moved; 0: there were none.
     first_new_id = self.args.changed_by == "mtime" and 0 or self.args.first_new_id
       or ctx.library.locations:first_new_id(self.location),
-    dirs_to_walk = ctx:queue("dirs_to_walk"),
+    dirs_to_walk = ctx:queue("dirs_to_walk"), root_pushed = false,
     entry_batches = ctx:queue("entry_batches"),
-    root_pushed = false,
     rules = rules.begin(ctx.library, self.location, self.args.rules), left_out = {},
     stats = { files = 0, dirs = 0, bytes = 0, symlinks = 0 },
     changes = { new = 0, modified = 0, moved = 0 },
-    new_content = { files = 0, bytes = 0 },
-    batches = 0, -- written
-    content = { after = 0, files = 0, bytes = 0, linked = 0 }, -- and `asked`: files at first
+    new_content = { files = 0, bytes = 0 }, batches = 0, -- written
+    content = { pass = self.args.changed_by == "content" and "again" or "waiting", after = 0,
+      files = 0, bytes = 0, linked = 0, again = 0 }, -- and `asked`: files that waited at first
     items_per_second = ring.new(60),
     eta = eta.new(COSTS, ctx:last_output("costs", self.location)),
   }
@@ -275,9 +274,9 @@ local function upgrade(self, ctx, state)
   eta.finish(state.eta, "upgrade", ctx:elapsed())
 end
 
--- Files that have no identity yet, with those that got one in this run.
+-- Files that are to be read, with those that were in this run.
 local function count_waiting(self, ctx, state)
-  local files, bytes = ctx.library.locations:waiting(self.location, state.content.after)
+  local files, bytes = ctx.library.locations:waiting(self.location, state.content)
   self.waiting = { files = state.content.files + files, bytes = state.content.bytes + bytes }
 end
 
@@ -289,17 +288,18 @@ local function report_linked(self, ctx, state)
 end
 
 local function link_chunks(self, ctx, state, chunks)
-  local content, names = state.content, 0
+  local content, names, changed = state.content, 0, 0
   local counts = ctx:commit(function(tx)
     for _, chunk in ipairs(chunks) do
       local seen = chunk:stats()
-      self.current_path = chunk:last_path()
-      content.after, names = seen.cursor, names + seen.hashed + seen.linked
+      self.current_path, content.after = chunk:last_path(), seen.cursor
+      names, changed = names + seen.hashed + seen.linked, changed + seen.changed
+      content.again = content.again + seen.again
       content.files, content.bytes = content.files + seen.files, content.bytes + seen.bytes
       ring.add(state.items_per_second, ctx:elapsed(), seen.files)
-      tx:link(chunk, self.location)
+      tx:link(chunk, self.location, { explain = self.args.explain })
     end
-    ctx.library.locations:note_mode(tx, self.location, self.args)
+    if changed > 0 then ctx.library.locations:note_mode(tx, self.location, self.args) end
   end)
   -- Further names of the same files, as hard links have them, wait no more.
   local waiting, others = self.waiting, math.max(0, counts.linked - names)
@@ -308,27 +308,27 @@ local function link_chunks(self, ctx, state, chunks)
   report_linked(self, ctx, state)
 end
 
+local NEXT_PASS = { again = "waiting", waiting = "rest" } -- see sd.HashOptions
+
 local function identify(self, ctx, state)
   local content, deep = state.content, self.args.mode == "deep"
   local hasher <close> = ctx:hash {
     root = self.args.root, location_id = self.location.id, after = content.after,
     chunk = self.args.chunk, kind = deep and "full" or "sampled",
-    mime = deep and self.args.mime or "none", rest = content.rest,
+    mime = deep and self.args.mime or "none",
+    again = content.pass == "again", rest = content.pass == "rest",
   }
   for chunks in hasher:groups(COMMIT_SECONDS) do link_chunks(self, ctx, state, chunks) end
+  content.pass, content.after = NEXT_PASS[content.pass], 0
 end
 
 function phases.content_identification(self, ctx, state)
   upgrade(self, ctx, state)
   count_waiting(self, ctx, state)
-  state.content.asked = state.content.asked or self.waiting.files
+  state.content.asked = state.content.asked or ctx.library.locations:waiting(self.location)
   if self.waiting.files > 0 then ctx:checkpoint() end -- a file may take long
   report_linked(self, ctx, state)
-  if not state.content.rest then
-    identify(self, ctx, state)
-    state.content.rest, state.content.after = true, 0
-  end
-  identify(self, ctx, state) -- other names of files that could not be read by the first one
+  while state.content.pass do identify(self, ctx, state) end
   state.content.linked = state.content.asked - ctx.library.locations:waiting(self.location)
   eta.finish(state.eta, self.args.mode, ctx:elapsed())
   state.phase = "finalizing"
@@ -364,7 +364,7 @@ local function IndexerOutput(self, ctx, state)
     root = self.args.root, mode = self.args.mode,
     stats = state.stats,
     changes = self.args.part and state.changes or ctx:changes(state.changes, state.stats),
-    hashed = state.content.linked,
+    hashed = state.content.linked + state.content.again,
     duration = ctx:elapsed(),
     errors = errors.list,
     error_counts = errors.counts,
@@ -378,7 +378,7 @@ local function look_back(self, ctx, state)
   local locations = ctx.library.locations
   self.totals_before = self.location.state == "complete" and locations:totals(self.location)
   self.must_upgrade = locations:must_upgrade(self.location, self.args)
-  count_waiting(self, ctx, state)
+  if self.args.mode ~= "shallow" then count_waiting(self, ctx, state) end
 end
 
 function Indexer:run(ctx)

@@ -232,10 +232,9 @@ function phases.content(self, ctx, state)
   local content = state.content
   local hasher <close> = ctx:hash { root = self.args.root, location_id = self.location.id,
     after = content.after, chunk = self.args.chunk, verify = true }
-  local chunks, since = {}, ctx:elapsed()
-  local function compare()
-    local news = {}
-    for i, chunk in ipairs(chunks) do news[i] = news_of(ctx, chunk) end
+  for chunks in hasher:groups(COMMIT_SECONDS) do
+    local news, path = {}, nil
+    for i, chunk in ipairs(chunks) do news[i], path = news_of(ctx, chunk), chunk:last_path() end
     ctx:commit(function(tx)
       for i, chunk in ipairs(chunks) do
         local seen = chunk:stats()
@@ -244,15 +243,9 @@ function phases.content(self, ctx, state)
         content.files, content.bytes = content.files + seen.files, content.bytes + seen.bytes
       end
     end)
-    chunks, since = {}, ctx:elapsed()
-  end
-  for chunk in hasher:chunks() do
-    chunks[#chunks + 1] = chunk
     report(ctx, state, { name = "content", current = content.files, total = state.stats.files },
-      chunk:last_path())
-    if ctx:elapsed() - since >= COMMIT_SECONDS then compare() end
+      path)
   end
-  compare()
   state.phase = after_comparing(self)
 end
 

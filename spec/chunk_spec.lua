@@ -54,3 +54,63 @@ return Chunks]]):format(tree, kind))
     assert.same({ 6 }, files_of_chunks("sampled"))
   end)
 end)
+
+describe("a pause in the middle of a large chunk", function()
+  local FILES = 30000
+
+  before_each(function()
+    fixture.sh(("cd %s && seq %d | split -l 1 -a 4 - f"):format(tree, FILES))
+  end)
+
+  local function count(sql)
+    local ok, rows = pcall(fixture.sql, library, sql)
+    return ok and tonumber(rows[1][1]) or 0 -- who opens a library may hold it for a moment
+  end
+
+  -- Begins, and is paused so many milliseconds after it has come to the phase `phase`.
+  local function paused(phase, ms, words)
+    local process = fixture.start { fixture.sdlua, table.unpack(words) }
+    for _ = 1, 2000 do
+      if count(("SELECT count(*) FROM job WHERE phase = '%s'"):format(phase)) == 1 then break end
+      if process:sleep(5) then break end
+    end
+    process:sleep(ms)
+    process:kill("sigint")
+    return (process:wait())
+  end
+
+  -- The chunk is selected, then hashed, then committed: later and later, until a pause comes while
+  -- it is hashed. What `sql` counts then.
+  local function count_in_the_middle(phase, words, sql)
+    for _, ms in ipairs { 30, 60, 100, 150, 200, 300, 500, 1000 } do
+      if paused(phase, ms, words) ~= 130 then break end
+      local seen = count(sql)
+      if seen > 0 then return seen end
+    end
+    error("nothing was kept")
+  end
+
+  it("keeps what was hashed", function()
+    local words = { "index", "--mode", "deep", "--mime", "none", "--library", library, "--progress",
+      "none", "--threads", "1", "--chunk", "65536", tree }
+    assert.is_true(count_in_the_middle("content_identification", words,
+      "SELECT count(hash) FROM entries") < FILES)
+    local result = fixture.run { fixture.sdlua, "index", "--json", table.unpack(words, 2) }
+    assert.equal(0, result.status, result.err)
+    assert.equal(FILES, require "dkjson".decode(result.out).hashed)
+    assert.equal(FILES, count("SELECT count(hash) FROM entries"))
+    fixture.check_library(library)
+  end)
+
+  it("keeps what was compared, and tells each difference once", function()
+    index("deep")
+    fixture.sh(("sqlite3 %s/library.db \"UPDATE content SET hash = randomblob(16)\"")
+      :format(library))
+    local words = { "verify", "--content", "--library", library, "--progress", "none", "--chunk",
+      "65536", tree }
+    assert.is_true(count_in_the_middle("content", words, "SELECT count(*) FROM errors") < FILES)
+    assert.equal(3, fixture.run({ fixture.sdlua, table.unpack(words) }).status)
+    assert.equal(FILES, count("SELECT count(*) FROM errors"))
+    assert.equal(FILES, count("SELECT count(DISTINCT path) FROM errors"))
+  end)
+end)

@@ -662,6 +662,28 @@ describe("--mime", function()
     end
     assert.equal("image/jpeg", found["c.JPG"])
   end)
+
+  -- Whichever name of a file comes first in the walk: in one of the two pairs it says nothing.
+  for _, mode in ipairs { "name", "magic" } do
+    it(mode .. " asks all names of a file, whichever of them it is read by", function()
+      fixture.sh(("cd %s && rm * && mkdir a b && seq 9 > a/1 && ln a/1 b/1.py && seq 8 > a/2.c"
+        .. " && ln a/2.c b/2 && seq 7 > a/3.py && ln a/3.py b/3.c"):format(tree))
+      assert.same({ ["1"] = "text/x-python", ["1.py"] = "text/x-python", ["2.c"] = "text/x-csrc",
+        ["2"] = "text/x-csrc", ["3.py"] = "text/x-csrc", ["3.c"] = "text/x-csrc" }, mimes(mode))
+    end)
+  end
+
+  it("finds the type by a name that a file was given after it was read", function()
+    local function type_of_all()
+      local result = index("--mode", "deep", "--progress", "none", tree)
+      assert.equal(0, result.status, result.err)
+      return fixture.sql(library, "SELECT DISTINCT mime FROM entries WHERE name LIKE 'text%'")
+    end
+    fixture.sh(("touch -d @1000000000 %s/text"):format(tree))
+    assert.same({ { "text/plain" } }, type_of_all())
+    fixture.sh(("cd %s && ln text text.py"):format(tree))
+    assert.same({ { "text/x-python" } }, type_of_all())
+  end)
 end)
 
 describe("the default library", function()

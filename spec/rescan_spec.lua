@@ -274,6 +274,108 @@ describe("--changed-by", function()
   end)
 end)
 
+describe("--changed-by content", function()
+  local KNOWN = "SELECT path, hash, hash_kind, mime FROM entries WHERE kind = 'file' ORDER BY path"
+
+  -- Old files, small and large, of several types, one with two names.
+  before_each(function()
+    shell("mkdir d e; seq 100 > d/1.txt; seq 200 > d/2.py; seq 300 > d/none; ln d/none e/none.c;"
+      .. " for i in 1 2 3 4; do head -c ${i}50000 /dev/urandom > e/$i.bin; done;"
+      .. " find . -type f -exec touch -d @1000000000.5 {} +; sleep 0.02")
+    index("--mode", "deep")
+  end)
+
+  it("keeps what is known in a shallow run, which reads no file", function()
+    local known = query(KNOWN)
+    assert.equal(0, index("--mode", "shallow", "--changed-by", "content").hashed)
+    assert.same(known, query(KNOWN))
+    assert.equal(0, fixture.run { fixture.sdlua, "location", "set", "--library", library, "1",
+      "--changed-by", "content" }.status)
+    index("--mode", "shallow")
+    assert.same(known, query(KNOWN))
+  end)
+
+  it("makes a shallow run see what ctime tells", function()
+    shell("seq 101 200 | head -c $(stat -c %%s d/1.txt) > d/1.txt; touch -d @1000000000.5 d/1.txt")
+    index("--mode", "shallow", "--changed-by", "content")
+    assert.same({ { "d/1.txt" } }, query("SELECT path FROM entries WHERE kind = 'file'"
+      .. " AND hash IS NULL"))
+  end)
+
+  for _, mode in ipairs { "content", "deep" } do
+    it("keeps hash, kind and type of what is the same, in mode " .. mode, function()
+      local known = query(KNOWN)
+      local output = index("--mode", mode, "--changed-by", "content")
+      assert.equal(7, output.hashed) -- files: of the two names one is read
+      assert.equal(0, output.changes.modified)
+      assert.same(known, query(KNOWN))
+      assert.same({ { "8" } }, query("SELECT sum(entries) FROM contents"))
+      -- The library is still one that deep has seen.
+      assert.equal(0, index("--mode", "deep").hashed)
+    end)
+  end
+
+  -- What decays on the disk has the times that it had: nothing but its bytes tells.
+  it("finds bytes that differ, where nothing else does", function()
+    fixture.sh(("sqlite3 %s/library.db \"UPDATE content SET hash = randomblob(16) WHERE id IN"
+      .. " (SELECT content_id FROM entry WHERE name IN ('none', '4.bin', '1.txt'))\"")
+      :format(library))
+    index("--mode", "content")
+    assert.not_equal(sum_of("e/4.bin"), hash_of("e/4.bin"))
+    assert.equal(7, index("--mode", "content", "--changed-by", "content").hashed)
+    for _, path in ipairs { "d/none", "e/none.c", "e/4.bin", "d/1.txt", "d/2.py" } do
+      assert.equal(sum_of(path), hash_of(path))
+    end
+    assert.same({ { "8" } }, query("SELECT sum(entries) FROM contents"))
+    assert.equal("text/x-python", value("SELECT mime FROM entries WHERE path = 'd/2.py'"))
+    -- Their types are to be found again.
+    index("--mode", "deep")
+    assert.equal("text/plain", value("SELECT mime FROM entries WHERE path = 'd/1.txt'"))
+  end)
+
+  it("reads nothing that is gone, left out, or cannot be looked at", function()
+    shell("mkdir gone out; seq 1 > gone/1; seq 2 > out/2; cp -p e/1.bin out/3; ln out/2 d/two;"
+      .. " touch -d @1000000000 gone/1 out/2; sleep 0.02")
+    index("--mode", "deep")
+    shell("rm -r gone")
+    local result = run(nil, { "--mode", "deep", "--changed-by", "content", "--exclude", "/out",
+      "--explain" })
+    assert.equal(0, result.status, result.err)
+    local lines = {}
+    for line in result.err:gmatch("reread [^\n]+") do lines[#lines + 1] = line end
+    table.sort(lines)
+    assert.equal("reread d/1.txt (asked for)", lines[1])
+    assert.is_nil(result.err:find("reread out", 1, true), result.err)
+    assert.is_nil(result.err:find("reread gone", 1, true), result.err)
+    assert.truthy(result.err:find("reread d/two", 1, true), result.err)
+    assert.equal(8, #lines)
+    assert.same({}, fixture.sql(library, "SELECT * FROM vanished"))
+  end)
+
+  -- Killed while it reads: nothing is forgotten before it is read.
+  it("keeps what is known of files that it did not come to", function()
+    shell("mkdir many; for i in $(seq 400); do echo $i > many/$i.txt; done; head -c 300M"
+      .. " /dev/zero > many/large; touch -d @1000000000 many/*; sleep 0.02")
+    index("--mode", "deep")
+    local known = query(KNOWN)
+    local process = fixture.start { fixture.sdlua, "index", "--library", library, "--progress",
+      "none", "--mode", "deep", "--changed-by", "content", "--threads", "1", "--chunk", "1", tree }
+    local reading = "SELECT count(*) FROM job WHERE phase = 'content_identification'"
+    for _ = 1, 500 do
+      local ok, n = pcall(value, reading) -- who opens the library may hold it for a moment
+      if ok and n == "1" then break end
+      process:sleep(10)
+    end
+    assert.equal("1", value(reading))
+    assert.same(known, query(KNOWN)) -- also while it runs
+    process:kill("sigkill")
+    assert.equal(137, (process:wait()))
+    assert.same(known, query(KNOWN))
+    index("--mode", "content")
+    assert.same(known, query(KNOWN))
+  end)
+end)
+
 describe("a file that was hashed too soon after it was written", function()
   it("is looked at again the next time", function()
     shell("printf aaaa > f; touch -d '+1 hour' f; touch -r f ref;"

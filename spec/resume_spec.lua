@@ -281,6 +281,51 @@ describe("a killed run", function()
   end)
 end)
 
+describe("a killed deep run", function()
+  local whole, links
+
+  local function words_of(path, threads)
+    return { fixture.sdlua, "index", "--library", path, "--mode", "deep", "--progress", "none",
+      "--threads", threads, "--batch", "10", "--chunk", "10", links }
+  end
+
+  -- Pairs of linked files, one name of each in a directory of its own: which of the two gets the
+  -- smaller id, and so is read, is a matter of the threads that walk.
+  before_each(function()
+    links, whole = dir .. "/links", dir .. "/whole"
+    local script = { ("mkdir %s && cd %s && mkdir $(seq -f d%%.0f 0 39)"):format(links, links) }
+    for i = 0, 399 do
+      local f = ("d%d/f%d%s"):format(i % 40, i, i % 3 == 0 and ".txt" or "")
+      script[#script + 1] = ("(printf '\\0\\1\\2%d'; head -c 3000 /dev/zero) > %s; ln %s d%d/g%d%s")
+        :format(i, f, f, (i + 7) % 40, i, i % 2 == 0 and ".py" or "")
+    end
+    fixture.sh(table.concat(script, "\n"))
+  end)
+
+  after_each(function() fixture.sh(("rm -rf %s %s"):format(links, whole)) end)
+
+  it("finds the types that an uninterrupted one finds, where files have several names", function()
+    local start = uv.hrtime()
+    assert.equal(0, fixture.run(words_of(whole, "1")).status)
+    local ms, kills = (uv.hrtime() - start) / 1e6, 0
+    for _ = 1, 60 do
+      fixture.sh(("rm -r %s"):format(library))
+      for part = 1, 3 do
+        local process = fixture.start(words_of(library, "4"), { err = dir .. "/stderr" })
+        process:sleep(math.max(1, ms * math.random() * part / 3 // 1 | 0))
+        process:kill("sigkill")
+        if process:wait() == 137 then kills = kills + 1 end
+      end
+      assert.equal(0, fixture.run(words_of(library, "4")).status)
+      assert.equal("", table.concat(fixture.index_differences(library, whole), "\n"))
+      if kills >= KILLS // 5 then break end
+    end
+    assert.is_true(kills > 0)
+    assert.same({ { "application/octet-stream" }, { "text/plain" }, { "text/x-python" } },
+      fixture.sql(library, "SELECT DISTINCT mime FROM entries WHERE kind = 'file' ORDER BY 1"))
+  end)
+end)
+
 -- ---- what the next run says ----
 
 local WITH_STATE = "SELECT count(*) FROM job WHERE state IS NOT NULL"

@@ -57,8 +57,13 @@ end
 --- Adds the identities that a chunk of files was found to have.
 ---@param chunk sd.Chunk
 ---@param location sd.Location
-function Commit:link(chunk, location)
+---@param options? {explain?: boolean} Tell which files were read again (default false).
+function Commit:link(chunk, location, options)
   self.args.location_id, self.args.want_content, self.args.may_wait = location.id, true, false
+  if options and options.explain then
+    self.args.explained = self.args.explained or {}
+    explain.collect_read(self.args.explained, chunk)
+  end
   self.args.contents[#self.args.contents + 1] = chunk
 end
 

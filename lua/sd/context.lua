@@ -105,7 +105,7 @@ end
 ---@field moves_below? integer Directories with a smaller id may have moved (default 0: none).
 ---@field paths? boolean Entries come with their paths (default false).
 ---@field changed_by? "inode"|"mtime"|"ctime"|"content" What tells that the bytes of a file may
---- differ (default inode).
+--- differ (default inode). A walk reads none: content is as ctime.
 ---@field queue sd.Queue Directories that are to be walked.
 ---@field batch? integer Entries a batch (default 1000).
 ---@field rules? sd.Rules What is left out (default: nothing).

@@ -35,6 +35,17 @@ function M.collect(list, batch, rescan)
   end
 end
 
+--- Adds to `list` the files of a chunk that had an identity, and were read again all the same.
+---@param list table[]
+---@param chunk sd.Chunk
+function M.collect_read(list, chunk)
+  for file in chunk:each() do
+    if file.known and file.hash then
+      list[#list + 1] = { id = file.id, change = "reread", why = "asked for" }
+    end
+  end
+end
+
 local function emit(ctx, one, path)
   ctx.handle:emit { type = "explain", change = one.change, path = path, why = one.why,
     from = one.from }

@@ -7,6 +7,8 @@ local M = {}
 ---@class sd.HashOptions
 ---@field rest? boolean Of files with several names, those that were not given since another one
 --- was (default false): when everything is linked, for files that could not be read by that.
+---@field again? boolean The files that have an identity and that the run's walk has come by, to be
+--- read again (default false): linked, what was found takes the place of what was known.
 
 ---@class sd.Hasher
 ---@field package core? userdata Nil between a pause and what follows.
@@ -38,14 +40,25 @@ local function warn(self)
   self.ctx:add_warning("MIME types come from names alone: %s", message)
 end
 
--- A chunk that a pause cut short is given up, with those behind it: its files are hashed again.
+-- Whether there is something in the chunk. Where a pause cut it short, those behind it are given
+-- up, and the next one begins where it ends.
 local function accept(self, chunk)
   local stats = chunk:stats()
-  if stats.complete then
-    self.options.after = stats.cursor
-    return chunk
+  self.options.after = stats.cursor
+  if not stats.complete then self:close() end
+  return stats.files > 0
+end
+
+-- One chunk, or nil and whether no file is left: else there was an interruption.
+local function step(self)
+  open(self)
+  local chunk, what, code = self.core:next()
+  if chunk then
+    warn(self)
+    return accept(self, chunk) and chunk or nil, false
   end
-  self:close()
+  if type(what) == "string" then failure.check(nil, what, code) end
+  return nil, what
 end
 
 --- The next chunk, in the order of entry ids. Nil when no file is left. A pause takes effect here.
@@ -54,16 +67,8 @@ end
 function Hasher:next()
   while true do
     self.ctx:check_interrupt()
-    open(self)
-    local chunk, what, code = self.core:next()
-    if chunk then
-      warn(self)
-      if accept(self, chunk) then return chunk end
-    elseif type(what) == "string" then
-      failure.check(nil, what, code)
-    elseif what then
-      return nil
-    end
+    local chunk, ended = step(self)
+    if chunk or ended then return chunk end
     coroutine.yield() -- another job of the library may have interrupted the lanes
   end
 end
@@ -74,18 +79,21 @@ function Hasher:chunks()
   return function() return self:next() end
 end
 
---- Chunks in groups, as many as come within so many seconds:
---- `for chunks in hasher:groups(0.25) do`.
+--- Chunks in groups, as many as come within so many seconds: `for group in hasher:groups(0.25) do`.
+--- A pause takes effect before a group; what was hashed when it is asked for is one.
 ---@param seconds number
 ---@return fun(): sd.Chunk[]?
 function Hasher:groups(seconds)
   return function()
-    local group, since = {}, self.ctx:elapsed()
-    repeat
-      local chunk = self:next()
+    local since = self.ctx:elapsed()
+    local group = { self:next() }
+    if #group == 0 then return nil end
+    while self.core and self.ctx:elapsed() - since < seconds do
+      local chunk = step(self)
+      if not chunk then break end
       group[#group + 1] = chunk
-    until not chunk or self.ctx:elapsed() - since >= seconds
-    return #group > 0 and group or nil
+    end
+    return group
   end
 end
 

@@ -140,18 +140,26 @@ function Locations:totals(location)
     { location.entry_id })[1]
 end
 
---- Files of the location that still need a content identity: how many, and their bytes.
+local COUNT = "SELECT count(*) AS files, CAST(total(e.size) AS INTEGER) AS bytes FROM entry e %s"
+  .. " JOIN directory d ON d.entry_id = e.parent_id WHERE e.content_id %s 0 AND e.id > ?"
+  .. " AND d.location_id = ?"
+local WAITING = COUNT:format("INDEXED BY entry_todo", "=")
+local KNOWN = COUNT:format("NOT INDEXED", ">")
+
+--- Files of the location that still need a content identity, or are to be read again: how many, and
+--- their bytes.
 ---@async
 ---@param location sd.Location
----@param after? integer Entry id after which they are counted.
+---@param at? {pass?: string, after: integer} How far a run is: in the pass `again` or a later one
+--- (see sd.HashOptions), and there up to this entry id. Nil: all that have no identity.
 ---@return integer files
 ---@return integer bytes
-function Locations:waiting(location, after)
-  local row = self.library:rows(
-    "SELECT count(*) AS files, CAST(total(e.size) AS INTEGER) AS bytes"
-    .. " FROM entry e INDEXED BY entry_todo JOIN directory d ON d.entry_id = e.parent_id"
-    .. " WHERE e.content_id = 0 AND e.id > ? AND d.location_id = ?", { after or 0, location.id })[1]
-  return row.files, row.bytes
+function Locations:waiting(location, at)
+  local again = at and at.pass == "again"
+  local row = self.library:rows(WAITING, { at and not again and at.after or 0, location.id })[1]
+  if not again then return row.files, row.bytes end
+  local known = self.library:rows(KNOWN, { at.after, location.id })[1]
+  return row.files + known.files, row.bytes + known.bytes
 end
 
 local ASKED = " FROM entry e JOIN directory d ON d.entry_id = e.parent_id LEFT JOIN content c"

@@ -120,7 +120,7 @@ static void set_path(lua_State *L, const char *dir, const char *name, size_t len
 static void push_why(lua_State *L, const struct sd_entry *e) {
   char why[SD_DIFFERENCES_MAX];
   sd_stat_differences(&e->st, e->old, why);
-  if (e->again) lua_pushstring(L, e->old->flags & SD_ENTRY_RACY ? "racy" : "asked for");
+  if (e->again) lua_pushliteral(L, "racy");
   else lua_pushstring(L, why);
   lua_setfield(L, -2, "why");
 }

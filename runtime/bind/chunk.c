@@ -36,29 +36,37 @@ static int lsd_chunk_gc(lua_State *L) {
 
 /* ---- methods ---- */
 
-/* stats() -> {files, bytes, hashed, linked, errors, cursor, complete}: `cursor` is the entry id up
- * to which nothing of the chunk is left to do; complete: that is all of it */
+/* What was found is another identity than the one that is known. */
+static bool is_other(const struct sd_content *e) {
+  return !e->known_kind || e->kind != e->known_kind || e->now.size != e->st.size ||
+         memcmp(e->hash, e->known, sizeof(e->hash)) != 0;
+}
+
+/* stats() -> {files, bytes, hashed, linked, again, changed, errors, cursor, complete}: `again`: how
+ * many of the hashed had an identity; `changed`: how many have another one now, or their first;
+ * `cursor`: the entry id up to which nothing is left to do; `complete`: it was not cut short */
 static int lsd_chunk_stats(lua_State *L) {
   const struct sd_contents *c = check_handle(L, 1)->c;
-  int64_t hashed = 0, linked = 0, errors = 0, cursor = 0;
+  int64_t hashed = 0, linked = 0, again = 0, changed = 0, errors = 0;
   uint64_t bytes = 0; /* wraps: sparse files may claim any size */
-  bool whole = true;
   for (size_t i = 0; i < c->items_len; i++) {
     const struct sd_content *e = &c->items[i];
     if (e->twin) linked++;
     else if (e->kind) hashed++, bytes += (uint64_t)e->now.size;
-    else if (e->code != SD_ECANCELED) errors++;
-    else whole = false;
-    if (whole) cursor = e->entry_id;
+    else errors++;
+    if (e->twin || (e->kind && is_other(e))) changed++;
+    if (e->kind && e->known_kind) again++;
   }
-  lua_createtable(L, 0, 6);
+  lua_createtable(L, 0, 9);
   lsd_set_int(L, "files", (int64_t)c->items_len);
   lsd_set_int(L, "bytes", (int64_t)bytes);
   lsd_set_int(L, "hashed", hashed);
   lsd_set_int(L, "linked", linked);
+  lsd_set_int(L, "again", again);
+  lsd_set_int(L, "changed", changed);
   lsd_set_int(L, "errors", errors);
-  lsd_set_int(L, "cursor", cursor);
-  lua_pushboolean(L, whole);
+  lsd_set_int(L, "cursor", c->items_len ? c->items[c->items_len - 1].entry_id : c->after);
+  lua_pushboolean(L, !c->cut);
   lua_setfield(L, -2, "complete");
   return 1;
 }
@@ -84,8 +92,10 @@ static void push_item(lua_State *L, const struct sd_content *e) {
   static const char *const kinds[] = {NULL, "full", "sampled"};
   static const char digits[] = "0123456789abcdef";
   char hex[32];
-  lua_createtable(L, 0, 6);
+  lua_createtable(L, 0, 7);
   lsd_set_int(L, "id", e->entry_id);
+  lua_pushboolean(L, e->known_kind != 0);
+  lua_setfield(L, -2, "known");
   lsd_set_int(L, "size", e->kind ? e->now.size : e->st.size);
   push_path(L, e);
   lua_setfield(L, -2, "path");
@@ -118,7 +128,7 @@ static int next_item(lua_State *L) {
   return 1;
 }
 
-/* each() -> iterator over {id, path, size, hash?, hash_kind?, mime?, error?} */
+/* each() -> iterator over {id, path, size, known, hash?, hash_kind?, mime?, error?} */
 static int lsd_chunk_each(lua_State *L) {
   check_handle(L, 1);
   lua_settop(L, 1);
@@ -129,7 +139,7 @@ static int lsd_chunk_each(lua_State *L) {
 
 /* Why the file is not what the library has; NULL where it is. */
 static const char *difference(const struct sd_content *e) {
-  if (!e->known_kind || (!e->kind && e->code == SD_ECANCELED)) return NULL;
+  if (!e->known_kind) return NULL;
   if (!e->kind) return "unreadable";
   if (memcmp(e->hash, e->known, sizeof(e->hash)) == 0) return NULL;
   bool touched = e->now.size != e->st.size || e->now.mtime != e->st.mtime;

@@ -136,10 +136,16 @@ static bool must_stop(struct handle *h) {
   return atomic_load(&h->lib->interrupt) || atomic_load(&h->closed);
 }
 
+/* What is compared with an identity is hashed as that was; what takes its place is no less. */
+static enum sd_hash_kind kind_of(const struct handle *h, const struct sd_content *i) {
+  bool as_known = h->want.verify || i->known_kind == SD_HASH_FULL;
+  return i->known_kind && as_known ? (enum sd_hash_kind)i->known_kind : h->kind;
+}
+
 static void hash_item(struct handle *h, struct worker *w, struct chunk *c, struct sd_content *i) {
   struct sd_err err;
   struct sd_hash_result r;
-  struct sd_hash_want want = {.kind = i->known_kind ? i->known_kind : h->kind,
+  struct sd_hash_want want = {.kind = kind_of(h, i),
                               .check_identity = true,
                               .dev = i->st_dev,
                               .ino = i->st.ino,
@@ -258,6 +264,7 @@ static struct chunk *new_chunk(struct handle *h) {
     return NULL;
   }
   c->h = h;
+  c->contents->mime_names = sd_mime_names_hold(h->names);
   c->want = h->want;
   c->task = (struct sd_task){.run = run_select, .deliver = deliver_select};
   uv_mutex_init(&c->lock);
@@ -307,6 +314,7 @@ static int take_ready(lua_State *L, int status, lua_KContext ctx) {
       struct sd_contents *found = c->contents;
       c->contents = NULL;
       free_chunk(c);
+      sd_contents_cut(found);
       lsd_chunk_push(L, found);
       return 1;
     }
@@ -351,7 +359,7 @@ static int open_files(struct handle *h, const char *root, struct sd_err *err) {
 }
 
 /* open(library, {root, location_id, after = 0, chunk = 100, kind = "sampled" | "full",
- * mime = "none" | "name" | "magic", rest = false, verify = false}) -> hasher */
+ * mime = "none" | "name" | "magic", rest = false, verify = false, again = false}) -> hasher */
 static int lsd_hasher_open(lua_State *L) {
   static const char *const kinds[] = {"sampled", "full", NULL};
   static const char *const mimes[] = {"none", "name", "magic", NULL};
@@ -370,6 +378,7 @@ static int lsd_hasher_open(lua_State *L) {
   want.full = field_option(L, 2, "kind", kinds) == 1;
   want.rest = lsd_field_true(L, 2, "rest");
   want.verify = lsd_field_true(L, 2, "verify");
+  want.again = lsd_field_true(L, 2, "again");
   int mime = field_option(L, 2, "mime", mimes);
   struct handle *h = lua_newuserdatauv(L, sizeof(*h), 1);
   memset(h, 0, sizeof(*h));

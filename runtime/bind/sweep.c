@@ -79,7 +79,7 @@ static void free_sweep(struct lsd_op *op) {
 /* How bytes of a file that moved are trusted to be the same, by the name of what changes them. */
 static uint8_t field_distrust(lua_State *L) {
   static const char *const names[] = {"inode", "mtime", "ctime", "content", NULL};
-  static const uint8_t distrust[] = {0, 0, 1, 2};
+  static const uint8_t distrust[] = {0, 0, 1, 1};
   lua_getfield(L, 2, "changed_by");
   int i = luaL_checkoption(L, -1, "inode", names);
   lua_pop(L, 1);

@@ -204,12 +204,16 @@ static void make_accept(lua_State *L, int i, struct handle *h) {
   lua_pop(L, 1);
 }
 
+/* A walk reads no file: what `content` wants read again, though nothing tells that it has changed,
+ * is the hasher's. */
 static enum sd_changed_by field_changed_by(lua_State *L, int i) {
   static const char *const names[] = {"inode", "mtime", "ctime", "content", NULL};
+  static const enum sd_changed_by by[] = {SD_CHANGED_BY_INODE, SD_CHANGED_BY_MTIME,
+                                          SD_CHANGED_BY_CTIME, SD_CHANGED_BY_CTIME};
   lua_getfield(L, i, "changed_by");
-  enum sd_changed_by by = (enum sd_changed_by)luaL_checkoption(L, -1, "inode", names);
+  int k = luaL_checkoption(L, -1, "inode", names);
   lua_pop(L, 1);
-  return by;
+  return by[k];
 }
 
 /* open(library, {root = string, root_id = integer, location_id = integer, queue = queue,

@@ -23,6 +23,7 @@ struct sd_contents *sd_contents_new(void) {
 void sd_contents_free(struct sd_contents *c) {
   if (!c) return;
   free(c->items);
+  sd_mime_names_close(c->mime_names);
   sd_arena_fini(&c->arena);
   free(c);
 }
@@ -48,17 +49,32 @@ static const char select_sql[] =
     "  AND t.nlink>1 AND t.kind<>2 AND t.content_id=0 AND t.id<e.id AND f.location_id=?2))"
     " ORDER BY e.id LIMIT ?3";
 
-/* The same columns, and what is known. Of the names of one inode in the location the first. */
-static const char verify_sql[] =
-    "SELECT e.id,e.parent_id,e.name,e.size,e.allocated,e.mtime,e.ctime,e.dev,e.ino,e.nlink,e.btime,"
-    "d.anchor,d.path," SD_DEVICE_NUMBER("e.dev") ",0,c.hash,c.hash_kind"
-    " FROM entry e JOIN directory d ON d.entry_id=e.parent_id JOIN content c ON c.id=e.content_id"
-    " WHERE e.id>?1 AND d.location_id=?2 AND e.kind=1 AND e.content_id>0"
-    " AND NOT(e.nlink>1 AND EXISTS(SELECT 1 FROM entry t INDEXED BY entry_inode"
-    "  CROSS JOIN directory f ON f.entry_id=t.parent_id WHERE t.dev=e.dev AND t.ino=e.ino"
-    "  AND t.nlink>1 AND t.kind<>2 AND t.content_id=e.content_id AND t.id<e.id"
-    "  AND f.location_id=?2))"
-    " ORDER BY e.id LIMIT ?3";
+/* The same columns, and what is known. Of the names of one inode in the location the first.
+ * `which`: of entry `e` in directory `d`, `which_twin`: of another name `t` in directory `f`. */
+#define KNOWN_SQL(which, which_twin) \
+  "SELECT e.id,e.parent_id,e.name,e.size,e.allocated,e.mtime,e.ctime,e.dev,e.ino,e.nlink,"        \
+  "e.btime,d.anchor,d.path," SD_DEVICE_NUMBER("e.dev") ",0,c.hash,c.hash_kind"                    \
+  " FROM entry e JOIN directory d ON d.entry_id=e.parent_id JOIN content c ON c.id=e.content_id"  \
+  " WHERE e.id>?1 AND d.location_id=?2 AND e.kind=1 AND e.content_id>0" which                     \
+  " AND NOT(e.nlink>1 AND EXISTS(SELECT 1 FROM entry t INDEXED BY entry_inode"                    \
+  "  CROSS JOIN directory f ON f.entry_id=t.parent_id WHERE t.dev=e.dev AND t.ino=e.ino"          \
+  "  AND t.nlink>1 AND t.kind<>2 AND t.content_id=e.content_id AND t.id<e.id"                     \
+  "  AND f.location_id=?2" which_twin "))"                                                        \
+  " ORDER BY e.id LIMIT ?3"
+
+/* Whether the walk came by: not where a directory could not be read, and not where it is gone or
+ * left out now. Of what vanished only the topmost is noted. */
+#define COME_BY(e, d)                                                                 \
+  " AND " d                                                                           \
+  ".unverified=0 AND NOT(EXISTS(SELECT 1 FROM vanished WHERE location_id=?2)"         \
+  "  AND EXISTS(WITH RECURSIVE up(id) AS (SELECT " e                                  \
+  ".id UNION"                                                                         \
+  "   SELECT a.parent_id FROM up JOIN entry a ON a.id=up.id)"                         \
+  "   SELECT 1 FROM up JOIN entry a ON a.id=up.id JOIN vanished v ON v.entry_id=a.id" \
+  "   WHERE v.parent_id=a.parent_id AND v.name=a.name))"
+
+static const char verify_sql[] = KNOWN_SQL("", "");
+static const char again_sql[] = KNOWN_SQL(COME_BY("e", "d"), COME_BY("t", "f"));
 
 /* What a job wants hashed, whatever is known of it. */
 static const char todo_sql[] =
@@ -150,7 +166,7 @@ static int add_item(struct sd_store *s, struct sd_contents *c, sqlite3_stmt *q,
 
 static uint64_t bytes_to_read(const struct sd_content_want *want, const struct sd_content *i) {
   uint64_t size = (uint64_t)i->st.size;
-  bool full = i->known_kind ? i->known_kind == SD_HASH_FULL : want->full;
+  bool full = i->known_kind == SD_HASH_FULL || (want->full && !want->verify);
   if (i->twin) return 0;
   return full || size < SD_HASH_SAMPLE_MIN ? size : SD_HASH_SAMPLE_MIN;
 }
@@ -170,16 +186,22 @@ int sd_contents_select(struct sd_store *s, const struct sd_content_want *want,
   sqlite3_stmt *q = NULL;
   uint64_t left = want->max_bytes ? want->max_bytes : UINT64_MAX;
   int step = SQLITE_DONE, rc = 0;
-  const char *sql = want->job_id ? todo_sql : want->verify ? verify_sql : select_sql;
+  bool known = want->verify || want->again;
+  const char *sql = want->job_id   ? todo_sql
+                    : want->again  ? again_sql
+                    : want->verify ? verify_sql
+                                   : select_sql;
   if (sqlite3_prepare_v2(sd_store_db(s), sql, -1, &q, NULL) != SQLITE_OK)
     return sd_store_error(s, err, "prepare");
-  out->replace = want->job_id != 0;
+  out->replace = want->job_id || want->again;
+  out->sweeps = !want->job_id;
+  out->after = want->after;
   sqlite3_bind_int64(q, 1, want->after);
   sqlite3_bind_int64(q, 2, want->location_id);
   sqlite3_bind_int(q, 3, want->limit);
   if (want->job_id) sqlite3_bind_int64(q, 4, want->job_id);
-  else if (!want->verify) sqlite3_bind_int(q, 4, want->full);
-  if (!want->job_id && !want->verify) sqlite3_bind_int(q, 5, want->rest);
+  else if (!known) sqlite3_bind_int(q, 4, want->full);
+  if (!want->job_id && !known) sqlite3_bind_int(q, 5, want->rest);
   while (!rc && left && (step = sqlite3_step(q)) == SQLITE_ROW)
     rc = add_bounded(s, out, q, want, &left, err);
   if (!rc && left && step != SQLITE_DONE) rc = sd_store_error(s, err, "read the library");
@@ -190,11 +212,23 @@ int sd_contents_select(struct sd_store *s, const struct sd_content_want *want,
   return rc;
 }
 
+void sd_contents_cut(struct sd_contents *c) {
+  size_t n = 0;
+  while (n < c->items_len && c->items[n].code != SD_ECANCELED) n++;
+  c->cut = n < c->items_len;
+  c->items_len = n;
+}
+
 /* ---- what was found ---- */
 
+struct type {
+  const char *mime; /* NULL: none was found */
+  bool named;       /* a name says so */
+};
+
 /* `n` more entries have this content; gives its id. */
-static int put_content(struct sd_store *s, const struct sd_content *i, int64_t n, int64_t *id,
-                       struct sd_err *err) {
+static int put_content(struct sd_store *s, const struct sd_content *i, struct type type, int64_t n,
+                       int64_t *id, struct sd_err *err) {
   uint8_t uuid[SD_UUID_LEN];
   sqlite3_stmt *st = sd_store_stmt(s, ST_CONTENT_PUT, err);
   if (!st) return err->code;
@@ -203,11 +237,11 @@ static int put_content(struct sd_store *s, const struct sd_content *i, int64_t n
   sqlite3_bind_blob(st, 2, i->hash, sizeof(i->hash), SQLITE_STATIC);
   sqlite3_bind_int(st, 3, i->kind);
   sqlite3_bind_int64(st, 4, i->now.size);
-  sqlite3_bind_text(st, 5, i->mime, -1, SQLITE_STATIC);
-  sqlite3_bind_text(st, 6, i->mime ? sd_mime_kind(i->mime) : NULL, -1, SQLITE_STATIC);
+  sqlite3_bind_text(st, 5, type.mime, -1, SQLITE_STATIC);
+  sqlite3_bind_text(st, 6, sd_mime_kind(type.mime), -1, SQLITE_STATIC);
   sqlite3_bind_int64(st, 7, n);
   sqlite3_bind_int64(st, 8, s->now);
-  sqlite3_bind_int(st, 9, i->mime_named);
+  sqlite3_bind_int(st, 9, type.named);
   int rc = sqlite3_step(st);
   *id = rc == SQLITE_ROW ? sqlite3_column_int64(st, 0) : 0;
   int code = rc == SQLITE_ROW ? 0 : sd_store_error(s, err, "write a content");
@@ -215,25 +249,35 @@ static int put_content(struct sd_store *s, const struct sd_content *i, int64_t n
   return code;
 }
 
-/* An entry that still waits, as its row has it. */
+/* An entry, as its row has it. */
 struct name {
-  int64_t id, parent_id;
-  struct sd_stat st; /* size, allocated, mtime, ctime */
+  int64_t id, parent_id, content_id; /* content_id 0: none, or it waits */
+  const char *mime;                  /* the type that the name says; NULL: none */
+  struct sd_stat st;                 /* size, allocated, mtime, ctime */
 };
 
-/* The names of an inode that still wait: the one that was given first. */
+/* The names of an inode: the one that was given first, where they wait. */
 struct names {
+  const struct sd_mime_names *types; /* NULL: names are not asked for types */
   struct name *items;
   size_t items_len, items_cap;
 };
 
-static struct name read_name(sqlite3_stmt *st) {
+/* A name that is alone was asked for its type where the file was read. */
+static struct names names_of(const struct sd_contents *c, const struct sd_content *i) {
+  return (struct names){.types = i->st.nlink > 1 ? c->mime_names : NULL};
+}
+
+static struct name read_name(const struct names *of, sqlite3_stmt *st) {
   struct name n = {.id = sqlite3_column_int64(st, 0), .parent_id = sqlite3_column_int64(st, 1)};
   n.st.kind = SD_KIND_FILE;
   n.st.size = sqlite3_column_int64(st, 2);
   n.st.allocated = sqlite3_column_int64(st, 3);
   n.st.mtime = sqlite3_column_int64(st, 4);
   n.st.ctime = sqlite3_column_int64(st, 5);
+  n.content_id = sqlite3_column_int64(st, 6);
+  const char *name = of->types ? sqlite3_column_blob(st, 7) : NULL;
+  if (name) n.mime = sd_mime_by_name(of->types, name, (size_t)sqlite3_column_bytes(st, 7));
   return n;
 }
 
@@ -241,10 +285,20 @@ static int add_names(struct sd_store *s, sqlite3_stmt *st, struct names *out, st
   int step = SQLITE_DONE, rc = 0;
   while (!rc && (step = sqlite3_step(st)) == SQLITE_ROW)
     if (!SD_ARRAY_ROOM(out, items)) rc = sd_err_nomem(err);
-    else out->items[out->items_len++] = read_name(st);
+    else out->items[out->items_len++] = read_name(out, st);
   if (!rc && step != SQLITE_DONE) rc = sd_store_error(s, err, "read the library");
   sqlite3_reset(st);
   return rc;
+}
+
+/* Whichever of its names a file was read by, and in whatever order they have their ids. */
+static struct type type_of(const struct sd_content *i, const struct names *names) {
+  struct type t = {.mime = i->mime, .named = i->mime_named};
+  for (size_t k = 0; k < names->items_len; k++) {
+    const char *mime = names->items[k].mime;
+    if (mime && (!t.named || strcmp(mime, t.mime) < 0)) t = (struct type){mime, true};
+  }
+  return t;
 }
 
 /* None: the entry is gone, or has been linked meanwhile. */
@@ -330,7 +384,8 @@ static int link_hashed(struct sd_store *s, const struct sd_content *i, const str
   int64_t content_id = 0;
   int rc = 0;
   /* Emptied since it was listed: no content, as for what was listed empty. */
-  if (i->now.size) rc = put_content(s, i, (int64_t)names->items_len, &content_id, err);
+  if (i->now.size)
+    rc = put_content(s, i, type_of(i, names), (int64_t)names->items_len, &content_id, err);
   for (size_t k = 0; !rc && k < names->items_len; k++) {
     const struct name *name = &names->items[k];
     if (is_stale(&name->st, &i->now)) rc = refresh_stat(s, &i->now, name, err);
@@ -355,6 +410,17 @@ static int add_to_twin(struct sd_store *s, const struct sd_content *i, int64_t n
   return rc;
 }
 
+/* The content has new names. */
+static int improve_type(struct sd_store *s, int64_t content_id, struct type type,
+                        struct sd_err *err) {
+  sqlite3_stmt *st = type.named ? sd_store_stmt(s, ST_CONTENT_TYPE, err) : NULL;
+  if (!st) return type.named ? err->code : 0;
+  sqlite3_bind_int64(st, 1, content_id);
+  sqlite3_bind_text(st, 2, type.mime, -1, SQLITE_STATIC);
+  sqlite3_bind_text(st, 3, sd_mime_kind(type.mime), -1, SQLITE_STATIC);
+  return sd_store_run(s, st, err, "write a content");
+}
+
 /* Another name of the inode was hashed before: its content is that of all listed alike. */
 static int link_twin(struct sd_store *s, const struct sd_content *i, struct names *names,
                      struct sd_link_count *n, struct sd_err *err) {
@@ -365,15 +431,17 @@ static int link_twin(struct sd_store *s, const struct sd_content *i, struct name
     if (row->size == i->st.size && row->mtime == i->st.mtime)
       names->items[alike++] = names->items[k];
   }
+  names->items_len = alike;
   int rc = alike ? add_to_twin(s, i, (int64_t)alike, &content_id, err) : 1;
+  if (!rc) rc = improve_type(s, content_id, type_of(i, names), err);
   for (size_t k = 0; !rc && k < alike; k++, n->linked++)
     rc = link_name(s, i, &names->items[k], content_id, err);
   return rc < 0 ? rc : 0;
 }
 
-static int link_names(struct sd_store *s, const struct sd_content *i, const struct sd_write_opts *o,
-                      struct sd_link_count *n, struct sd_err *err) {
-  struct names names = {0};
+static int link_names(struct sd_store *s, const struct sd_contents *c, const struct sd_content *i,
+                      const struct sd_write_opts *o, struct sd_link_count *n, struct sd_err *err) {
+  struct names names = names_of(c, i);
   int rc = waiting_names(s, i, o, &names, err);
   if (!rc && names.items_len)
     rc = i->twin ? link_twin(s, i, &names, n, err) : link_hashed(s, i, &names, n, err);
@@ -383,21 +451,10 @@ static int link_names(struct sd_store *s, const struct sd_content *i, const stru
 
 /* ---- a better identity than the one that is there ---- */
 
-struct known {
-  struct name name;
-  int64_t content_id; /* 0: none */
-};
-
-struct knowns {
-  struct known *items;
-  size_t items_len, items_cap;
-};
-
 /* All names of the inode, in whatever location, that are as they were when the file was chosen. */
-static int known_names(struct sd_store *s, const struct sd_content *i, struct knowns *out,
+static int known_names(struct sd_store *s, const struct sd_content *i, struct names *out,
                        struct sd_err *err) {
   sqlite3_stmt *st = sd_store_stmt(s, i->st.nlink > 1 ? ST_INODE_KNOWN : ST_ENTRY_KNOWN, err);
-  int step = SQLITE_DONE, rc = 0;
   if (!st) return err->code;
   sqlite3_bind_int64(st, 1, i->entry_id);
   sqlite3_bind_int64(st, 2, (int64_t)i->st.dev);
@@ -405,18 +462,11 @@ static int known_names(struct sd_store *s, const struct sd_content *i, struct kn
   sqlite3_bind_int64(st, 4, i->st.size);
   sqlite3_bind_int64(st, 5, i->st.mtime);
   sqlite3_bind_int64(st, 6, i->st.ctime);
-  while (!rc && (step = sqlite3_step(st)) == SQLITE_ROW)
-    if (!SD_ARRAY_ROOM(out, items)) rc = sd_err_nomem(err);
-    else
-      out->items[out->items_len++] =
-          (struct known){.name = read_name(st), .content_id = sqlite3_column_int64(st, 6)};
-  if (!rc && step != SQLITE_DONE) rc = sd_store_error(s, err, "read the library");
-  sqlite3_reset(st);
-  return rc;
+  return add_names(s, st, out, err);
 }
 
 /* The samples stay known, as long as both hashes are those of the same bytes. */
-static int keep_sample(struct sd_store *s, const struct known *k, int64_t content_id,
+static int keep_sample(struct sd_store *s, const struct name *k, int64_t content_id,
                        struct sd_err *err) {
   sqlite3_stmt *st = sd_store_stmt(s, ST_SAMPLE_PUT, err);
   if (!st) return err->code;
@@ -425,28 +475,35 @@ static int keep_sample(struct sd_store *s, const struct known *k, int64_t conten
   return sd_store_run(s, st, err, "keep a sampled hash");
 }
 
-static int relink(struct sd_store *s, const struct sd_content *i, const struct known *k,
-                  int64_t content_id, struct sd_err *err) {
-  int rc = is_stale(&k->name.st, &i->now) ? refresh_stat(s, &i->now, &k->name, err)
-           : k->content_id                ? keep_sample(s, k, content_id, err)
-                                          : 0;
-  sqlite3_stmt *st = rc ? NULL : sd_store_stmt(s, ST_ENTRY_RELINK, err);
+static int change_content(struct sd_store *s, int64_t entry_id, int64_t content_id,
+                          struct sd_err *err) {
+  sqlite3_stmt *st = sd_store_stmt(s, ST_ENTRY_RELINK, err);
   if (!st) return err->code;
-  sqlite3_bind_int64(st, 1, k->name.id);
+  sqlite3_bind_int64(st, 1, entry_id);
   if (content_id) sqlite3_bind_int64(st, 2, content_id);
   else sqlite3_bind_null(st, 2);
-  rc = sd_store_run(s, st, err, "link a content");
+  return sd_store_run(s, st, err, "link a content");
+}
+
+static int relink(struct sd_store *s, const struct sd_content *i, const struct name *k,
+                  int64_t content_id, struct sd_err *err) {
+  bool other = k->content_id != content_id || !content_id;
+  int rc = is_stale(&k->st, &i->now) ? refresh_stat(s, &i->now, k, err)
+           : other && k->content_id  ? keep_sample(s, k, content_id, err)
+                                     : 0;
+  if (!rc && other) rc = change_content(s, k->id, content_id, err);
+  if (!rc && content_id && is_racy(i)) rc = mark_racy(s, i, k->id, err);
   return rc || !k->content_id ? rc : sd_store_drop_content(s, k->content_id, err);
 }
 
 /* The new content comes first: the old one may be the same, and would go with its last entry. */
-static int link_again(struct sd_store *s, const struct sd_content *i, struct sd_link_count *n,
-                      struct sd_err *err) {
-  struct knowns names = {0};
+static int link_again(struct sd_store *s, const struct sd_contents *c, const struct sd_content *i,
+                      struct sd_link_count *n, struct sd_err *err) {
+  struct names names = names_of(c, i);
   int64_t content_id = 0;
   int rc = known_names(s, i, &names, err);
   if (!rc && names.items_len && i->now.size)
-    rc = put_content(s, i, (int64_t)names.items_len, &content_id, err);
+    rc = put_content(s, i, type_of(i, &names), (int64_t)names.items_len, &content_id, err);
   for (size_t k = 0; !rc && k < names.items_len; k++)
     rc = relink(s, i, &names.items[k], content_id, err);
   n->linked += names.items_len;
@@ -493,10 +550,10 @@ int sd_contents_link(struct sd_store *s, const struct sd_contents *c, const stru
   int rc = 0;
   for (size_t k = 0; !rc && k < c->items_len; k++) {
     const struct sd_content *i = &c->items[k];
-    if (c->replace && i->kind) rc = link_again(s, i, n, err);
-    else if (i->twin || i->kind) rc = link_names(s, i, o, n, err);
-    else if (i->code == -ENOENT && !c->replace) rc = note_vanished(s, i, o, n, err);
-    else if (i->code != SD_ECANCELED) rc = note_failed(s, i, o, n, err);
+    if (c->replace && i->kind) rc = link_again(s, c, i, n, err);
+    else if (i->twin || i->kind) rc = link_names(s, c, i, o, n, err);
+    else if (i->code == -ENOENT && c->sweeps) rc = note_vanished(s, i, o, n, err);
+    else rc = note_failed(s, i, o, n, err);
   }
   return rc;
 }

@@ -5,6 +5,7 @@
 #include <fnmatch.h>
 #include <locale.h>
 #include <magic.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -45,6 +46,7 @@ struct sd_mime_names {
   size_t others_len, others_cap;
   size_t suffix_max; /* bytes of the longest */
   locale_t c_locale; /* names are bytes, whatever locale the program has */
+  atomic_uint held;  /* by others than who opened it */
 };
 
 /* The best match so far. */
@@ -226,8 +228,13 @@ int sd_mime_names_open(const char *path, struct sd_mime_names **out, struct sd_e
   return rc;
 }
 
+struct sd_mime_names *sd_mime_names_hold(struct sd_mime_names *m) {
+  if (m) atomic_fetch_add(&m->held, 1);
+  return m;
+}
+
 void sd_mime_names_close(struct sd_mime_names *m) {
-  if (!m) return;
+  if (!m || atomic_fetch_sub(&m->held, 1) > 0) return;
   if (m->c_locale) freelocale(m->c_locale);
   free(m->globs);
   free(m->slots);

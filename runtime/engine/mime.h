@@ -6,7 +6,8 @@
  *
  * Owner:  the caller owns tables and magics. Results are static, or live as long as their table or,
  *         for sd_mime_by_magic(), until the next call.
- * Thread: a name table may be read by many threads; a magic is used by one thread at a time.
+ * Thread: a name table may be read, held and closed by many threads; a magic is used by one thread
+ *         at a time.
  * Errors: 0 or a negative code with *err filled. */
 #ifndef SD_ENGINE_MIME_H
 #define SD_ENGINE_MIME_H
@@ -22,6 +23,9 @@ struct sd_mime_magic;
  * exists). -ENOENT where there is none. */
 int sd_mime_names_open(const char *path, struct sd_mime_names **out, struct sd_err *err);
 void sd_mime_names_close(struct sd_mime_names *m); /* accepts NULL */
+
+/* One more owner, who closes the table too; the last of them frees it. Gives `m`; accepts NULL. */
+struct sd_mime_names *sd_mime_names_hold(struct sd_mime_names *m);
 
 /* The type, or NULL where the name does not decide: no glob matches, or several of equal weight and
  * length that say different types. */

@@ -451,15 +451,10 @@ static bool is_same_entry(const struct sd_reconcile *r, const struct sd_stat *no
          (now->ino == old->ino && now->dev == old->dev);
 }
 
-static bool has_bytes(const struct sd_entry *e) {
-  return e->st.kind == SD_KIND_FILE && e->st.size > 0;
-}
-
 /* What has come of an entry that is still the same. */
 static void compare(const struct sd_reconcile *r, struct sd_entry *e) {
   bool differ = attributes_differ(&e->st, e->old);
   bool bytes = e->st.kind != SD_KIND_DIRECTORY && bytes_may_differ(r, &e->st, e->old);
-  if (r->opts.changed_by == SD_CHANGED_BY_CONTENT && has_bytes(e)) bytes = true;
   e->change = bytes ? SD_CHANGE_CONTENT : differ ? SD_CHANGE_UPDATE : SD_CHANGE_NONE;
   e->again = bytes && !differ;
 }
@@ -471,8 +466,7 @@ static int match(struct sd_reconcile *r, struct sd_listing *l, struct sd_entry *
   e->change = SD_CHANGE_NONE;
   if (e->st.kind == 0) return 0; /* there, but not readable: what is known of it stays */
   int rc = find_device(r, l, e, err);
-  bool all = r->opts.changed_by == SD_CHANGED_BY_CONTENT && has_bytes(e);
-  if (rc || (!all && row_sig == sd_stat_sig(&e->st))) return rc;
+  if (rc || row_sig == sd_stat_sig(&e->st)) return rc;
   bool empty = false, stays = false;
   rc = read_stat(r, l->batch, e, err);
   if (!rc) rc = renumber_device(r, l, e, err);

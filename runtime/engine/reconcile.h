@@ -20,10 +20,9 @@ struct sd_reconcile;
 
 /* What tells that the bytes of a file may differ from those that were hashed. */
 enum sd_changed_by {
-  SD_CHANGED_BY_INODE,   /* size, mtime; another inode has the name, or the inode another file */
-  SD_CHANGED_BY_MTIME,   /* size, mtime: where inodes do not last */
-  SD_CHANGED_BY_CTIME,   /* as inode, and ctime: by any change of attributes */
-  SD_CHANGED_BY_CONTENT, /* nothing does: each file is looked at */
+  SD_CHANGED_BY_INODE, /* size, mtime; another inode has the name, or the inode another file */
+  SD_CHANGED_BY_MTIME, /* size, mtime: where inodes do not last */
+  SD_CHANGED_BY_CTIME, /* as inode, and ctime: by any change of attributes */
 };
 
 struct sd_reconcile_opts {

@@ -40,9 +40,9 @@
 #define FOUND_AS "f.location_id=?1 AND f.dev=r.dev AND f.ino=r.ino AND " SAME_FILE
 
 /* Whether its bytes are the same, as far as ?3 wants it known: 0 by size and mtime, 1 also by
- * ctime, 2 not at all. */
+ * ctime. */
 #define SAME_BYTES \
-  "n.size=r.size AND n.mtime=r.mtime AND NOT r.mode&131072 AND (?3=0 OR ?3=1 AND n.ctime=r.ctime)"
+  "n.size=r.size AND n.mtime=r.mtime AND NOT r.mode&131072 AND (?3=0 OR n.ctime=r.ctime)"
 
 /* a + b modulo 2^64, as sd_totals_add() has it: SQLite would make a REAL of what overflows. */
 #define MOST "9223372036854775807"
@@ -95,10 +95,10 @@ static const char *const sql[ST_COUNT] = {
     [ST_ENTRY_STAT] =
         "UPDATE entry SET size=?2,allocated=?3,mtime=?4,ctime=?5,sig=NULL WHERE id=?1",
     [ST_ENTRY_KNOWN] =
-        "SELECT id,parent_id,size,allocated,mtime,ctime,coalesce(content_id,0) FROM entry"
+        "SELECT id,parent_id,size,allocated,mtime,ctime,coalesce(content_id,0),name FROM entry"
         " WHERE id=?1 AND dev=?2 AND ino=?3 AND size=?4 AND mtime=?5 AND ctime=?6 AND kind=1",
     [ST_INODE_KNOWN] =
-        "SELECT id,parent_id,size,allocated,mtime,ctime,coalesce(content_id,0) FROM entry"
+        "SELECT id,parent_id,size,allocated,mtime,ctime,coalesce(content_id,0),name FROM entry"
         " INDEXED BY entry_inode WHERE dev=?2 AND ino=?3 AND nlink>1 AND kind<>2 AND kind=1"
         " AND size=?4 AND mtime=?5 AND ctime=?6 AND ?1 IS NOT NULL",
     [ST_ENTRY_RELINK] = "UPDATE entry SET content_id=?2 WHERE id=?1",
@@ -111,9 +111,10 @@ static const char *const sql[ST_COUNT] = {
         "UPDATE entry SET sig=NULL,mode=mode|?2 WHERE id=?1"
         " AND (SELECT mode&?2 FROM entry WHERE id=?3)<>0",
     [ST_ENTRY_WAITING] =
-        "SELECT id,parent_id,size,allocated,mtime,ctime FROM entry WHERE id=?1 AND content_id=0",
+        "SELECT id,parent_id,size,allocated,mtime,ctime,0,name FROM entry"
+        " WHERE id=?1 AND content_id=0",
     [ST_INODE_WAITING] =
-        "SELECT e.id,e.parent_id,e.size,e.allocated,e.mtime,e.ctime FROM entry e"
+        "SELECT e.id,e.parent_id,e.size,e.allocated,e.mtime,e.ctime,0,e.name FROM entry e"
         " INDEXED BY entry_inode CROSS JOIN directory d ON d.entry_id=e.parent_id"
         " WHERE e.dev=?1 AND e.ino=?2 AND e.nlink>1 AND e.kind<>2 AND e.content_id=0"
         " AND e.btime IS ?3 AND d.location_id=?4 AND e.id<>?5",
@@ -164,6 +165,9 @@ static const char *const sql[ST_COUNT] = {
     [ST_CONTENT_JOIN] =
         "UPDATE content SET entries=entries+?2 WHERE id=(SELECT content_id FROM entry WHERE id=?1)"
         " RETURNING id",
+    [ST_CONTENT_TYPE] =
+        "UPDATE content SET mime=?2,kind=?3,mime_named=1 WHERE id=?1"
+        " AND (mime IS NULL OR (1,mime)>(mime_named,?2))",
     [ST_CONTENT_DROP] = "UPDATE content SET entries=entries-1 WHERE id=?1 RETURNING entries",
     [ST_CONTENT_DELETE] = "DELETE FROM content WHERE id=?1",
     [ST_VANISHED_PUT] =

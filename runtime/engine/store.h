@@ -83,7 +83,7 @@ struct sd_write_opts {
   bool notes_only;   /* of a batch only errors and skips are written */
   bool rescan;       /* the location was indexed before: new entries may be old ones that moved */
   uint8_t distrust; /* of a match: bytes of a file that moved are the same 0: if size and mtime are,
-                        1: and ctime; 2: never */
+                        1: and ctime */
   struct sd_tell *tell; /* of a match or a sweep; NULL: nobody asks */
 };
 

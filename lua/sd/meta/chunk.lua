@@ -10,9 +10,11 @@ local Chunk = {}
 ---@field bytes integer Of the files that were hashed.
 ---@field hashed integer
 ---@field linked integer Further names of a file whose content is known already.
+---@field again integer Of those that were hashed: which had an identity already.
+---@field changed integer Which have another identity now, or their first.
 ---@field errors integer
----@field cursor integer Entry id up to which nothing of the chunk is left to do; 0: none.
----@field complete boolean False where an interruption cut it short.
+---@field cursor integer Entry id up to which nothing is left to do.
+---@field complete boolean False where an interruption cut it short: it ends with what was hashed.
 
 ---@return sd.ChunkStats
 function Chunk:stats() end
@@ -28,6 +30,7 @@ function Chunk:last_path() end
 ---@field hash? string XXH3-128, 32 hexadecimal digits.
 ---@field hash_kind? "full"|"sampled"
 ---@field mime? string
+---@field known boolean It had an identity already.
 ---@field error? string The errno's name where it was not hashed.
 
 --- `for identity in chunk:each() do`
