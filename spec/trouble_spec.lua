@@ -469,6 +469,51 @@ describe("too little of what a process needs", function()
     end
   end)
 
+  it("is named where few descriptors are left, and is no error of an entry", function()
+    fixture.sh(("cd %s && for i in $(seq 20); do mkdir -p d$i/e/f; seq $i >d$i/e/f/n; done"):format(
+      tree))
+    local function assert_all_or_nothing(before)
+      local result = index_in_shell(before, "", "--mode", "deep", "--threads", "2", tree)
+      if result.status == 0 then
+        assert.same({}, fixture.differences(fixture.entries(library), fixture.find(tree)))
+      else
+        assert.equal(1, result.status, before .. ": " .. result.err)
+        assert.is_truthy(result.err:find("too few file descriptors are left (see ulimit -n)", 1,
+          true), before .. ": " .. result.err)
+      end
+      fixture.sh("rm -rf " .. library)
+    end
+    for n = 16, 40 do assert_all_or_nothing(("ulimit -n %d;"):format(n)) end
+    -- What is inherited is taken, too.
+    for n = 20, 52, 2 do
+      assert_all_or_nothing(("ulimit -n 64; exec bash -c 'for i in $(seq 4 %d); do"
+        .. [[ eval "exec $i</dev/null"; done; exec "$@"' --]]):format(n))
+    end
+  end)
+
+  it("ends a run that goes on later, where no file can be opened", function()
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    local strace = ("strace -f -qq -o %s/calls -P %s/a/b -e trace=openat"
+      .. " -e inject=openat:error=%%s:when=%%s"):format(dir, tree)
+    local result = index_in_shell(strace:format("EMFILE", "1+"), "", "--mode", "deep", tree)
+    assert.equal(1, result.status, result.err)
+    assert.is_truthy(result.err:find("no file descriptor is left", 1, true), result.err)
+    assert.same({}, fixture.sql(library, "SELECT * FROM errors"))
+    assert.same({ { "paused" } }, fixture.sql(library, "SELECT status FROM jobs"))
+    result = index("--mode", "deep", tree)
+    assert.equal(0, result.status, result.err)
+    local hashed = "SELECT count(hash), (SELECT count(*) FROM jobs), (SELECT count(*) FROM errors)"
+      .. " FROM entries"
+    assert.same({ { "2", "1", "0" } }, fixture.sql(library, hashed))
+    -- What is over soon is waited for.
+    fixture.sh("rm -rf " .. library)
+    result = index_in_shell(strace:format("ENFILE", "1"), "", "--mode", "deep", tree)
+    assert.is_truthy(fixture.read(dir .. "/calls"):find("INJECTED", 1, true))
+    assert.equal(0, result.status, result.err)
+    assert.same({ { "2", "1", "0" } }, fixture.sql(library, hashed))
+  end)
+
   it("is named where no thread can be started", function()
     if not fixture.has("strace") then return pending("strace is not installed") end
     if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
