@@ -485,7 +485,7 @@ describe("the closing line", function()
     local words = { sdlua, "index", "--library", library, tree }
     local result = fixture.run(table.move(words, 1, #words, #user + 1, { table.unpack(user) }))
     assert.equal(1, result.status)
-    assert.is_truthy(result.err:find("^sdlua: open %S+/tree: permission denied\n$"), result.err)
+    assert.is_truthy(result.err:find("^sdlua: open %S+/tree: Permission denied\n$"), result.err)
   end)
 
   it("says a dot where the root itself could not be listed", function()

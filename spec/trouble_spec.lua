@@ -283,11 +283,7 @@ describe("a library that cannot be written", function()
     fixture.sh(("chmod 755 %s && chmod -R a+rX,a-w %s"):format(dir, library))
     local words = table.move({ sdlua, "index", "--progress", "none", "--library", library, tree },
       1, 7, #user + 1, { table.unpack(user) })
-    assert_fails(14, "permission denied", (function()
-      local result = fixture.run(words)
-      result.err = result.err:lower()
-      return result
-    end)())
+    assert_fails(14, "Permission denied", fixture.run(words))
     fixture.sh("chmod -R u+w " .. library)
     assert_goes_on()
   end)
@@ -512,6 +508,27 @@ describe("too little of what a process needs", function()
     assert.is_truthy(fixture.read(dir .. "/calls"):find("INJECTED", 1, true))
     assert.equal(0, result.status, result.err)
     assert.same({ { "2", "1", "0" } }, fixture.sql(library, hashed))
+  end)
+
+  it("is exit code 17 where memory is out, and nobody else speaks of it", function()
+    if fixture.is_sanitized() then return pending("sanitizers take terabytes of addresses") end
+    for kib = 20000, 60000, 10000 do
+      local result = index_in_shell(("ulimit -v %d;"):format(kib), "", tree)
+      assert.equal(17, result.status, ("%d: %s"):format(kib, result.err))
+    end
+    fixture.sh(("cd %s && for i in 1 2 3 4 5 6 7 8; do seq $i 9 >no-name-says-it-$i; done"):format(
+      tree))
+    for kib = 100000, 500000, 50000 do
+      local result = index_in_shell(("ulimit -v %d;"):format(kib), "", "--mode", "deep",
+        "--threads", "4", tree)
+      assert.is_true(result.status == 17 or result.status == 0, ("%d: %s"):format(kib, result.err))
+      for line in result.err:gmatch("[^\n]+") do
+        assert.is_truthy(line:find("^sdlua: ") or line:find("^" .. tree .. ": "), line)
+      end
+    end
+    assert.equal(0, index("--mode", "deep", tree).status)
+    assert.same({ { "0" } }, fixture.sql(library, "SELECT count(*) FROM entries"
+      .. " WHERE kind = 'file' AND mime IS NULL"))
   end)
 
   it("is named where no thread can be started", function()

@@ -88,9 +88,11 @@ static int open_worker(struct worker *w, struct sd_err *err) {
 
 /* A hash without a type is worth more than no hash: without libmagic only names decide. 0, or a
  * code of sd_err_is_exhausted(). */
-static int open_magic(struct worker *w) {
+static int open_magic(struct handle *h, struct worker *w) {
   if (w->magic || atomic_load(&w->magic_failed)) return 0;
+  uv_mutex_lock(&h->lib->magic_lock);
   int rc = sd_mime_magic_open(&w->magic, &w->magic_err);
+  uv_mutex_unlock(&h->lib->magic_lock);
   if (sd_err_is_exhausted(rc)) return rc;
   if (rc) atomic_store(&w->magic_failed, true);
   return 0;
@@ -129,7 +131,7 @@ static int find_mime(struct handle *h, struct worker *w, struct chunk *c, struct
                      const struct sd_hash_result *r) {
   const char *mime = h->names ? sd_mime_by_name(h->names, i->name, i->name_len) : NULL;
   i->mime_named = mime != NULL;
-  int rc = !mime && h->mime == MIME_MAGIC ? open_magic(w) : 0;
+  int rc = !mime && h->mime == MIME_MAGIC ? open_magic(h, w) : 0;
   if (!rc && !mime && w->magic) mime = sd_mime_by_magic(w->magic, r->head, r->head_len);
   if (rc || !mime) return rc;
   uv_mutex_lock(&c->lock);

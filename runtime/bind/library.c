@@ -74,6 +74,7 @@ static void close_library(struct lsd_library *lib, int64_t log_left) {
   if (lib->lock_fd >= 0) close(lib->lock_fd);
   lib->lock_fd = -1;
   if (lib->dir) uv_mutex_destroy(&lib->wal_lock);
+  if (lib->dir) uv_mutex_destroy(&lib->magic_lock);
   free(lib->note);
   free(lib->dir);
   lib->note = lib->dir = NULL;
@@ -186,6 +187,7 @@ static int open_library(struct lsd_library *lib, const char *dir, bool create, s
     return sd_err_set(err, -ENAMETOOLONG, "library path too long");
   if (!(lib->dir = strdup(dir))) return sd_err_nomem(err);
   uv_mutex_init(&lib->wal_lock);
+  uv_mutex_init(&lib->magic_lock);
   snprintf(db, sizeof(db), "%s/library.db", dir);
   if (!create && access(db, F_OK) != 0)
     return sd_err_set(err, SD_ENOLIB, "%s: no library there", dir);

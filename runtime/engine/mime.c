@@ -2,6 +2,7 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <locale.h>
 #include <magic.h>
@@ -10,15 +11,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/array.h"
 #include "base/buf.h"
 
 enum {
-  NAME_SIZE = 4096,       /* longer ones are no file names, and have no type */
-  HEAD_BYTES = 64 * 1024, /* libmagic looks no further */
+  NAME_SIZE = 4096,        /* longer ones are no file names, and have no type */
+  HEAD_BYTES = 64 * 1024,  /* libmagic looks no further */
+  ROOM = 64 * 1024 * 1024, /* of addresses, that libmagic and its database fit into */
 };
 
 enum shape { LITERAL, SUFFIX, OTHER };
@@ -339,10 +343,24 @@ static int load_library(struct sd_mime_magic *m, struct sd_err *err) {
   return 0;
 }
 
+/* libmagic prints a warning itself where it cannot map its database, and reads the text that it was
+ * made from; dlopen(3) does not say why it fails. So that is found out before. */
+static int has_room(struct sd_err *err) {
+  int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0 && sd_err_is_exhausted(-errno)) return sd_err_exhausted(err, -errno);
+  if (fd >= 0) close(fd);
+  void *p =
+      mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) return sd_err_nomem(err);
+  munmap(p, ROOM);
+  return 0;
+}
+
 int sd_mime_magic_open(struct sd_mime_magic **out, struct sd_err *err) {
   size_t head = HEAD_BYTES;
   struct sd_mime_magic *m = calloc(1, sizeof(*m));
-  int rc = m ? load_library(m, err) : sd_err_nomem(err);
+  int rc = m ? has_room(err) : sd_err_nomem(err);
+  if (!rc) rc = load_library(m, err);
   if (rc) goto fail;
   m->cookie = m->open(MAGIC_MIME_TYPE | MAGIC_NO_CHECK_COMPRESS);
   if (!m->cookie) {
