@@ -179,6 +179,9 @@ static void error_of_the_system_names_what_and_where(void **state) {
   assert_string_equal(err.msg, "open some/path: Permission denied");
   errno = ENOENT;
   assert_int_equal(sd_err_os(NULL, "open", "x"), -ENOENT);
+  errno = ENOENT;
+  assert_int_equal(sd_err_os(&err, "open", ""), -ENOENT);
+  assert_string_equal(err.msg, "open \"\": No such file or directory");
   assert_int_equal(sd_err_nomem(&err), -ENOMEM);
 }
 

@@ -190,7 +190,10 @@ describe("a damaged library", function()
     assert.equal(0, index(tree).status)
     fixture.sh(("sqlite3 %s/library.db 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null && truncate"
       .. " -s 40960 %s/library.db"):format(library, library))
-    assert_fails(12, "malformed", index(tree))
+    local named = library .. "/library.db: database disk image is malformed"
+    local result = index(tree)
+    assert_fails(12, named, result)
+    assert.equal(1, select(2, result.err:gsub("library%.db", "")))
   end)
 end)
 
@@ -272,8 +275,10 @@ describe("a library that cannot be written", function()
     fixture.sh(("cd %s && seq 20000 | xargs touch"):format(tree))
     local script = ("%s && %s index --progress none --library %s %s; s=$?; rm -f %s/fill; exit $s")
       :format(mount, quote(sdlua), library, tree, library)
-    assert_fails(14, "nothing that was committed is lost",
-      fixture.run { "unshare", "-m", "sh", "-c", script })
+    local result = fixture.run { "unshare", "-m", "sh", "-c", script }
+    assert_fails(14, "nothing that was committed is lost", result)
+    assert.is_truthy(result.err:find(library .. "/library.db: database or disk is full", 1, true),
+      result.err)
   end)
 
   it("is exit code 14 where it is read-only", function()

@@ -8,7 +8,7 @@
 
 int sd_err_os(struct sd_err *err, const char *what, const char *path) {
   int en = errno; /* anything below may overwrite it */
-  return sd_err_set(err, -en, "%s %s: %s", what, path, sd_err_text(-en));
+  return sd_err_set(err, -en, "%s %s: %s", what, *path ? path : "\"\"", sd_err_text(-en));
 }
 
 int sd_err_nomem(struct sd_err *err) {

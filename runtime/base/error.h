@@ -28,7 +28,8 @@ struct sd_err {
 };
 
 /* Each fills *err (NULL is allowed) and returns the code, so that `return sd_err_os(...)` works.
- * sd_err_os takes errno at entry: call it before anything that may overwrite it. */
+ * sd_err_os takes errno at entry: call it before anything that may overwrite it. An empty path is
+ * called "". */
 int sd_err_os(struct sd_err *err, const char *what, const char *path);
 int sd_err_nomem(struct sd_err *err);
 int sd_err_set(struct sd_err *err, int code, const char *fmt, ...)
