@@ -220,9 +220,11 @@ static FILE *open_system(struct sd_buf *path) {
 
 int sd_mime_names_open(const char *path, struct sd_mime_names **out, struct sd_err *err) {
   struct sd_buf found = SD_BUF_INIT;
+  errno = 0;
   FILE *f = path ? fopen(path, "re") : open_system(&found);
-  int rc;
-  if (f) rc = load(f, path ? path : (const char *)found.data, out, err);
+  int rc = f ? 0 : -errno;
+  if (sd_err_is_exhausted(rc)) rc = sd_err_exhausted(err, rc); /* there may be one */
+  else if (f) rc = load(f, path ? path : (const char *)found.data, out, err);
   else if (path) rc = sd_err_os(err, "open", path);
   else rc = sd_err_set(err, -ENOENT, "no table of MIME types (mime/globs2) is installed");
   if (f) fclose(f);
