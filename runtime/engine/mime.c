@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <fnmatch.h>
+#include <limits.h>
 #include <locale.h>
 #include <magic.h>
 #include <stdbool.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -20,6 +22,7 @@
 #include "base/buf.h"
 
 enum {
+  DATABASES_MAX = 8,
   NAME_SIZE = 4096,        /* longer ones are no file names, and have no type */
   HEAD_BYTES = 64 * 1024,  /* libmagic looks no further */
   ROOM = 64 * 1024 * 1024, /* of addresses, that libmagic and its database fit into */
@@ -325,6 +328,10 @@ struct sd_mime_magic {
   const char *(*buffer)(magic_t cookie, const void *p, size_t n);
   const char *(*error)(magic_t cookie);
   int (*number)(magic_t cookie);
+  const char *(*getpath)(const char *path, int action);
+  int (*load_buffers)(magic_t cookie, void **buffers, size_t *sizes, size_t n);
+  void *maps[DATABASES_MAX]; /* of the databases, while the cookie lives */
+  size_t sizes[DATABASES_MAX], maps_len;
 };
 
 static int load_library(struct sd_mime_magic *m, struct sd_err *err) {
@@ -333,10 +340,15 @@ static int load_library(struct sd_mime_magic *m, struct sd_err *err) {
   const struct {
     const char *name;
     void *place;
-  } functions[] = {{"magic_open", &m->open},     {"magic_close", &m->close},
-                   {"magic_load", &m->load},     {"magic_setparam", &m->setparam},
-                   {"magic_buffer", &m->buffer}, {"magic_error", &m->error},
-                   {"magic_errno", &m->number}};
+  } functions[] = {{"magic_open", &m->open},
+                   {"magic_close", &m->close},
+                   {"magic_load", &m->load},
+                   {"magic_setparam", &m->setparam},
+                   {"magic_buffer", &m->buffer},
+                   {"magic_error", &m->error},
+                   {"magic_errno", &m->number},
+                   {"magic_getpath", &m->getpath},
+                   {"magic_load_buffers", &m->load_buffers}};
   for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
     void *f = dlsym(m->library, functions[i].name);
     if (!f) return sd_err_set(err, -ENOENT, "libmagic: no %s", functions[i].name);
@@ -345,8 +357,55 @@ static int load_library(struct sd_mime_magic *m, struct sd_err *err) {
   return 0;
 }
 
-/* libmagic prints a warning itself where it cannot map its database, and reads the text that it was
- * made from; dlopen(3) does not say why it fails. So that is found out before. */
+/* Maps a compiled database: 1; 0: there is none; or a negative code. */
+static int map_database(struct sd_mime_magic *m, const char *path, struct sd_err *err) {
+  struct stat st;
+  int fd = TEMP_FAILURE_RETRY(open(path, O_RDONLY | O_CLOEXEC)), rc = 0;
+  if (fd < 0) return sd_err_is_exhausted(-errno) ? sd_err_exhausted(err, -errno) : 0;
+  if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
+    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    rc = p == MAP_FAILED ? sd_err_os(err, "map", path) : 1;
+    if (rc == 1) m->maps[m->maps_len] = p;
+    if (rc == 1) m->sizes[m->maps_len++] = (size_t)st.st_size;
+  }
+  close(fd);
+  return rc;
+}
+
+/* Whether a database that is text says nothing, as /etc/magic does; or is not there. */
+static bool is_silent(const char *path) {
+  char line[HEAD_BYTES / 64];
+  bool silent = true;
+  FILE *f = fopen(path, "re");
+  if (!f) return errno == ENOENT;
+  while (silent && fgets(line, sizeof(line), f))
+    silent = line[0] == '#' || line[strspn(line, " \t\r\n")] == '\0';
+  silent = silent && !ferror(f);
+  fclose(f);
+  return silent;
+}
+
+/* What magic_load(3) would load, where that is compiled. Where it cannot map a database, libmagic
+ * prints a warning itself, and reads the text that it was made from. 1: that is all; 0: it must be
+ * left to libmagic. */
+static int map_databases(struct sd_mime_magic *m, struct sd_err *err) {
+  char path[PATH_MAX];
+  const char *list = m->getpath(NULL, 0);
+  int rc = 1;
+  while (rc == 1 && list && *list) {
+    size_t n = strcspn(list, ":");
+    if (n + sizeof(".mgc") > sizeof(path) || m->maps_len == DATABASES_MAX) return 0;
+    memcpy(path, list, n);
+    strcpy(path + n, ".mgc");
+    rc = map_database(m, path, err);
+    path[n] = '\0';
+    if (!rc) rc = is_silent(path);
+    list += n + (list[n] == ':');
+  }
+  return rc == 1 ? m->maps_len > 0 : rc;
+}
+
+/* dlopen(3) does not say why it fails, so that is found out before. */
 static int has_room(struct sd_err *err) {
   int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0 && sd_err_is_exhausted(-errno)) return sd_err_exhausted(err, -errno);
@@ -370,7 +429,8 @@ int sd_mime_magic_open(struct sd_mime_magic **out, struct sd_err *err) {
     goto fail;
   }
   m->setparam(m->cookie, MAGIC_PARAM_BYTES_MAX, &head);
-  if (m->load(m->cookie, NULL) != 0) {
+  if ((rc = map_databases(m, err)) < 0) goto fail;
+  if (rc ? m->load_buffers(m->cookie, m->maps, m->sizes, m->maps_len) : m->load(m->cookie, NULL)) {
     const char *why = m->error(m->cookie);
     int en = m->number(m->cookie);
     rc = sd_err_set(err, en ? -en : SD_EFORMAT, "libmagic: %s", why ? why : "no database");
@@ -386,6 +446,7 @@ fail:
 void sd_mime_magic_close(struct sd_mime_magic *m) {
   if (!m) return;
   if (m->cookie) m->close(m->cookie);
+  for (size_t i = 0; i < m->maps_len; i++) munmap(m->maps[i], m->sizes[i]);
   if (m->library) dlclose(m->library);
   free(m);
 }
