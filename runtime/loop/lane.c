@@ -1,6 +1,5 @@
 #include "loop/lane.h"
 
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
