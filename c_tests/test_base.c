@@ -1,13 +1,16 @@
-/* The lowest layer: arena, array, buf, clock, error, utf8, uuid. */
+/* The lowest layer: arena, array, buf, clock, error, fds, utf8, uuid. */
 #include "support.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <iconv.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #include "base/arena.h"
 #include "base/array.h"
 #include "base/clock.h"
+#include "base/fds.h"
 #include "base/utf8.h"
 #include "base/uuid.h"
 
@@ -176,7 +179,37 @@ static void error_of_the_system_names_what_and_where(void **state) {
   assert_string_equal(err.msg, "open some/path: Permission denied");
   errno = ENOENT;
   assert_int_equal(sd_err_os(NULL, "open", "x"), -ENOENT);
+  errno = ENOENT;
+  assert_int_equal(sd_err_os(&err, "open", ""), -ENOENT);
+  assert_string_equal(err.msg, "open \"\": No such file or directory");
   assert_int_equal(sd_err_nomem(&err), -ENOMEM);
+}
+
+static void error_says_what_there_is_no_more_of(void **state) {
+  (void)state;
+  struct sd_err err;
+  assert_int_equal(sd_err_exhausted(&err, -EMFILE), -EMFILE);
+  assert_string_equal(err.msg, "no file descriptor is left (see ulimit -n)");
+  assert_int_equal(sd_err_exhausted(&err, -ENFILE), -ENFILE);
+  assert_string_equal(err.msg, "no file descriptor is left in the system");
+  assert_int_equal(sd_err_exhausted(&err, -ENOMEM), -ENOMEM);
+  assert_string_equal(err.msg, "out of memory");
+  assert_false(sd_err_is_exhausted(0) || sd_err_is_exhausted(-EACCES) || sd_err_is_exhausted(1));
+}
+
+static void count_fds_left(void *ud) {
+  (void)ud;
+  struct rlimit few = {40, 40};
+  check(setrlimit(RLIMIT_NOFILE, &few) == 0);
+  int left = sd_fds_left();
+  check(left > 10 && left < 40);
+  for (int i = left; i > 0; i--) check(sd_fds_left() == i && open("/dev/null", O_RDONLY) >= 0);
+  check(sd_fds_left() == 0 && open("/dev/null", O_RDONLY) < 0 && errno == EMFILE);
+}
+
+static void fds_that_are_open_are_not_left(void **state) {
+  (void)state;
+  assert_int_equal(in_child(0, count_fds_left, NULL), 0);
 }
 
 /* A FUSE server may answer with any number. */
@@ -321,6 +354,8 @@ int main(void) {
       cmocka_unit_test(times_are_clamped_only_where_they_do_not_fit),
       cmocka_unit_test(wall_clock_is_that_of_the_system),
       cmocka_unit_test(error_of_the_system_names_what_and_where),
+      cmocka_unit_test(error_says_what_there_is_no_more_of),
+      cmocka_unit_test(fds_that_are_open_are_not_left),
       cmocka_unit_test(error_without_a_text_is_still_a_message),
       cmocka_unit_test(error_message_is_cut_never_overrun),
       cmocka_unit_test(error_codes_have_names),

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -506,6 +507,24 @@ static void kinds_of_types(void **state) {
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+static void without_descriptors_nothing_is_said_to_be_missing(void **state) {
+  (void)state;
+  struct sd_mime_names *names = NULL;
+  struct sd_mime_magic *magic = NULL;
+  struct sd_err err;
+  struct rlimit before, none;
+  assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+  none = before;
+  none.rlim_cur = 0;
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+  int by_name = sd_mime_names_open(NULL, &names, &err);
+  int by_magic = sd_mime_magic_open(&magic, &err);
+  assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+  assert_int_equal(by_name, -EMFILE);
+  assert_int_equal(by_magic, -EMFILE);
+  assert_string_equal(err.msg, "no file descriptor is left (see ulimit -n)");
+}
+
 int main(void) {
   const struct CMUnitTest tests[] = {
       TEST(finds_literals_suffixes_and_patterns),
@@ -528,6 +547,7 @@ int main(void) {
       TEST(magic_takes_an_empty_buffer),
       TEST(magic_knows_a_tar),
       TEST(kinds_of_types),
+      TEST(without_descriptors_nothing_is_said_to_be_missing),
   };
   return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -813,6 +813,130 @@ static uint64_t skipped(const struct result *r, uint8_t rule) {
   return n;
 }
 
+/* ---- too few descriptors ---- */
+
+struct scarce {
+  const char *root;
+  const struct sd_rules *rules;
+  int left;     /* descriptors; -1: enough */
+  size_t found; /* entries where there are enough */
+  bool late;    /* there are enough until the first step */
+  bool restore; /* between steps, as from a checkpoint */
+};
+
+static void leave_fds(int n) {
+  struct rlimit few = {64, 64};
+  int fd, last = -1;
+  check(setrlimit(RLIMIT_NOFILE, &few) == 0);
+  while ((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0) last = fd;
+  check(errno == EMFILE && last > 40);
+  while (n-- > 0) check(close(last--) == 0);
+}
+
+static void restore_all(struct result *r) {
+  for (size_t i = 0; i < r->todo_len; i++) {
+    struct sd_buf bytes = SD_BUF_INIT;
+    check(sd_walk_encode(r->todo[i], &bytes) == 0);
+    sd_dir_put(r->todo[i]);
+    check((r->todo[i] = sd_walk_restore(r->walk, bytes.data, bytes.len)));
+    sd_buf_fini(&bytes);
+  }
+}
+
+/* All of the tree, or -EMFILE. */
+static int walk_scarce(struct result *r, const struct scarce *s) {
+  struct sd_err err;
+  struct sd_walk_opts o = {.root = s->root, .rules = s->rules, .batch = 1, .root_id = ROOT_ID};
+  memset(r, 0, sizeof(*r));
+  atomic_init(&r->next_id, ROOT_ID + 1);
+  o.next_id = &r->next_id;
+  if (s->left >= 0 && !s->late) leave_fds(s->left);
+  int rc = sd_walk_open(&o, &r->walk, &err);
+  if (!rc) rc = sd_walker_open(r->walk, NULL, NULL, &r->walker, &err);
+  if (s->left >= 0 && s->late) leave_fds(s->left);
+  struct sd_dir *todo = rc ? NULL : sd_dir_get(sd_walk_root(r->walk));
+  size_t n = 1;
+  for (struct sd_dir **dirs = &todo; !rc && n; n = r->todo_len, dirs = r->todo) {
+    struct sd_batch *b = sd_batch_new();
+    r->todo_len = 0; /* taken over */
+    rc = sd_walker_step(r->walker, dirs, n, b, &err);
+    if (rc) sd_batch_free(b);
+    else keep_batch(r, b);
+    if (s->restore) restore_all(r);
+  }
+  check(!rc || (rc == -EMFILE && err.code == rc));
+  return rc;
+}
+
+static void walk_with_few(void *ud) {
+  const struct scarce *s = ud;
+  struct result r;
+  int rc = walk_scarce(&r, s);
+  if (s->left == 0) check(rc == -EMFILE);
+  if (s->left >= 8) check(rc == 0);
+  if (!rc) check(TOTAL(&r, errors) == 0 && TOTAL(&r, vanished) == 0);
+  if (!rc) check(TOTAL(&r, entries) == s->found);
+  walk_end(&r);
+}
+
+/* A work tree of git and what it takes to know its rules; a cache; what a repository above says. */
+static void make_ruled_tree(const char *top) {
+  struct sd_buf none =
+      run("mkdir -p '%s/tree' && cd '%s' && git init -q . && echo '*.up' >.gitignore && cd tree"
+          " && mkdir -p work/a/b/c meta/wt meta/common/objects meta/common/refs meta/common/info"
+          " cache one/two/three && echo 'gitdir: ../meta/wt' >work/.git && touch meta/wt/HEAD"
+          " && echo ../common >meta/wt/commondir && echo '*.x' >meta/common/info/exclude"
+          " && echo '*.o' >work/.gitignore && echo '*.i' >work/a/.ignore"
+          " && echo 'Signature: 8a477f597d28d172789f06886806bc55' >cache/CACHEDIR.TAG"
+          " && for d in work work/a/b work/a/b/c cache one/two/three; do"
+          " touch $d/1.up $d/2.o $d/3.x $d/4.i $d/5.c; done",
+          top, top);
+  sd_buf_fini(&none);
+}
+
+/* `skipped` by rules, where there are enough. */
+static void assert_walks_with_few(struct scarce s, size_t skips) {
+  struct result r;
+  s.left = -1;
+  assert_int_equal(walk_scarce(&r, &s), 0);
+  assert_int_equal(skipped(&r, SD_RULE_GITIGNORE) + skipped(&r, SD_RULE_NO_CACHES), skips);
+  s.found = TOTAL(&r, entries);
+  walk_end(&r);
+  for (int i = 0; i < 4 * 10; i++) {
+    s.left = i / 4;
+    s.restore = i & 1;
+    s.late = i & 2;
+    assert_int_equal(in_child(0, walk_with_few, &s), 0);
+  }
+}
+
+static void with_too_few_descriptors_a_walk_fails_or_finds_all(void **state) {
+  char top[256];
+  struct sd_rules *git = rules((struct sd_rules_opts){0}, "gitignore,no_caches");
+  snprintf(top, sizeof(top), "%s", at(*state, "top"));
+  make_ruled_tree(top);
+  assert_walks_with_few((struct scarce){.root = at(top, "tree")}, 0);
+  assert_walks_with_few((struct scarce){.root = at(top, "tree"), .rules = git}, 2 + 2 * 3 + 1 + 1);
+  sd_rules_free(git);
+}
+
+/* Where a directory is easier to open than what says which of its names stay. */
+static void with_too_few_descriptors_no_rule_is_forgotten(void **state) {
+  char top[256];
+  struct sd_rules *git = rules((struct sd_rules_opts){0}, "gitignore,no_caches");
+  snprintf(top, sizeof(top), "%s", at(*state, "top"));
+  make_ruled_tree(top);
+  struct sd_buf none =
+      run("cd '%s' && mkdir -p ../c ../g/g ../r/r && mv tree/cache ../c"
+          " && mv tree/work/.gitignore ../g/g && touch ../g/g/x.o ../r/r/x.x"
+          " && echo 'gitdir: ../../top/tree/meta/wt' >../r/r/.git",
+          top);
+  sd_buf_fini(&none);
+  for (const char *const *name = (const char *const[]){"c", "g", "r", NULL}; *name; name++)
+    assert_walks_with_few((struct scarce){.root = at(*state, *name), .rules = git}, 1);
+  sd_rules_free(git);
+}
+
 static void what_is_left_out_is_counted_once_in_a_canceled_walk(void **state) {
   char root[512];
   struct toggle t = {0};
@@ -1016,6 +1140,8 @@ int main(void) {
       temp_test(a_pseudo_file_system_is_not_entered),
       temp_test(a_canceled_walk_gives_back_what_it_did_not_read),
       temp_test(a_listing_canceled_in_its_middle_is_complete_in_the_end),
+      temp_test(with_too_few_descriptors_a_walk_fails_or_finds_all),
+      temp_test(with_too_few_descriptors_no_rule_is_forgotten),
       temp_test(what_is_left_out_is_counted_once_in_a_canceled_walk),
       temp_test(what_is_not_accepted_is_left_out_and_counted),
       temp_test(what_a_name_rule_leaves_out_is_never_asked_for),

@@ -265,7 +265,7 @@ function phases.fixing(self, ctx, state)
     ctx:spawn_child(ctx.library.jobs:load("indexer").definition(indexer_args(self, ctx)))
     ctx:commit()
   end
-  report(ctx, state, { name = "fixing" })
+  if state.fixing then report(ctx, state, { name = "fixing" }) end
   ctx:wait_for_children()
   state.phase = "complete"
 end

@@ -135,6 +135,23 @@ describe("a wrong command", function()
     end
   end)
 
+  it("with a value below zero names the option, and not the value as one", function()
+    for _, words in ipairs { { "--chunk", "-1" }, { "--threads", "-1" }, { "--chunk=-1" } } do
+      local result = index(words[1], words[2] or tree, tree)
+      assert.equal(2, result.status)
+      assert_find(("sdlua: %s: '-1' "):format(words[1]:match("^%-%-%a+")), result.err)
+    end
+    fixture.sh(("mkdir %s/-1"):format(tree))
+    assert.equal(0, fixture.run { "sh", "-c", ("cd %s && exec %s index --progress none --library"
+      .. " %s -- -1"):format(tree, fixture.quote(sdlua), library) }.status)
+  end)
+
+  it("names a path that is empty", function()
+    local result = index("")
+    assert.equal(1, result.status)
+    assert.equal('sdlua: open "": No such file or directory\n', result.err)
+  end)
+
   it("on a root that is no directory, or not there, is exit code 1, and makes nothing", function()
     fixture.write(dir .. "/file", "x")
     assert_find("file: not a directory", index(dir .. "/file").err)
@@ -485,7 +502,7 @@ describe("the closing line", function()
     local words = { sdlua, "index", "--library", library, tree }
     local result = fixture.run(table.move(words, 1, #words, #user + 1, { table.unpack(user) }))
     assert.equal(1, result.status)
-    assert.is_truthy(result.err:find("^sdlua: open %S+/tree: permission denied\n$"), result.err)
+    assert.is_truthy(result.err:find("^sdlua: open %S+/tree: Permission denied\n$"), result.err)
   end)
 
   it("says a dot where the root itself could not be listed", function()

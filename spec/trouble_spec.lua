@@ -190,7 +190,10 @@ describe("a damaged library", function()
     assert.equal(0, index(tree).status)
     fixture.sh(("sqlite3 %s/library.db 'PRAGMA wal_checkpoint(TRUNCATE)' >/dev/null && truncate"
       .. " -s 40960 %s/library.db"):format(library, library))
-    assert_fails(12, "malformed", index(tree))
+    local named = library .. "/library.db: database disk image is malformed"
+    local result = index(tree)
+    assert_fails(12, named, result)
+    assert.equal(1, select(2, result.err:gsub("library%.db", "")))
   end)
 end)
 
@@ -272,8 +275,10 @@ describe("a library that cannot be written", function()
     fixture.sh(("cd %s && seq 20000 | xargs touch"):format(tree))
     local script = ("%s && %s index --progress none --library %s %s; s=$?; rm -f %s/fill; exit $s")
       :format(mount, quote(sdlua), library, tree, library)
-    assert_fails(14, "nothing that was committed is lost",
-      fixture.run { "unshare", "-m", "sh", "-c", script })
+    local result = fixture.run { "unshare", "-m", "sh", "-c", script }
+    assert_fails(14, "nothing that was committed is lost", result)
+    assert.is_truthy(result.err:find(library .. "/library.db: database or disk is full", 1, true),
+      result.err)
   end)
 
   it("is exit code 14 where it is read-only", function()
@@ -283,11 +288,7 @@ describe("a library that cannot be written", function()
     fixture.sh(("chmod 755 %s && chmod -R a+rX,a-w %s"):format(dir, library))
     local words = table.move({ sdlua, "index", "--progress", "none", "--library", library, tree },
       1, 7, #user + 1, { table.unpack(user) })
-    assert_fails(14, "permission denied", (function()
-      local result = fixture.run(words)
-      result.err = result.err:lower()
-      return result
-    end)())
+    assert_fails(14, "Permission denied", fixture.run(words))
     fixture.sh("chmod -R u+w " .. library)
     assert_goes_on()
   end)
@@ -467,6 +468,72 @@ describe("too little of what a process needs", function()
       if n >= 32 then assert.equal(0, result.status, result.err) end
       fixture.sh("rm -rf " .. library)
     end
+  end)
+
+  it("is named where few descriptors are left, and is no error of an entry", function()
+    fixture.sh(("cd %s && for i in $(seq 20); do mkdir -p d$i/e/f; seq $i >d$i/e/f/n; done"):format(
+      tree))
+    local function assert_all_or_nothing(before)
+      local result = index_in_shell(before, "", "--mode", "deep", "--threads", "2", tree)
+      if result.status == 0 then
+        assert.same({}, fixture.differences(fixture.entries(library), fixture.find(tree)))
+      else
+        assert.equal(1, result.status, before .. ": " .. result.err)
+        assert.is_truthy(result.err:find("too few file descriptors are left (see ulimit -n)", 1,
+          true), before .. ": " .. result.err)
+      end
+      fixture.sh("rm -rf " .. library)
+    end
+    for n = 16, 40 do assert_all_or_nothing(("ulimit -n %d;"):format(n)) end
+    -- What is inherited is taken, too.
+    for n = 20, 52, 2 do
+      assert_all_or_nothing(("ulimit -n 64; exec bash -c 'for i in $(seq 4 %d); do"
+        .. [[ eval "exec $i</dev/null"; done; exec "$@"' --]]):format(n))
+    end
+  end)
+
+  it("ends a run that goes on later, where no file can be opened", function()
+    if not fixture.has("strace") then return pending("strace is not installed") end
+    if fixture.is_sanitized() then return pending("strace and sanitizers do not go together") end
+    local strace = ("strace -f -qq -o %s/calls -P %s/a/b -e trace=openat"
+      .. " -e inject=openat:error=%%s:when=%%s"):format(dir, tree)
+    local result = index_in_shell(strace:format("EMFILE", "1+"), "", "--mode", "deep", tree)
+    assert.equal(1, result.status, result.err)
+    assert.is_truthy(result.err:find("no file descriptor is left", 1, true), result.err)
+    assert.same({}, fixture.sql(library, "SELECT * FROM errors"))
+    assert.same({ { "paused" } }, fixture.sql(library, "SELECT status FROM jobs"))
+    result = index("--mode", "deep", tree)
+    assert.equal(0, result.status, result.err)
+    local hashed = "SELECT count(hash), (SELECT count(*) FROM jobs), (SELECT count(*) FROM errors)"
+      .. " FROM entries"
+    assert.same({ { "2", "1", "0" } }, fixture.sql(library, hashed))
+    -- What is over soon is waited for.
+    fixture.sh("rm -rf " .. library)
+    result = index_in_shell(strace:format("ENFILE", "1"), "", "--mode", "deep", tree)
+    assert.is_truthy(fixture.read(dir .. "/calls"):find("INJECTED", 1, true))
+    assert.equal(0, result.status, result.err)
+    assert.same({ { "2", "1", "0" } }, fixture.sql(library, hashed))
+  end)
+
+  it("is exit code 17 where memory is out, and nobody else speaks of it", function()
+    if fixture.is_sanitized() then return pending("sanitizers take terabytes of addresses") end
+    for kib = 20000, 60000, 10000 do
+      local result = index_in_shell(("ulimit -v %d;"):format(kib), "", tree)
+      assert.equal(17, result.status, ("%d: %s"):format(kib, result.err))
+    end
+    fixture.sh(("cd %s && for i in 1 2 3 4 5 6 7 8; do seq $i 9 >no-name-says-it-$i; done"):format(
+      tree))
+    for kib = 100000, 500000, 50000 do
+      local result = index_in_shell(("ulimit -v %d;"):format(kib), "", "--mode", "deep",
+        "--threads", "4", tree)
+      assert.is_true(result.status == 17 or result.status == 0, ("%d: %s"):format(kib, result.err))
+      for line in result.err:gmatch("[^\n]+") do
+        assert.is_truthy(line:find("^sdlua: ") or line:find("^" .. tree .. ": "), line)
+      end
+    end
+    assert.equal(0, index("--mode", "deep", tree).status)
+    assert.same({ { "0" } }, fixture.sql(library, "SELECT count(*) FROM entries"
+      .. " WHERE kind = 'file' AND mime IS NULL"))
   end)
 
   it("is named where no thread can be started", function()

@@ -59,6 +59,16 @@ describe("sdlua verify", function()
     assert.is_truthy(verify().out:find(": complete: "))
   end)
 
+  it("speaks of fixing where it does fix", function()
+    index()
+    shell("echo more >>a/1")
+    local function phases(...)
+      return fixture.run_sdlua("verify", "--library", library, "--progress", "plain", tree, ...).err
+    end
+    assert.is_nil(phases():find("fixing", 1, true))
+    assert.is_truthy(phases("--fix"):find("fixing", 1, true))
+  end)
+
   it("names what differs", function()
     index()
     shell("echo more >> a/1; touch a/2; rm a/3; mkdir -p n/m; echo n > n/m/n; chmod 600 a/4;"

@@ -86,7 +86,8 @@ end
 -- checkpoint when somebody asks for it.
 local function is_interrupted(err)
   if err == "not enough memory" then return true end
-  return failure.is(err) and err.exit ~= failure.EXIT.FAILED and err.exit ~= failure.EXIT.SCRIPT
+  if not failure.is(err) or err.exit == failure.EXIT.SCRIPT then return false end
+  return err.exit ~= failure.EXIT.FAILED or failure.EXHAUSTED[err.code] == true
 end
 
 local function fail(run, err)

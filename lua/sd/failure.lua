@@ -24,7 +24,11 @@ M.EXIT = {
 }
 
 --- Codes of what may be over when it is tried again; EACCES is none.
-M.TRANSIENT = { EIO = true, ESTALE = true, ETIMEDOUT = true, ENOSPC = true, EMFILE = true }
+M.TRANSIENT = { EIO = true, ESTALE = true, ETIMEDOUT = true, ENOSPC = true, EMFILE = true,
+  ENFILE = true }
+
+--- Codes of what the process, or the system, has no more of.
+M.EXHAUSTED = { EMFILE = true, ENFILE = true, ENOMEM = true }
 
 -- What a code means when it comes from the library.
 local LIBRARY_EXIT = {
@@ -35,6 +39,8 @@ local LIBRARY_EXIT = {
   EOLDER = M.EXIT.NEWER,
   ENOMEM = M.EXIT.MEMORY,
   EAGAIN = M.EXIT.FAILED, -- no more threads
+  EMFILE = M.EXIT.FAILED,
+  ENFILE = M.EXIT.FAILED,
   ESQL = M.EXIT.SCRIPT,
   ESCRIPT = M.EXIT.SCRIPT,
 }

@@ -14,7 +14,7 @@ local M = {}
 ---@field heavy boolean One at a time on a device; the device is that of its first path argument.
 ---@field max_concurrent? integer How many of this name run at the same time (default: no limit).
 ---@field retries integer How often it is tried again after a transient error: EIO, ESTALE,
---- ETIMEDOUT, ENOSPC, EMFILE (default 3).
+--- ETIMEDOUT, ENOSPC, EMFILE, ENFILE (default 3).
 ---@field retry_delay number Seconds before the first retry; each further one waits twice as long
 --- (default 1).
 ---@field run? fun(self: sd.Job, ctx: sd.Context): any

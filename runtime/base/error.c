@@ -8,11 +8,23 @@
 
 int sd_err_os(struct sd_err *err, const char *what, const char *path) {
   int en = errno; /* anything below may overwrite it */
-  return sd_err_set(err, -en, "%s %s: %s", what, path, sd_err_text(-en));
+  return sd_err_set(err, -en, "%s %s: %s", what, *path ? path : "\"\"", sd_err_text(-en));
 }
 
 int sd_err_nomem(struct sd_err *err) {
   return sd_err_set(err, -ENOMEM, "out of memory");
+}
+
+bool sd_err_is_exhausted(int code) {
+  return code == -ENOMEM || code == -EMFILE || code == -ENFILE;
+}
+
+int sd_err_exhausted(struct sd_err *err, int code) {
+  sd_assert(sd_err_is_exhausted(code));
+  if (code == -ENOMEM) return sd_err_nomem(err);
+  return sd_err_set(err, code,
+                    code == -EMFILE ? "no file descriptor is left (see ulimit -n)"
+                                    : "no file descriptor is left in the system");
 }
 
 int sd_err_set(struct sd_err *err, int code, const char *fmt, ...) {

@@ -5,6 +5,7 @@
 #ifndef SD_BASE_ERROR_H
 #define SD_BASE_ERROR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 enum {
@@ -27,11 +28,18 @@ struct sd_err {
 };
 
 /* Each fills *err (NULL is allowed) and returns the code, so that `return sd_err_os(...)` works.
- * sd_err_os takes errno at entry: call it before anything that may overwrite it. */
+ * sd_err_os takes errno at entry: call it before anything that may overwrite it. An empty path is
+ * called "". */
 int sd_err_os(struct sd_err *err, const char *what, const char *path);
 int sd_err_nomem(struct sd_err *err);
 int sd_err_set(struct sd_err *err, int code, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+
+/* Whether a code (0 is none) says that the process or the system has run out of memory or of file
+ * descriptors: ENOMEM, EMFILE, ENFILE. Nothing is known then of the thing that was to be opened or
+ * read: it is the end of the work, and not a fact about the thing. */
+bool sd_err_is_exhausted(int code);
+int sd_err_exhausted(struct sd_err *err, int code); /* says which of them, as the others above */
 
 /* Symbolic name of a code: "EACCES", "ENOLIB", …; "E123" for an errno without a known name.
  * The result is a static string, or lives in a buffer of the calling thread. */

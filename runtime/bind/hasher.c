@@ -31,7 +31,7 @@ enum mime_mode { MIME_NONE, MIME_NAME, MIME_MAGIC };
 struct worker {
   struct sd_hasher *hasher;
   struct sd_mime_magic *magic; /* opened for the first name that does not decide */
-  struct sd_err magic_err;     /* with magic_failed */
+  struct sd_err magic_err;     /* of the opening that failed last */
   atomic_bool magic_failed;    /* there is none, and will be none */
   int64_t dir_id;              /* the directory that dir_fd is; 0: none */
   int dir_fd;
@@ -51,10 +51,10 @@ struct chunk {
   struct handle *h;
   struct sd_contents *contents;
   struct sd_content_want want;
-  int rc; /* of the select */
+  int rc; /* of the select, then of the parts; lock, as err */
   struct sd_err err;
   atomic_size_t at;    /* the item that is taken next; the hash lane */
-  uv_mutex_t lock;     /* guards contents->arena while parts run */
+  uv_mutex_t lock;     /* guards contents->arena, rc and err while parts run */
   unsigned parts_left; /* not delivered */
   bool selected, last; /* the select is delivered; it found less than a whole chunk */
   struct part parts[]; /* one a thread */
@@ -86,11 +86,16 @@ static int open_worker(struct worker *w, struct sd_err *err) {
   return w->hasher ? 0 : sd_hasher_open(&w->hasher, err);
 }
 
-/* A hash without a type is worth more than no hash: without libmagic only names decide. */
-static struct sd_mime_magic *magic_of(struct worker *w) {
-  if (!w->magic && !atomic_load(&w->magic_failed) && sd_mime_magic_open(&w->magic, &w->magic_err))
-    atomic_store(&w->magic_failed, true);
-  return w->magic;
+/* A hash without a type is worth more than no hash: without libmagic only names decide. 0, or a
+ * code of sd_err_is_exhausted(). */
+static int open_magic(struct handle *h, struct worker *w) {
+  if (w->magic || atomic_load(&w->magic_failed)) return 0;
+  uv_mutex_lock(&h->lib->magic_lock);
+  int rc = sd_mime_magic_open(&w->magic, &w->magic_err);
+  uv_mutex_unlock(&h->lib->magic_lock);
+  if (sd_err_is_exhausted(rc)) return rc;
+  if (rc) atomic_store(&w->magic_failed, true);
+  return 0;
 }
 
 /* Files of one directory follow each other: its descriptor is kept for them. */
@@ -102,34 +107,37 @@ static int open_parent(struct handle *h, struct worker *w, const struct sd_conte
   w->dir_code = w->dir_fd < 0 ? -errno : 0;
   /* No directory any more: what was in it is gone, as the walk may have noted already. */
   if (w->dir_code == -ENOTDIR || w->dir_code == -ELOOP) w->dir_code = -ENOENT;
-  w->dir_id = i->parent_id;
+  w->dir_id = sd_err_is_exhausted(w->dir_code) ? 0 : i->parent_id;
   return w->dir_code;
 }
 
-/* Whether a file is gone since its disk is not mounted: the nearest directory above it is on
- * another one. Where there is no disk, a file and its directory may differ (overlays). */
-static bool is_unmounted(struct handle *h, const struct sd_content *i) {
+/* Why a file is gone: -ENOENT; -ENODEV where its disk is not mounted, the nearest directory above
+ * it being on another one; or a code of sd_err_is_exhausted(). Where there is no disk, a file and
+ * its directory may differ (overlays). */
+static int why_gone(struct handle *h, const struct sd_content *i) {
   struct stat st;
-  if (!sd_device_is_disk(i->st_dev)) return false;
+  if (!sd_device_is_disk(i->st_dev)) return -ENOENT;
   for (size_t len = i->dir_len;; len--) {
     if (len && len < i->dir_len && i->dir[len] != '/') continue;
     int fd = sd_open_below(h->root_fd, i->dir, len, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && sd_err_is_exhausted(-errno)) return -errno;
     bool there = fd >= 0 && fstat(fd, &st) == 0;
     if (fd >= 0) close(fd);
-    if (there || !len) return there && st.st_dev != i->st_dev;
+    if (there || !len) return there && st.st_dev != i->st_dev ? -ENODEV : -ENOENT;
   }
 }
 
-static void find_mime(struct handle *h, struct worker *w, struct chunk *c, struct sd_content *i,
-                      const struct sd_hash_result *r) {
+static int find_mime(struct handle *h, struct worker *w, struct chunk *c, struct sd_content *i,
+                     const struct sd_hash_result *r) {
   const char *mime = h->names ? sd_mime_by_name(h->names, i->name, i->name_len) : NULL;
   i->mime_named = mime != NULL;
-  if (!mime && h->mime == MIME_MAGIC && magic_of(w))
-    mime = sd_mime_by_magic(w->magic, r->head, r->head_len);
-  if (!mime) return;
+  int rc = !mime && h->mime == MIME_MAGIC ? open_magic(h, w) : 0;
+  if (!rc && !mime && w->magic) mime = sd_mime_by_magic(w->magic, r->head, r->head_len);
+  if (rc || !mime) return rc;
   uv_mutex_lock(&c->lock);
   i->mime = sd_arena_copy(&c->contents->arena, mime, strlen(mime));
   uv_mutex_unlock(&c->lock);
+  return i->mime ? 0 : -ENOMEM;
 }
 
 static bool must_stop(struct handle *h) {
@@ -157,20 +165,31 @@ static void hash_item(struct handle *h, struct worker *w, struct chunk *c, struc
   if (!i->code) i->code = open_parent(h, w, i);
   i->hashed_at = sd_clock_wall();
   if (!i->code) i->code = sd_hash_file(w->hasher, w->dir_fd, i->name, &want, &r, &err);
-  if (i->code == -ENOENT && is_unmounted(h, i)) i->code = -ENODEV;
+  if (i->code == -ENOENT) i->code = why_gone(h, i);
   if (i->code) return;
   memcpy(i->hash, r.hash, sizeof(i->hash));
   i->kind = (uint8_t)r.kind;
   i->now = r.st;
-  if (h->mime != MIME_NONE) find_mime(h, w, c, i, &r);
+  if (h->mime != MIME_NONE) i->code = find_mime(h, w, c, i, &r);
+}
+
+/* Not the fault of a file: nothing of the chunk counts, and its other files are left alone. */
+static void fail_chunk(struct chunk *c, int code) {
+  uv_mutex_lock(&c->lock);
+  c->rc = sd_err_exhausted(&c->err, code);
+  uv_mutex_unlock(&c->lock);
+  atomic_store(&c->at, c->contents->items_len);
 }
 
 static void run_part(struct sd_task *t, unsigned worker) {
   struct chunk *c = ((struct part *)t)->chunk;
   struct worker *w = &c->h->workers[worker];
   size_t k;
-  while ((k = atomic_fetch_add(&c->at, 1)) < c->contents->items_len)
-    hash_item(c->h, w, c, &c->contents->items[k]);
+  while ((k = atomic_fetch_add(&c->at, 1)) < c->contents->items_len) {
+    struct sd_content *i = &c->contents->items[k];
+    hash_item(c->h, w, c, i);
+    if (sd_err_is_exhausted(i->code)) fail_chunk(c, i->code);
+  }
 }
 
 /* ---- on the read lane ---- */

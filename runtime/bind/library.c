@@ -8,11 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fds.h"
 #include "bind/commit.h"
 #include "bind/names.h"
 #include "bind/op.h"
@@ -74,6 +74,7 @@ static void close_library(struct lsd_library *lib, int64_t log_left) {
   if (lib->lock_fd >= 0) close(lib->lock_fd);
   lib->lock_fd = -1;
   if (lib->dir) uv_mutex_destroy(&lib->wal_lock);
+  if (lib->dir) uv_mutex_destroy(&lib->magic_lock);
   free(lib->note);
   free(lib->dir);
   lib->note = lib->dir = NULL;
@@ -186,9 +187,15 @@ static int open_library(struct lsd_library *lib, const char *dir, bool create, s
     return sd_err_set(err, -ENAMETOOLONG, "library path too long");
   if (!(lib->dir = strdup(dir))) return sd_err_nomem(err);
   uv_mutex_init(&lib->wal_lock);
+  uv_mutex_init(&lib->magic_lock);
   snprintf(db, sizeof(db), "%s/library.db", dir);
   if (!create && access(db, F_OK) != 0)
     return sd_err_set(err, SD_ENOLIB, "%s: no library there", dir);
+  if (!lib->threads)
+    return sd_err_set(err, -EMFILE,
+                      "open the library %s: too few file descriptors are left"
+                      " (see ulimit -n)",
+                      dir);
   int rc = create ? make_dirs(dir, err) : 0;
   if (!rc) rc = lock_library(lib, err);
   if (!rc) rc = sd_store_open(dir, SD_STORE_WRITE, &lib->writer, err);
@@ -202,13 +209,12 @@ static int open_library(struct lsd_library *lib, const char *dir, bool create, s
 }
 
 /* A thread of each lane has a reader, which is two descriptors, and reads something itself: where
- * there are few, fewer threads do the work. */
+ * few are left, fewer threads do the work. 0: it would not come far. */
 static unsigned affordable_threads(unsigned asked) {
-  enum { OTHERS = 16, A_THREAD = 8 };
-  struct rlimit lim;
-  if (getrlimit(RLIMIT_NOFILE, &lim) != 0) return asked;
-  if (lim.rlim_cur >= OTHERS + A_THREAD * asked) return asked;
-  return lim.rlim_cur < OTHERS + 2 * A_THREAD ? 1 : (unsigned)(lim.rlim_cur - OTHERS) / A_THREAD;
+  enum { OTHERS = 8, A_THREAD = 8 };
+  int left = sd_fds_left();
+  if (left >= OTHERS + A_THREAD * (int)asked) return asked;
+  return left < OTHERS + A_THREAD ? 0 : (unsigned)(left - OTHERS) / A_THREAD;
 }
 
 /* open(dir, {create = boolean, threads = integer}) -> library */

@@ -30,6 +30,7 @@ struct lsd_library {
   struct lsd_committing *committing; /* jobs with commits under way; see commit.c */
   atomic_llong next_id;              /* any thread */
   atomic_bool interrupt;             /* set: long tasks end soon; any thread */
+  uv_mutex_t magic_lock;             /* held while libmagic is loaded, see sd_mime_magic_open() */
   uv_mutex_t wal_lock;               /* guards wal_moving against sqlite3_interrupt() */
   bool wal_moving;                   /* the write lane moves the log into the database; wal_lock */
   struct sd_file_id own[LSD_OWN_FILES];

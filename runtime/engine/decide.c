@@ -76,9 +76,10 @@ static int enter(struct way *w, int fd, size_t base) {
   if (rc) return rc;
   sd_scope_put(w->scope);
   w->scope = own;
-  uint8_t rule = is_root ? 0 : sd_rules_by_children(w->tree.rules, &w->here.place, &child);
+  int rule = is_root ? 0 : sd_rules_by_children(w->tree.rules, &w->here.place, &child);
+  if (rule < 0) return rule;
   if (!rule) return sd_here_enter(&w->here, w->tree.rules, own);
-  rc = answer(w, rule, child);
+  rc = answer(w, (uint8_t)rule, child);
   return rc ? rc : 1;
 }
 
@@ -89,6 +90,7 @@ static int go_into(struct way *w, const char *name) {
       openat(w->fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC));
   if (fd < 0)
     fd = TEMP_FAILURE_RETRY(openat(w->fd, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (fd < 0 && sd_err_is_exhausted(-errno)) return -errno;
   memset(&w->why, 0, sizeof(w->why));
   if (fd >= 0 && TEMP_FAILURE_RETRY(fstat(fd, &st)) == 0 && st.st_dev != w->dev) {
     uint8_t rule = sd_rules_by_mount(w->tree.rules, fd, st.st_dev, w->tree.root, w->root_dev);
@@ -168,7 +170,7 @@ static int begin(struct way *w, const char *path, size_t len, struct sd_err *err
   if (!rc) rc = sd_buf_reserve(&w->path, 1);
   w->scope = sd_scope_get(w->tree.above);
   w->end = w->tree.path.len;
-  return rc ? sd_err_nomem(err) : 0;
+  return rc ? sd_err_exhausted(err, rc) : 0;
 }
 
 int sd_rules_decide(const struct sd_rules *r, const char *root, const char *path, size_t len,
@@ -177,8 +179,8 @@ int sd_rules_decide(const struct sd_rules *r, const char *root, const char *path
   memset(v, 0, sizeof(*v));
   int rc = begin(&w, path, len, err);
   if (!rc && (rc = walk(&w)))
-    rc = rc == -ENOMEM ? sd_err_nomem(err)
-                       : sd_err_set(err, rc, "not a path below the root: %.256s", path);
+    rc = sd_err_is_exhausted(rc) ? sd_err_exhausted(err, rc)
+                                 : sd_err_set(err, rc, "not a path below the root: %.256s", path);
   if (w.tree.root >= 0) close(w.tree.root);
   if (w.fd >= 0) close(w.fd);
   sd_here_fini(&w.here);

@@ -216,20 +216,26 @@ static int open_above(const struct sd_dir *d, size_t name_len) {
   const struct sd_dir *root = d->parent;
   struct sd_buf path = SD_BUF_INIT;
   while (root->parent) root = root->parent;
-  if (sd_dir_path(d, SIZE_MAX, &path)) return -1;
+  if (sd_dir_path(d, SIZE_MAX, &path)) {
+    errno = ENOMEM;
+    return -1;
+  }
   size_t len = path.len - name_len;
   int fd = sd_open_below(root->fd, (char *)path.data, len ? len - 1 : 0, O_PATH | O_DIRECTORY);
+  int en = errno;
   sd_buf_fini(&path);
+  errno = en;
   return fd;
 }
 
-bool sd_dir_is_gone(const struct sd_dir *d, uint64_t *above) {
+int sd_dir_is_gone(const struct sd_dir *d, uint64_t *above) {
   struct stat st;
   size_t len;
-  if (!d->parent) return false;
+  if (!d->parent) return 0;
   const char *name = sd_dir_name(d, &len);
   int open = name == d->name ? d->parent->fd : -1;
   int fd = open >= 0 ? open : open_above(d, len);
+  if (fd < 0 && sd_err_is_exhausted(-errno)) return -errno;
   bool gone = fd >= 0 && fstatat(fd, name, &st, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT;
   gone = gone && TEMP_FAILURE_RETRY(fstat(fd, &st)) == 0;
   if (gone) *above = st.st_dev;

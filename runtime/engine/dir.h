@@ -70,9 +70,9 @@ int sd_dir_open(const struct sd_dir *d, int *fd, struct sd_err *err);
 /* Its last component; not for the root. */
 const char *sd_dir_name(const struct sd_dir *d, size_t *len);
 
-/* Whether the directory that it should be in is there, and has no such name. *above: the device of
- * that directory then, as stat(2) says. */
-bool sd_dir_is_gone(const struct sd_dir *d, uint64_t *above);
+/* Whether the directory that it should be in is there, and has no such name: 1, 0, or a code of
+ * sd_err_is_exhausted(). *above: the device of that directory then, as stat(2) says. */
+int sd_dir_is_gone(const struct sd_dir *d, uint64_t *above);
 
 /* Keeps `fd` for the children if the budget allows it, else closes it. A directory that has its own
  * descriptor no longer needs its parent's. */

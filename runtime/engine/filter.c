@@ -91,7 +91,9 @@ int sd_filter_enter(struct sd_filter *f, struct sd_dir *d, int fd, const struct 
     sd_scope_put(d->scope);
     d->scope = own;
     d->entered = true;
-    if (r->children && d->parent) *refused = sd_rules_by_children(r, &f->here.place, &child);
+    int rule = r->children && d->parent ? sd_rules_by_children(r, &f->here.place, &child) : 0;
+    if (rule < 0) return rule;
+    *refused = (uint8_t)rule;
   }
   return *refused ? 0 : sd_here_enter(&f->here, r, d->scope);
 }

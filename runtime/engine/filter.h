@@ -5,7 +5,7 @@
  *
  * Owner:  a tree belongs to the walk, a filter to one walker; the filter ends before the tree.
  * Thread: a tree does not change once it is open; a filter is used by one thread at a time.
- * Errors: 0 or -ENOMEM. What is wrong with an ignore file is data. */
+ * Errors: 0, or a code of sd_err_is_exhausted(). What is wrong with an ignore file is data. */
 #ifndef SD_ENGINE_FILTER_H
 #define SD_ENGINE_FILTER_H
 

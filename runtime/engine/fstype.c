@@ -15,6 +15,8 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/error.h"
+
 /* Not in linux/magic.h: values from statfs(2) and the kernel's sources. */
 enum {
   CONFIGFS_MAGIC = 0x62656570,
@@ -138,14 +140,15 @@ enum sd_fs_class sd_fs_class(int fd) {
   return hidden ? ask_mountinfo(fd) : SD_FS_LOCAL;
 }
 
-bool sd_fs_is_loop(int fd, uint64_t root_dev, uint64_t root_ino) {
+int sd_fs_is_loop(int fd, uint64_t root_dev, uint64_t root_ino) {
   struct stat self, here, above;
-  if (TEMP_FAILURE_RETRY(fstat(fd, &self)) != 0) return false;
+  if (TEMP_FAILURE_RETRY(fstat(fd, &self)) != 0) return 0;
   here = self;
-  int at = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+  int at = fcntl(fd, F_DUPFD_CLOEXEC, 0), failed = at < 0 ? -errno : 0;
   bool loop = false;
   while (at >= 0 && !loop) {
     int up = TEMP_FAILURE_RETRY(openat(at, "..", O_PATH | O_DIRECTORY | O_CLOEXEC));
+    if (up < 0) failed = -errno;
     close(at);
     at = up;
     if (up < 0 || TEMP_FAILURE_RETRY(fstat(up, &above)) != 0) break;
@@ -155,5 +158,6 @@ bool sd_fs_is_loop(int fd, uint64_t root_dev, uint64_t root_ino) {
     here = above;
   }
   if (at >= 0) close(at);
+  if (sd_err_is_exhausted(failed)) return failed;
   return loop;
 }

@@ -22,7 +22,8 @@ enum sd_fs_class sd_fs_class_of(const char *type, const char *source, const char
 bool sd_fs_is_pseudo(int fd);
 
 /* Whether the directory `fd` is one of its own ancestors up to the root of the walk, as bind mounts
- * can make it. Climbs "..", so use it at mount points only. */
-bool sd_fs_is_loop(int fd, uint64_t root_dev, uint64_t root_ino);
+ * can make it: 1, 0, or a code of sd_err_is_exhausted(). Climbs "..", so use it at mount points
+ * only. */
+int sd_fs_is_loop(int fd, uint64_t root_dev, uint64_t root_ino);
 
 #endif

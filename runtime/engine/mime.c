@@ -2,7 +2,9 @@
 
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fnmatch.h>
+#include <limits.h>
 #include <locale.h>
 #include <magic.h>
 #include <stdatomic.h>
@@ -11,15 +13,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/array.h"
 #include "base/buf.h"
 
 enum {
-  NAME_SIZE = 4096,       /* longer ones are no file names, and have no type */
-  HEAD_BYTES = 64 * 1024, /* libmagic looks no further */
+  DATABASES_MAX = 8,
+  NAME_SIZE = 4096,        /* longer ones are no file names, and have no type */
+  HEAD_BYTES = 64 * 1024,  /* libmagic looks no further */
+  ROOM = 64 * 1024 * 1024, /* of addresses, that libmagic and its database fit into */
 };
 
 enum shape { LITERAL, SUFFIX, OTHER };
@@ -218,9 +225,11 @@ static FILE *open_system(struct sd_buf *path) {
 
 int sd_mime_names_open(const char *path, struct sd_mime_names **out, struct sd_err *err) {
   struct sd_buf found = SD_BUF_INIT;
+  errno = 0;
   FILE *f = path ? fopen(path, "re") : open_system(&found);
-  int rc;
-  if (f) rc = load(f, path ? path : (const char *)found.data, out, err);
+  int rc = f ? 0 : -errno;
+  if (sd_err_is_exhausted(rc)) rc = sd_err_exhausted(err, rc); /* there may be one */
+  else if (f) rc = load(f, path ? path : (const char *)found.data, out, err);
   else if (path) rc = sd_err_os(err, "open", path);
   else rc = sd_err_set(err, -ENOENT, "no table of MIME types (mime/globs2) is installed");
   if (f) fclose(f);
@@ -326,6 +335,10 @@ struct sd_mime_magic {
   const char *(*buffer)(magic_t cookie, const void *p, size_t n);
   const char *(*error)(magic_t cookie);
   int (*number)(magic_t cookie);
+  const char *(*getpath)(const char *path, int action);
+  int (*load_buffers)(magic_t cookie, void **buffers, size_t *sizes, size_t n);
+  void *maps[DATABASES_MAX]; /* of the databases, while the cookie lives */
+  size_t sizes[DATABASES_MAX], maps_len;
 };
 
 static int load_library(struct sd_mime_magic *m, struct sd_err *err) {
@@ -334,10 +347,15 @@ static int load_library(struct sd_mime_magic *m, struct sd_err *err) {
   const struct {
     const char *name;
     void *place;
-  } functions[] = {{"magic_open", &m->open},     {"magic_close", &m->close},
-                   {"magic_load", &m->load},     {"magic_setparam", &m->setparam},
-                   {"magic_buffer", &m->buffer}, {"magic_error", &m->error},
-                   {"magic_errno", &m->number}};
+  } functions[] = {{"magic_open", &m->open},
+                   {"magic_close", &m->close},
+                   {"magic_load", &m->load},
+                   {"magic_setparam", &m->setparam},
+                   {"magic_buffer", &m->buffer},
+                   {"magic_error", &m->error},
+                   {"magic_errno", &m->number},
+                   {"magic_getpath", &m->getpath},
+                   {"magic_load_buffers", &m->load_buffers}};
   for (size_t i = 0; i < sizeof(functions) / sizeof(functions[0]); i++) {
     void *f = dlsym(m->library, functions[i].name);
     if (!f) return sd_err_set(err, -ENOENT, "libmagic: no %s", functions[i].name);
@@ -346,10 +364,71 @@ static int load_library(struct sd_mime_magic *m, struct sd_err *err) {
   return 0;
 }
 
+/* Maps a compiled database: 1; 0: there is none; or a negative code. */
+static int map_database(struct sd_mime_magic *m, const char *path, struct sd_err *err) {
+  struct stat st;
+  int fd = TEMP_FAILURE_RETRY(open(path, O_RDONLY | O_CLOEXEC)), rc = 0;
+  if (fd < 0) return sd_err_is_exhausted(-errno) ? sd_err_exhausted(err, -errno) : 0;
+  if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
+    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    rc = p == MAP_FAILED ? sd_err_os(err, "map", path) : 1;
+    if (rc == 1) m->maps[m->maps_len] = p;
+    if (rc == 1) m->sizes[m->maps_len++] = (size_t)st.st_size;
+  }
+  close(fd);
+  return rc;
+}
+
+/* Whether a database that is text says nothing, as /etc/magic does; or is not there. */
+static bool is_silent(const char *path) {
+  char line[HEAD_BYTES / 64];
+  bool silent = true;
+  FILE *f = fopen(path, "re");
+  if (!f) return errno == ENOENT;
+  while (silent && fgets(line, sizeof(line), f))
+    silent = line[0] == '#' || line[strspn(line, " \t\r\n")] == '\0';
+  silent = silent && !ferror(f);
+  fclose(f);
+  return silent;
+}
+
+/* What magic_load(3) would load, where that is compiled. Where it cannot map a database, libmagic
+ * prints a warning itself, and reads the text that it was made from. 1: that is all; 0: it must be
+ * left to libmagic. */
+static int map_databases(struct sd_mime_magic *m, struct sd_err *err) {
+  char path[PATH_MAX];
+  const char *list = m->getpath(NULL, 0);
+  int rc = 1;
+  while (rc == 1 && list && *list) {
+    size_t n = strcspn(list, ":");
+    if (n + sizeof(".mgc") > sizeof(path) || m->maps_len == DATABASES_MAX) return 0;
+    memcpy(path, list, n);
+    strcpy(path + n, ".mgc");
+    rc = map_database(m, path, err);
+    path[n] = '\0';
+    if (!rc) rc = is_silent(path);
+    list += n + (list[n] == ':');
+  }
+  return rc == 1 ? m->maps_len > 0 : rc;
+}
+
+/* dlopen(3) does not say why it fails, so that is found out before. */
+static int has_room(struct sd_err *err) {
+  int fd = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0 && sd_err_is_exhausted(-errno)) return sd_err_exhausted(err, -errno);
+  if (fd >= 0) close(fd);
+  void *p =
+      mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  if (p == MAP_FAILED) return sd_err_nomem(err);
+  munmap(p, ROOM);
+  return 0;
+}
+
 int sd_mime_magic_open(struct sd_mime_magic **out, struct sd_err *err) {
   size_t head = HEAD_BYTES;
   struct sd_mime_magic *m = calloc(1, sizeof(*m));
-  int rc = m ? load_library(m, err) : sd_err_nomem(err);
+  int rc = m ? has_room(err) : sd_err_nomem(err);
+  if (!rc) rc = load_library(m, err);
   if (rc) goto fail;
   m->cookie = m->open(MAGIC_MIME_TYPE | MAGIC_NO_CHECK_COMPRESS);
   if (!m->cookie) {
@@ -357,7 +436,8 @@ int sd_mime_magic_open(struct sd_mime_magic **out, struct sd_err *err) {
     goto fail;
   }
   m->setparam(m->cookie, MAGIC_PARAM_BYTES_MAX, &head);
-  if (m->load(m->cookie, NULL) != 0) {
+  if ((rc = map_databases(m, err)) < 0) goto fail;
+  if (rc ? m->load_buffers(m->cookie, m->maps, m->sizes, m->maps_len) : m->load(m->cookie, NULL)) {
     const char *why = m->error(m->cookie);
     int en = m->number(m->cookie);
     rc = sd_err_set(err, en ? -en : SD_EFORMAT, "libmagic: %s", why ? why : "no database");
@@ -373,6 +453,7 @@ fail:
 void sd_mime_magic_close(struct sd_mime_magic *m) {
   if (!m) return;
   if (m->cookie) m->close(m->cookie);
+  for (size_t i = 0; i < m->maps_len; i++) munmap(m->maps[i], m->sizes[i]);
   if (m->library) dlclose(m->library);
   free(m);
 }

@@ -31,6 +31,8 @@ struct sd_mime_names *sd_mime_names_hold(struct sd_mime_names *m);
  * length that say different types. */
 const char *sd_mime_by_name(const struct sd_mime_names *m, const char *name, size_t len);
 
+/* One at a time in a process: room for libmagic is looked for before it is loaded. Compiled
+ * databases are mapped here; what is text (a magic(5) file of the user's) is left to libmagic. */
 int sd_mime_magic_open(struct sd_mime_magic **out, struct sd_err *err);
 void sd_mime_magic_close(struct sd_mime_magic *m); /* accepts NULL */
 

@@ -288,7 +288,10 @@ static int renumber_device(struct sd_reconcile *r, struct sd_listing *l, struct 
 
 static int open_entry(int at, const struct sd_entry *e) {
   char name[NAME_MAX + 1];
-  if (e->name_len > NAME_MAX) return -1;
+  if (e->name_len > NAME_MAX) {
+    errno = ENAMETOOLONG;
+    return -1;
+  }
   memcpy(name, e->name, e->name_len);
   name[e->name_len] = '\0';
   return TEMP_FAILURE_RETRY(
@@ -328,7 +331,7 @@ static int look_into_mount(struct sd_reconcile *r, struct sd_listing *l, struct 
                            bool *empty, struct sd_err *err) {
   struct statx stx;
   int fd = open_entry(l->fd, e);
-  if (fd < 0) return 0;
+  if (fd < 0) return sd_err_is_exhausted(-errno) ? sd_err_exhausted(err, -errno) : 0;
   if (TEMP_FAILURE_RETRY(statx(fd, "", AT_EMPTY_PATH, SD_STATX_MASK, &stx)) == 0) {
     sd_stat_from_statx(&e->st, &stx);
     e->st_dev = e->st.dev;
@@ -602,6 +605,7 @@ int sd_reconcile_root(void *ud, struct sd_dir *root, int fd, const struct sd_sta
   if (!rc && now.dev != old.dev) rc = has_rows(r, root->id, &rows, err);
   if (rc) return rc;
   int again = rows ? TEMP_FAILURE_RETRY(openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)) : -1;
+  if (rows && again < 0 && sd_err_is_exhausted(-errno)) return sd_err_exhausted(err, -errno);
   if (again >= 0 && is_empty(again)) {
     rc = note_unmounted(b, root->id, "", 0);
     return rc ? sd_err_nomem(err) : 1;

@@ -315,17 +315,20 @@ uint8_t sd_rules_by_stat(const struct sd_rules *r, const struct sd_stat *st) {
 }
 
 /* bford.info/cachedir: the tag is only one with its signature. */
-static bool is_cache(const struct sd_place *p) {
+/* 1, 0, or a negative code. */
+static int is_cache(const struct sd_place *p) {
   static const char signature[] = "Signature: 8a477f597d28d172789f06886806bc55";
   char head[sizeof(signature) - 1];
-  return sd_place_has(p, "CACHEDIR.TAG") &&
-         sd_place_head(p, "CACHEDIR.TAG", head, sizeof(head)) == (ssize_t)sizeof(head) &&
-         memcmp(head, signature, sizeof(head)) == 0;
+  if (!sd_place_has(p, "CACHEDIR.TAG")) return 0;
+  ssize_t n = sd_place_head(p, "CACHEDIR.TAG", head, sizeof(head));
+  if (n < 0) return (int)n;
+  return n == (ssize_t)sizeof(head) && memcmp(head, signature, sizeof(head)) == 0;
 }
 
-uint8_t sd_rules_by_children(const struct sd_rules *r, const struct sd_place *p,
-                             const char **child) {
-  if (sd_rules_has(r, SD_RULE_NO_CACHES) && is_cache(p)) {
+int sd_rules_by_children(const struct sd_rules *r, const struct sd_place *p, const char **child) {
+  int cache = sd_rules_has(r, SD_RULE_NO_CACHES) ? is_cache(p) : 0;
+  if (cache < 0) return cache;
+  if (cache) {
     *child = "CACHEDIR.TAG";
     return SD_RULE_NO_CACHES;
   }

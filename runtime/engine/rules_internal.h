@@ -86,9 +86,10 @@ uint8_t sd_rules_by_name(const struct sd_rules *r, const struct sd_question *q);
 /* The rule that leaves it out by its attributes, or 0. */
 uint8_t sd_rules_by_stat(const struct sd_rules *r, const struct sd_stat *st);
 
-/* The rule that leaves a directory empty for what it has in it, or 0; *child: what that is. */
-uint8_t sd_rules_by_children(const struct sd_rules *r, const struct sd_place *place,
-                             const char **child);
+/* The rule that leaves a directory empty for what it has in it, or 0; *child: what that is. Or a
+ * code of sd_err_is_exhausted(). */
+int sd_rules_by_children(const struct sd_rules *r, const struct sd_place *place,
+                         const char **child);
 
 /* The rule that does not let the walk into the mount at `fd`, or 0. `root`: a descriptor of the
  * root of the walk. */

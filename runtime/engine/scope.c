@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/array.h"
+#include "base/error.h"
 #include "engine/dir.h"
 #include "engine/rules_internal.h"
 
@@ -61,6 +62,12 @@ static int read_fd(int fd, size_t max, struct sd_buf *out) {
   }
 }
 
+/* What may be said of a thing that could not be opened, errno being why: `other`, unless nothing
+ * could be opened at all. */
+static int unless_exhausted(int other) {
+  return sd_err_is_exhausted(-errno) ? -errno : other;
+}
+
 /* Whether a regular file is there that may be read: 1, 0 or a negative errno. What else is called
  * so is no ignore file; nothing but a regular file is opened. */
 static int look(int dir, const char *name, int how, const struct sd_place *own) {
@@ -88,7 +95,7 @@ ssize_t sd_place_head(const struct sd_place *p, const char *name, char *out, siz
   int rc = look(p->fd, name, AT_SYMLINK_NOFOLLOW, p);
   if (rc != 1 && rc != -EFBIG) return 0;
   int fd = open_quietly(p->fd, name, OPEN_FILE | O_NOFOLLOW);
-  if (fd < 0) return 0;
+  if (fd < 0) return unless_exhausted(0);
   ssize_t n = TEMP_FAILURE_RETRY(read(fd, out, len));
   close(fd);
   return n;
@@ -142,9 +149,9 @@ static int load(struct making *m, int dir, const char *name, const char *file, i
   int rc = read_file(dir, name, how, m->place, SD_IGNORE_BYTES_MAX, &text);
   if (rc == 1) rc = parse(m, file, &text, out);
   else if (rc == -EFBIG) note(m, file, rc, "larger than an ignore file may be (1 MiB)");
-  else if (rc < 0 && rc != -ENOMEM) note(m, file, rc, NULL);
+  else if (rc < 0 && !sd_err_is_exhausted(rc)) note(m, file, rc, NULL);
   sd_buf_fini(&text);
-  return rc == -ENOMEM ? rc : 0;
+  return sd_err_is_exhausted(rc) ? rc : 0;
 }
 
 /* ---- repositories ---- */
@@ -154,36 +161,41 @@ static bool exists(int dir, const char *name) {
   return fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-/* Opens the directory whose name stands in a file of git's: "gitdir: PATH" or "PATH". */
+enum { NO_DIR = -1 }; /* there is none, or none that can be opened */
+
+/* Opens the directory whose name stands in a file of git's: "gitdir: PATH" or "PATH". A descriptor,
+ * NO_DIR, or a code of sd_err_is_exhausted(); as what follows. */
 static int open_named(int dir, const char *file, const char *before, const struct sd_place *own) {
   struct sd_buf text = SD_BUF_INIT;
   size_t skip = strlen(before);
-  int fd = -1;
-  if (read_file(dir, file, 0, own, GITDIR_MAX, &text) == 1 && text.len > skip &&
-      text.len < GITDIR_MAX && memcmp(text.data, before, skip) == 0) {
+  int fd = NO_DIR, rc = read_file(dir, file, 0, own, GITDIR_MAX, &text);
+  if (sd_err_is_exhausted(rc)) fd = rc;
+  if (rc == 1 && text.len > skip && text.len < GITDIR_MAX && memcmp(text.data, before, skip) == 0) {
     while (text.len > skip && strchr("\r\n", text.data[text.len - 1])) text.len--;
     text.data[text.len] = '\0'; /* there is room: see read_fd() */
     fd = TEMP_FAILURE_RETRY(openat(dir, (const char *)text.data + skip, OPEN_PATH));
+    if (fd < 0) fd = unless_exhausted(NO_DIR);
   }
   sd_buf_fini(&text);
   return fd;
 }
 
-/* The git directory of the work tree at `dir`, as git finds it; -1: it is no repository's root. In
- * a worktree the common one is meant: there is info/exclude. */
+/* The git directory of the work tree at `dir`, as git finds it; NO_DIR: it is no repository's root.
+ * In a worktree the common one is meant: there is info/exclude. */
 static int open_repository(int dir, const struct sd_place *own) {
   int git = TEMP_FAILURE_RETRY(openat(dir, ".git", OPEN_PATH));
-  if (git < 0) git = open_named(dir, ".git", "gitdir: ", own);
-  if (git < 0) return -1;
+  if (git < 0) git = unless_exhausted(NO_DIR);
+  if (git == NO_DIR) git = open_named(dir, ".git", "gitdir: ", own);
+  if (git < 0) return git;
   bool head = exists(git, "HEAD");
   int common = open_named(git, "commondir", "", own);
-  if (common >= 0) {
+  if (common != NO_DIR) {
     close(git);
     git = common;
   }
-  if (head && exists(git, "objects") && exists(git, "refs")) return git;
+  if (git < 0 || (head && exists(git, "objects") && exists(git, "refs"))) return git;
   close(git);
-  return -1;
+  return NO_DIR;
 }
 
 /* ---- entering ---- */
@@ -204,8 +216,8 @@ static int load_git_files(struct making *m) {
   }
   if (sd_place_has(p, ".gitignore"))
     rc = load(m, p->fd, ".gitignore", ".gitignore", AT_SYMLINK_NOFOLLOW, &m->scope.git);
-  int git = !rc && sd_place_has(p, ".git") ? open_repository(p->fd, p) : -1;
-  if (git < 0) return rc;
+  int git = !rc && sd_place_has(p, ".git") ? open_repository(p->fd, p) : NO_DIR;
+  if (git < 0) return git == NO_DIR ? rc : git;
   m->scope.border = true;
   rc = load(m, git, "info/exclude", ".git/info/exclude", 0, &m->scope.exclude);
   close(git);
@@ -263,7 +275,7 @@ static int finish(struct making *m, int rc, struct sd_scope **out) {
   sd_ignore_free(m->scope.git);
   sd_ignore_free(m->scope.exclude);
   sd_ignore_free(m->scope.dot);
-  return -ENOMEM;
+  return rc ? rc : -ENOMEM;
 }
 
 int sd_scope_enter(const struct sd_rules *r, const struct sd_place *p, struct sd_scope *above,
@@ -294,21 +306,23 @@ static bool go_up(const char *path, size_t *len) {
 
 static int open_prefix(const char *path, size_t len) {
   char part[PATH_MAX];
-  if (len >= sizeof(part)) return -1;
+  if (len >= sizeof(part)) return NO_DIR;
   memcpy(part, path, len);
   part[len] = '\0';
-  return TEMP_FAILURE_RETRY(open(part, OPEN_PATH));
+  int fd = TEMP_FAILURE_RETRY(open(part, OPEN_PATH));
+  return fd < 0 ? unless_exhausted(NO_DIR) : fd;
 }
 
-static bool is_repository(const char *path, size_t len) {
+/* 1, 0, or a negative code. */
+static int is_repository(const char *path, size_t len) {
   struct sd_place none = {0};
-  int fd = open_prefix(path, len), git = -1;
+  int fd = open_prefix(path, len), git = fd;
   if (fd >= 0) {
     git = open_repository(fd, &none);
     close(fd);
   }
   if (git >= 0) close(git);
-  return git >= 0;
+  return git >= 0 ? 1 : git == NO_DIR ? 0 : git;
 }
 
 /* From the repository's root, `from` bytes of the path, down to the directory above the root. */
@@ -327,6 +341,8 @@ static int enter_all(const struct sd_rules *r, const char *root, size_t from,
       close(p.fd);
       sd_scope_put(scope);
       scope = next;
+    } else if (p.fd != NO_DIR) {
+      rc = p.fd;
     }
     const char *slash = strchr(root + at + 1, '/');
     at = slash ? (size_t)(slash - root) : len;
@@ -339,11 +355,14 @@ int sd_scope_above(const struct sd_rules *r, const char *root, struct sd_scope *
                    struct sd_buf *path) {
   size_t len = strlen(root), from = len;
   *out = NULL;
-  if (!sd_rules_has(r, SD_RULE_GITIGNORE) || *root != '/' || is_repository(root, len)) return 0;
+  if (!sd_rules_has(r, SD_RULE_GITIGNORE) || *root != '/') return 0;
+  int rc = is_repository(root, len);
+  if (rc) return rc < 0 ? rc : 0;
   do {
     if (!go_up(root, &from)) return 0;
-  } while (!is_repository(root, from));
-  int rc = enter_all(r, root, from, out);
+    rc = is_repository(root, from);
+  } while (!rc);
+  if (rc > 0) rc = enter_all(r, root, from, out);
   if (rc || !*out) return rc;
   size_t begin = from == 1 ? 1 : from + 1;
   rc = sd_buf_put(path, root + begin, len - begin);
@@ -445,10 +464,11 @@ static int add_step(struct sd_trail *t, const struct sd_rules *r, const struct s
 /* Opens the component of the path between two bases, below `at`. */
 static int open_component(int at, const char *path, size_t from, size_t to) {
   char name[NAME_MAX + 1];
-  if (to - from > sizeof(name)) return -1;
+  if (to - from > sizeof(name)) return NO_DIR;
   memcpy(name, path + from, to - from - 1);
   name[to - from - 1] = '\0';
-  return TEMP_FAILURE_RETRY(openat(at, name, OPEN_PATH | O_NOFOLLOW));
+  int fd = TEMP_FAILURE_RETRY(openat(at, name, OPEN_PATH | O_NOFOLLOW));
+  return fd < 0 ? unless_exhausted(NO_DIR) : fd;
 }
 
 int sd_trail_find(struct sd_trail *t, const struct sd_rules *r, const struct sd_place *p,
@@ -465,15 +485,17 @@ int sd_trail_find(struct sd_trail *t, const struct sd_rules *r, const struct sd_
   const char *slash = memchr(p->path + at, '/', p->base - at);
   bool more = slash && (size_t)(slash - p->path) + 1 < p->base;
   /* From the last step that is known; what cannot be opened here cannot be walked either. */
-  int fd = !more ? -1
+  int fd = !more ? NO_DIR
            : at > p->root
                ? sd_open_below(p->fd, p->path + p->root, at - 1 - p->root, OPEN_PATH | O_NOFOLLOW)
                : fcntl(p->fd, F_DUPFD_CLOEXEC, 0);
+  if (more && fd < 0) rc = unless_exhausted(0);
   while (!rc && more && fd >= 0) {
     size_t base = (size_t)(slash - p->path) + 1;
     int next = open_component(fd, p->path, at, base);
     close(fd);
     if ((fd = next) >= 0) rc = add_step(t, r, p, above, fd, base);
+    else if (fd != NO_DIR) rc = fd;
     at = base;
     slash = memchr(p->path + at, '/', p->base - at);
     more = slash && (size_t)(slash - p->path) + 1 < p->base;

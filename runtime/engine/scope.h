@@ -5,7 +5,8 @@
  *
  * Owner:  reference counted; whoever made or took a reference puts it back.
  * Thread: the counter is atomic; a scope does not change once it is made.
- * Errors: 0 or -ENOMEM. What is wrong with a file is data, see struct sd_scope_errors. */
+ * Errors: 0, or a code of sd_err_is_exhausted(). What is wrong with a file is data, see struct
+ *         sd_scope_errors. */
 #ifndef SD_ENGINE_SCOPE_H
 #define SD_ENGINE_SCOPE_H
 
@@ -56,7 +57,8 @@ struct sd_place {
 /* Whether a name is directly in the directory. */
 bool sd_place_has(const struct sd_place *p, const char *name);
 
-/* The first bytes of a regular file in it, at most `len`; 0 where it cannot be read. */
+/* The first bytes of a regular file in it, at most `len`; 0 where it cannot be read. How many, or a
+ * negative code. */
 ssize_t sd_place_head(const struct sd_place *p, const char *name, char *out, size_t len);
 
 /* Ignore files that were there and could not be used. */

@@ -301,10 +301,21 @@ static int code_of(sqlite3 *db, int rc) {
   }
 }
 
+/* The library's file, where something is wrong with it and not with the statement, and nobody has
+ * named it. */
+static const char *file_to_name(sqlite3 *db, int code, const char *said) {
+  if (code == SD_ESQL || code == SD_ECANCELED || code == -ENOMEM) return NULL;
+  if (strstr(said, "/library.db")) return NULL;
+  const char *path = sqlite3_db_filename(db, "main");
+  return path && *path ? path : NULL;
+}
+
 int sd_store_sql_error(struct sd_store *s, struct sd_err *err, const char *what) {
-  int rc = s->db ? sqlite3_extended_errcode(s->db) : SQLITE_NOMEM;
-  return sd_err_set(err, code_of(s->db, rc), "%s: %s", what,
-                    s->db ? sqlite3_errmsg(s->db) : "out of memory");
+  if (!s->db) return sd_err_set(err, -ENOMEM, "%s: out of memory", what);
+  int code = code_of(s->db, sqlite3_extended_errcode(s->db));
+  const char *path = file_to_name(s->db, code, what), *why = sqlite3_errmsg(s->db);
+  return path ? sd_err_set(err, code, "%s: %s: %s", what, path, why)
+              : sd_err_set(err, code, "%s: %s", what, why);
 }
 
 /* Whether SQLite refuses a statement, or a value, that a sound library takes. Triggers refuse what
@@ -412,6 +423,7 @@ static int make_schema(struct sd_store *s, int from, struct sd_err *err) {
 
 static int name_file(struct sd_err *err, const char *path) {
   struct sd_err said = *err;
+  if (strstr(said.msg, "/library.db")) return said.code;
   return sd_err_set(err, said.code, "%s: %s", path, said.msg);
 }
 

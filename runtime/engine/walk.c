@@ -4,21 +4,19 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/fds.h"
 #include "engine/walk_internal.h"
 
 enum { DEFAULT_BATCH = 1000 };
 
 static int fd_budget(int asked) {
-  struct rlimit lim;
   if (asked > 0) return asked;
-  if (getrlimit(RLIMIT_NOFILE, &lim) != 0) return 16;
-  /* Below about a hundred descriptors the library, the loop and the threads need nearly all. */
-  rlim_t n = lim.rlim_cur < 64 ? 2 : lim.rlim_cur / 4;
-  return n > 4096 ? 4096 : (int)n;
+  /* What is to be opened yet, by all threads, and by other jobs, has the greater part. */
+  int left = sd_fds_left();
+  return left < 48 ? 2 : left / 4;
 }
 
 static int open_root(struct sd_walk *w, struct sd_err *err) {
@@ -54,8 +52,8 @@ int sd_walk_open(const struct sd_walk_opts *opts, struct sd_walk **out, struct s
   if (opts->rules) {
     w->rules = (struct sd_filter_tree){
         .rules = opts->rules, .own = w->own, .own_len = opts->own_len, .root = w->root->fd};
-    if (sd_filter_tree_open(&w->rules, opts->root)) {
-      rc = sd_err_nomem(err);
+    if ((rc = sd_filter_tree_open(&w->rules, opts->root))) {
+      sd_err_exhausted(err, rc);
       goto fail;
     }
   }

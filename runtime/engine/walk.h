@@ -43,7 +43,7 @@ struct sd_walk_opts {
   atomic_llong *next_id;        /* where ids of new entries are taken from */
   const struct sd_file_id *own; /* files that are not part of any tree: the library's */
   size_t own_len;
-  int fds;    /* directories kept open between steps; 0: a quarter of RLIMIT_NOFILE */
+  int fds;    /* directories kept open between steps; 0: a quarter of those that are left */
   bool paths; /* entries and what vanished come with the paths of their directories */
   bool moves; /* the library has an older picture of the tree: ask for new directories, too */
   const struct sd_rules *rules; /* what is left out; NULL: nothing, at no cost */

@@ -26,19 +26,22 @@ static bool is_missing_on(uint64_t above, const struct sd_dir *d) {
   return above == (d->dev ? d->dev : sd_device_first(d->device));
 }
 
-/* The directory is not there: it has vanished, or something above it. */
+/* The directory is not there: it has vanished, or something above it. 0, or a code of
+ * sd_err_is_exhausted(). */
 static int note_gone(struct sd_walker *wk, const struct sd_dir *d, struct sd_batch *b) {
   const struct sd_dir *top = d;
   uint64_t above;
   size_t len;
-  while (top->parent && !sd_dir_is_gone(top, &above)) top = top->parent;
+  int rc = 0;
+  while (top->parent && !(rc = sd_dir_is_gone(top, &above))) top = top->parent;
+  if (rc < 0) return rc;
   if (!top->parent) return sd_walker_cannot_read(wk, d, b, -ENOENT);
   if (!is_missing_on(above, top)) return sd_walker_cannot_read(wk, top, b, -ENODEV);
   struct sd_gone gone = {.id = top->id, .parent_id = top->parent_id};
   gone.name = sd_dir_name(top, &len);
   gone.name_len = (uint16_t)len;
   gone.name_text = sd_utf8_valid(gone.name, len);
-  int rc = sd_batch_gone(b, &gone);
+  rc = sd_batch_gone(b, &gone);
   return rc || !wk->walk->opts.paths ? rc : put_gone_path(wk, top, b);
 }
 
@@ -59,8 +62,10 @@ int sd_walker_enter(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b, 
   uint8_t rule = filter ? sd_filter_mount(filter, d, -1, root->dev) : 0;
   if (rule) return sd_walker_refuse(wk, d, b, rule, err);
   int rc = sd_dir_open(d, fd, &why);
-  if (rc == -ENOENT && d->parent) return note_gone(wk, d, b) ? sd_err_nomem(err) : 1;
-  if (rc) return sd_walker_cannot_read(wk, d, b, rc) ? sd_err_nomem(err) : 1;
+  if (rc) {
+    rc = rc == -ENOENT && d->parent ? note_gone(wk, d, b) : sd_walker_cannot_read(wk, d, b, rc);
+    return rc ? sd_err_exhausted(err, rc) : 1;
+  }
   if (is_another(d, *fd)) {
     close(*fd);
     rc = sd_walker_note(wk, b, SD_OP_READ_DIR, SD_ECHANGED, d, NULL,
@@ -70,7 +75,12 @@ int sd_walker_enter(struct sd_walker *wk, struct sd_dir *d, struct sd_batch *b, 
   }
   const char *skip = NULL;
   if (d->mount && sd_fs_is_pseudo(*fd) && !sd_fs_is_pseudo(wk->walk->root->fd)) skip = "pseudo";
-  if (d->mount && !skip && sd_fs_is_loop(*fd, root->dev, root->ino)) skip = "loop";
+  rc = d->mount && !skip ? sd_fs_is_loop(*fd, root->dev, root->ino) : 0;
+  if (rc < 0) {
+    close(*fd);
+    return sd_err_exhausted(err, rc);
+  }
+  if (rc) skip = "loop";
   if (!skip && filter) rule = sd_filter_mount(filter, d, *fd, root->dev);
   if (!skip && !rule) return 0;
   close(*fd);

@@ -51,10 +51,11 @@ int sd_walker_push(struct sd_walker *wk, struct sd_dir *d);
 /* Notes an error or a skip at `name` in `d`, or at `d` itself (name NULL). */
 int sd_walker_note(struct sd_walker *wk, struct sd_batch *b, uint8_t op, int code,
                    const struct sd_dir *d, const char *name, const char *reason);
+
+/* The same for what the system said, and that the directory cannot be read: what the library has of
+ * it stays. A code of sd_err_is_exhausted() is not noted, but given back: it ends the step. */
 int sd_walker_note_error(struct sd_walker *wk, struct sd_batch *b, uint8_t op, int code,
                          const struct sd_dir *d, const char *name);
-
-/* Notes that the directory cannot be read: what the library has of it stays. */
 int sd_walker_cannot_read(struct sd_walker *wk, const struct sd_dir *d, struct sd_batch *b,
                           int code);
 

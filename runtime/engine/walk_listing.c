@@ -64,8 +64,8 @@ static int is_left_out(struct sd_walker *wk, const struct sd_dir *d, const struc
   return 1;
 }
 
-/* Adds the entry `n` of the directory to the batch, unless it vanished or is none of ours. -ENOMEM,
- * or another negative code with *err filled. */
+/* Adds the entry `n` of the directory to the batch, unless it vanished or is none of ours. A code
+ * of sd_err_is_exhausted(), or another negative code with *err filled. */
 static int add_entry(struct sd_walker *wk, struct sd_batch *b, int fd, const struct sd_dir *d,
                      const struct sd_name *n, struct sd_err *err) {
   struct statx stx;
@@ -295,10 +295,10 @@ int sd_walker_list(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_bat
   off_t start = d->cursor ? lseek(fd, 0, SEEK_CUR) : 0;
   bool whole = !d->cursor;
   int end = read_names(wk, d, fd), rc = 0;
-  if (end == -ENOMEM) return sd_err_nomem(err);
-  if (end < 0) return sd_walker_cannot_read(wk, d, b, end) ? sd_err_nomem(err) : 0;
+  if (end < 0 && (rc = sd_walker_cannot_read(wk, d, b, end))) return sd_err_exhausted(err, rc);
+  if (end < 0) return 0;
   memset(wk->skipped, 0, sizeof(wk->skipped));
-  if (wk->filter && (rc = sift(wk, d, fd, b, whole && end)) < 0) return sd_err_nomem(err);
+  if (wk->filter && (rc = sift(wk, d, fd, b, whole && end)) < 0) return sd_err_exhausted(err, rc);
   bool refused = rc; /* nothing is in it, whatever else there is to read */
   if (refused) {
     whole = true;
@@ -306,7 +306,8 @@ int sd_walker_list(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_bat
   }
   size_t first = b->entries_len, errors = b->errors_len, skips = b->skips_len;
   rc = stat_names(wk, b, fd, d, err);
-  if (rc < 0 && rc != -ENOMEM) return rc;
+  if (sd_err_is_exhausted(rc)) return sd_err_exhausted(err, rc);
+  if (rc < 0) return rc;
   if (rc == 1) {
     b->entries_len = first;
     b->errors_len = errors;
@@ -320,8 +321,7 @@ int sd_walker_list(struct sd_walker *wk, struct sd_dir *d, int fd, struct sd_bat
   l.refused = refused;
   l.count = b->entries_len - first;
   l.entries = b->entries ? b->entries + first : NULL;
-  l.delta = rc ? NULL : add_delta(b, d);
-  if (!l.delta) return sd_err_nomem(err);
+  if (!(l.delta = add_delta(b, d))) return sd_err_nomem(err);
   l.delta->listed = end && !d->known;
   if (wk->filter || wk->accept) count_skipped(wk, end ? b->skipped : d->cursor->skipped);
   size_t vanished = b->vanished_len;

@@ -69,6 +69,7 @@ int sd_walker_note(struct sd_walker *wk, struct sd_batch *b, uint8_t op, int cod
 
 int sd_walker_note_error(struct sd_walker *wk, struct sd_batch *b, uint8_t op, int code,
                          const struct sd_dir *d, const char *name) {
+  if (sd_err_is_exhausted(code)) return code;
   return sd_walker_note(wk, b, op, code, d, name, sd_err_text(code));
 }
 

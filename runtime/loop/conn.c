@@ -288,7 +288,7 @@ int sd_conn_open(struct sd_loop *l, int fd, const struct sd_conn_setup *setup, s
   c->fd = fd;
   sd_frame_init(&c->in, setup->in_max);
   int rc = sd_conn_peer_of(fd, &c->peer, err);
-  if (!rc && (rc = init_handles(c))) sd_err_set(err, rc, "watch a connection: %s", uv_strerror(rc));
+  if (!rc && (rc = init_handles(c))) sd_err_set(err, rc, "watch a connection: %s", sd_err_text(rc));
   if (rc) {
     free(c);
     return rc;

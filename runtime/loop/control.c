@@ -221,7 +221,7 @@ static int copy_opts(struct sd_control *s, const struct sd_control_opts *opts, s
 static int watch(struct sd_control *s, struct sd_err *err) {
   uv_loop_t *uv = sd_loop_uv(s->loop);
   int rc = uv_poll_init(uv, &s->poll, s->fd);
-  if (rc) return sd_err_set(err, rc, "watch the control socket: %s", uv_strerror(rc));
+  if (rc) return sd_err_set(err, rc, "watch the control socket: %s", sd_err_text(rc));
   uv_timer_init(uv, &s->pause); /* cannot fail */
   s->poll.data = s->pause.data = s;
   s->handles = 2;

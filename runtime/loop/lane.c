@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 struct worker {
@@ -49,6 +50,20 @@ static void work(void *arg) {
   }
 }
 
+/* pthread_create(3) says EAGAIN both where there may be no more threads and where there is no
+ * memory for a stack. */
+static int why_no_thread(int rc) {
+  pthread_attr_t attr;
+  size_t size = 0;
+  if (rc != UV_EAGAIN || pthread_getattr_default_np(&attr) != 0) return rc;
+  pthread_attr_getstacksize(&attr, &size);
+  pthread_attr_destroy(&attr);
+  void *stack = mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK, -1, 0);
+  if (stack == MAP_FAILED) return UV_ENOMEM;
+  munmap(stack, size);
+  return rc;
+}
+
 int sd_lane_open(struct sd_loop *l, const struct sd_lane_opts *opts, struct sd_lane **out,
                  struct sd_err *err) {
   struct sd_lane *lane = calloc(1, sizeof(*lane));
@@ -64,8 +79,9 @@ int sd_lane_open(struct sd_loop *l, const struct sd_lane_opts *opts, struct sd_l
     lane->workers[i] = (struct worker){.lane = lane, .index = i};
     int rc = uv_thread_create(&lane->workers[i].thread, work, &lane->workers[i]);
     if (rc) {
+      rc = why_no_thread(rc);
       sd_lane_close(lane);
-      return sd_err_set(err, rc, "start a thread of lane %s: %s", opts->name, uv_strerror(rc));
+      return sd_err_set(err, rc, "start a thread of lane %s: %s", opts->name, sd_err_text(rc));
     }
     lane->threads++;
   }

@@ -125,7 +125,7 @@ fail_loop:
 fail:
   close(l->wake_fd);
   free(l);
-  return sd_err_set(err, rc, "event loop: %s", uv_strerror(rc));
+  return sd_err_set(err, rc, "event loop: %s", sd_err_text(rc));
 }
 
 void sd_loop_close(struct sd_loop *l) {

@@ -155,12 +155,25 @@ function M.declared_values(parsed)
   return values
 end
 
+-- "--chunk -1" is "--chunk=-1": no option is a number.
+local function joined(words)
+  local list = {}
+  for i, word in ipairs(words) do
+    if word == "--" then return table.move(words, i, #words, #list + 1, list) end
+    local last = list[#list]
+    if word:find("^%-%d") and last and last:find("^%-%-[^=]+$") then
+      list[#list] = last .. "=" .. word
+    else list[#list + 1] = word end
+  end
+  return list
+end
+
 --- Parses, or raises a failure with the usage.
 ---@param parser table
 ---@param words string[]
 ---@return table
 function M.parse(parser, words)
-  local ok, result = parser:pparse(words)
+  local ok, result = parser:pparse(joined(words))
   if ok then return result end
   local message, tip = result:match("^(.*)\n(Did you mean .*)$")
   error(failure.usage(message or result, (tip and tip .. "\n" or "") .. parser:get_usage()), 0)

@@ -5,11 +5,12 @@ local locations = require "sd.location_rows"
 
 local M = {}
 
--- libuv says "EACCES: permission denied: /root".
-local function reason_of(text, path)
-  text = text:gsub("^%u%w*: ", "")
-  local tail = ": " .. path
-  return text:sub(-#tail) == tail and text:sub(1, -#tail - 1) or text
+-- Raises what the system says, in its words: libuv has words of its own.
+local function check_open(root)
+  local fd, reason, code
+  repeat fd, reason, code = core.sys.open_file(root) until fd or code ~= "EINTR"
+  if not fd then error(failure.new(("open %s: %s"):format(root, reason), code), 0) end
+  core.luv.fs_close(fd)
 end
 
 --- The absolute path of a directory that can be read; what cannot be a location is said before
@@ -19,19 +20,11 @@ end
 function M.check(path)
   local root, message, fault = core.sys.realpath(path)
   failure.check_other(root, message, fault)
-  local stat, why = core.luv.fs_stat(root)
-  if not stat then
-    error(failure.new(("stat %s: %s"):format(root, reason_of(why, root)), "EIO"), 0)
-  end
-  if stat.type ~= "directory" then
+  local stat = core.luv.fs_stat(root)
+  if stat and stat.type ~= "directory" then
     error(failure.new(("%s: not a directory"):format(root), "ENOTDIR"), 0)
   end
-  local dir, reason, code
-  repeat dir, reason, code = core.luv.fs_opendir(root) until dir or code ~= "EINTR"
-  if not dir then
-    error(failure.new(("open %s: %s"):format(root, reason_of(reason, root)), "EACCES"), 0)
-  end
-  core.luv.fs_closedir(dir)
+  check_open(root)
   return root
 end
 
