@@ -177,7 +177,7 @@ os.exit(ok and 0 or err.exit)]]):format(library))
 
   it("ends the process where it is the second one, whatever the first was", function()
     fixture.write(dir .. "/deaf.lua", 'require "sd.core".reader.catch()\nprint "on"\n'
-      .. "io.stdout:flush()\nwhile true do end")
+      .. "io.stdout:flush()\nwhile true do require 'sd.core'.luv.sleep(10) end")
     for first, second in pairs { sigint = "sigterm", sigterm = "sigint" } do
       local out = dir .. "/" .. first
       local process = fixture.start({ fixture.sdlua, dir .. "/deaf.lua" }, { out = out })
